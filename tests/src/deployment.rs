@@ -1,0 +1,337 @@
+//! A whole Writ on loopback: the ledger, the token service with everything registered, Envoy with the filter.
+//!
+//! Where tests start that are about one part of it going wrong.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::envoy::{self, Envoy, Yaml};
+use crate::ledger::Ledger;
+use crate::ledger::issuer::Registration;
+use crate::oauth::{AgentKey, Client, SignIn, client_credentials};
+use crate::scratch::Scratch;
+use crate::token_service::{self, TokenService};
+use crate::wait::{PATIENCE, until};
+use crate::{binaries, mcp, ports};
+
+/// The gateway's id in the shipped YAML.
+pub const GATEWAY: &str = "edge";
+/// The server's id in the shipped YAML.
+pub const SERVER: &str = "ledger";
+/// The audience of tokens minted for the ledger.
+pub const AUDIENCE: &str = "urn:example:ledger";
+/// The scopes callers ask for.
+pub const SCOPES: &str = "ledger:read ledger:write";
+/// The agent that users sign in with.
+pub const ASSISTANT: &str = "assistant";
+/// Where the assistant is sent after a sign-in; nothing listens there, the script reads the redirect.
+pub const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
+/// The autonomous agent with a key, registered for `reconcile` and `getAccount`.
+pub const RECONCILER: &str = "nightly-reconciler";
+/// An autonomous agent with a secret, registered for the same; handy where a test needs any caller's token.
+pub const BATCH: &str = "batch";
+/// The user: in `finance` and `treasury`.
+pub const USER: &str = "alice";
+/// The user's password.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// What differs from one deployment to another.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names its directory.
+    pub name: String,
+    /// Envoy's worker threads; 0 means one.
+    pub workers: u32,
+    /// A policy directory; absent, the library with the demo's data.
+    pub policy: Option<PathBuf>,
+    /// Replacements in the gateway's YAML, after ports and paths.
+    pub yaml: Vec<(String, String)>,
+    /// Further settings of the token service.
+    pub service_env: Vec<(String, String)>,
+    /// Whether the ledger believes everybody.
+    pub open_ledger: bool,
+}
+
+impl Options {
+    /// The usual deployment under this name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// See the module. Fields are dropped in order: callers' side first.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The gateway.
+    pub envoy: Envoy,
+    /// The token service.
+    pub service: TokenService,
+    /// The MCP server.
+    pub ledger: Ledger,
+    /// The reconciler's key.
+    pub key: AgentKey,
+    /// The batch agent's secret.
+    pub batch_secret: String,
+    /// The gateway's secret.
+    pub gateway_secret: String,
+    /// The server's secret for introspection.
+    pub server_secret: String,
+    /// For requests by hand.
+    pub http: reqwest::Client,
+    /// Where all of it lies.
+    pub scratch: Scratch,
+}
+
+impl Deployment {
+    /// Starts everything, and waits until the filter has its first snapshot.
+    pub async fn start(options: Options) -> Result<Self> {
+        let scratch = Scratch::new(&options.name)?;
+        let port = ports::free()?;
+        let resource = format!("http://127.0.0.1:{port}/mcp");
+        let policy = options
+            .policy
+            .clone()
+            .map_or_else(|| demo_policy(&scratch), Ok)?;
+
+        let mut service = TokenService::prepare(
+            &scratch,
+            token_service::Options {
+                policy: Some(policy),
+                env: options.service_env.clone(),
+                binary: None,
+            },
+        )?;
+        let server_secret = register_server(&service, &resource)?;
+        let gateway_secret =
+            service.cli_secret(&["gateway", "add", GATEWAY, "--server", SERVER])?;
+        let key = AgentKey::generate();
+        let batch_secret = register_agents(&service, &scratch, &key)?;
+        service.cli_with_input(
+            &[
+                "user",
+                "add",
+                USER,
+                "--group",
+                "finance",
+                "--group",
+                "treasury",
+                "--password-stdin",
+            ],
+            PASSWORD,
+        )?;
+        service.serve().await?;
+
+        let listener = Ledger::bind().await?;
+        let upstream = listener.local_addr()?.port();
+        let ledger = if options.open_ledger {
+            Ledger::start_open(listener).await?
+        } else {
+            let registration = Registration {
+                issuer: service.issuer(),
+                server_id: SERVER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                secret: server_secret.clone(),
+            };
+            Ledger::start(listener, registration).await?
+        };
+
+        let mut yaml = gateway_yaml(upstream, service.gateway_port())?;
+        for (from, to) in &options.yaml {
+            yaml = yaml.replace(from, to)?;
+        }
+        let envoy = Envoy::start(
+            &scratch,
+            yaml,
+            envoy::Options {
+                workers: options.workers.max(1),
+                env: vec![("WRIT_GATEWAY_SECRET".to_owned(), gateway_secret.clone())],
+                port: Some(port),
+                ..envoy::Options::default()
+            },
+        )
+        .await?;
+
+        let deployment = Self {
+            envoy,
+            service,
+            ledger,
+            key,
+            batch_secret,
+            gateway_secret,
+            server_secret,
+            http: reqwest::Client::new(),
+            scratch,
+        };
+        deployment.wait_for_snapshot().await?;
+        Ok(deployment)
+    }
+
+    /// Waits until the filter answers 401 rather than 503: it has a snapshot and knows its servers.
+    pub async fn wait_for_snapshot(&self) -> Result<()> {
+        until("the filter's first snapshot", PATIENCE, async || {
+            let answer = self.http.post(self.url()).body("{}").send().await.ok()?;
+            (answer.status() == reqwest::StatusCode::UNAUTHORIZED).then_some(())
+        })
+        .await
+        .with_context(|| format!("the end of Envoy's log:\n{}", self.envoy.process().tail()))
+    }
+
+    /// The MCP endpoint at the gateway; also the resource identifier callers' tokens are for.
+    pub fn url(&self) -> String {
+        self.envoy.url("/mcp")
+    }
+
+    /// A token of the batch agent: no user, a secret, `reconcile` and `getAccount` and nothing else.
+    pub async fn batch_token(&self) -> Result<String> {
+        let client = Client::Secret {
+            id: BATCH,
+            secret: &self.batch_secret,
+        };
+        client_credentials(&self.service.issuer(), &client, &self.url(), SCOPES).await
+    }
+
+    /// A token of the reconciler: no user, a key, `reconcile` and `getAccount` and nothing else.
+    pub async fn reconciler_token(&self) -> Result<String> {
+        let client = Client::Key {
+            id: RECONCILER,
+            key: &self.key,
+        };
+        client_credentials(&self.service.issuer(), &client, &self.url(), SCOPES).await
+    }
+
+    /// A token of the assistant for the user, who signs in through the browser flow.
+    pub async fn user_token(&self) -> Result<String> {
+        self.user_token_for(USER, PASSWORD).await
+    }
+
+    /// The same for another user.
+    pub async fn user_token_for(&self, username: &str, password: &str) -> Result<String> {
+        SignIn {
+            issuer: &self.service.issuer(),
+            client_id: ASSISTANT,
+            client: None,
+            redirect_uri: REDIRECT_URI,
+            resource: &self.url(),
+            scope: SCOPES,
+            username,
+            password,
+        }
+        .token()
+        .await
+    }
+
+    /// Posts a tool call by hand.
+    pub fn post_call(&self, token: &str, tool: &str, arguments: &Value) -> reqwest::RequestBuilder {
+        mcp::post_call(&self.http, &self.url(), token, tool, arguments)
+    }
+
+    /// Waits for an audit record that `wanted` accepts.
+    pub async fn audit_record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        until(
+            &format!("an audit record of {what}"),
+            PATIENCE,
+            async || self.service.audit().ok()?.into_iter().find(&wanted),
+        )
+        .await
+    }
+}
+
+/// The shipped gateway YAML with these two addresses.
+pub fn gateway_yaml(upstream: u16, token_service: u16) -> Result<Yaml> {
+    Yaml::shipped("gateway.yaml")?
+        .port(8080, upstream)?
+        .port(8182, token_service)
+}
+
+/// The policy library that ships, with the demo's data instead of its own.
+pub fn demo_policy(scratch: &Scratch) -> Result<PathBuf> {
+    let library = binaries::workspace().join("policies");
+    for entry in std::fs::read_dir(&library)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        if name.ends_with(".rego") && !name.ends_with("_test.rego") {
+            scratch.write(&format!("policy/{name}"), std::fs::read(&path)?)?;
+        }
+    }
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/policy.json");
+    scratch.write("policy/data.json", std::fs::read(data)?)?;
+    Ok(scratch.path().join("policy"))
+}
+
+fn register_server(service: &TokenService, resource: &str) -> Result<String> {
+    service.cli_secret(&[
+        "server",
+        "add",
+        SERVER,
+        "--resource",
+        resource,
+        "--audience",
+        AUDIENCE,
+        "--enforcement",
+        "introspect",
+        "--scope",
+        "ledger:read",
+        "--scope",
+        "ledger:write",
+        "--label",
+        "owner=finance",
+    ])
+}
+
+/// Registers the three agents; returns the batch agent's secret.
+fn register_agents(service: &TokenService, scratch: &Scratch, key: &AgentKey) -> Result<String> {
+    service.cli(&[
+        "agent",
+        "add",
+        ASSISTANT,
+        "--name",
+        "Assistant",
+        "--redirect-uri",
+        REDIRECT_URI,
+        "--auth",
+        "none",
+        "--grant",
+        "authorization_code",
+    ])?;
+    let jwks = scratch.write("reconciler.jwks.json", key.jwks()?.to_string())?;
+    service.cli(&[
+        "agent",
+        "add",
+        RECONCILER,
+        "--name",
+        "Nightly reconciler",
+        "--auth",
+        "key",
+        "--jwks",
+        &jwks.display().to_string(),
+        "--grant",
+        "client_credentials",
+        "--tool",
+        "ledger:reconcile",
+        "--tool",
+        "ledger:getAccount",
+    ])?;
+    service.cli_secret(&[
+        "agent",
+        "add",
+        BATCH,
+        "--name",
+        "Batch",
+        "--auth",
+        "secret",
+        "--grant",
+        "client_credentials",
+        "--tool",
+        "ledger:reconcile",
+        "--tool",
+        "ledger:getAccount",
+    ])
+}

@@ -1,0 +1,23 @@
+//! What the end-to-end tests, the demo and the benchmark share: real processes on loopback, started by
+//! condition and stopped for certain.
+//!
+//! - [`envoy`] runs a shipped Envoy YAML, with only ports and paths replaced;
+//! - [`token_service`] runs the `writ` binary and its command line;
+//! - [`ledger`] is a real MCP server that verifies its tokens by itself;
+//! - [`oauth`] gets a caller's token as an agent would;
+//! - [`deployment`] puts them all together, for tests that start from a working whole.
+//!
+//! Below those: [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
+
+pub mod binaries;
+pub mod deployment;
+pub mod envoy;
+pub mod ledger;
+pub mod mcp;
+pub mod oauth;
+pub mod ports;
+pub mod process;
+pub mod scratch;
+pub mod token_service;
+pub mod tools;
+pub mod wait;

@@ -1,0 +1,193 @@
+//! The token service: the `writ` binary on loopback, and its command line on the same data directory.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::wait::PATIENCE;
+use crate::{binaries, ports};
+
+/// How to start it.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A directory with `.rego` files and `data.json`; the embedded library when absent.
+    pub policy: Option<PathBuf>,
+    /// Further settings as environment variables (`WRIT_TOKENS__MINTED_TTL`…).
+    pub env: Vec<(String, String)>,
+    /// The binary to run, where not the one of this build profile.
+    pub binary: Option<PathBuf>,
+}
+
+/// A data directory, and the service on it when started. Killed when dropped.
+#[derive(Debug)]
+pub struct TokenService {
+    binary: PathBuf,
+    data_dir: PathBuf,
+    logs: PathBuf,
+    public_port: u16,
+    gateway_port: u16,
+    options: Options,
+    process: Option<Process>,
+}
+
+impl TokenService {
+    /// Prepares a data directory; nothing runs yet, but [`Self::cli`] works.
+    pub fn prepare(scratch: &Scratch, options: Options) -> Result<Self> {
+        let data_dir = scratch.path().join("writ");
+        std::fs::create_dir_all(&data_dir)?;
+        Ok(Self {
+            binary: options.binary.clone().map_or_else(binaries::writ, Ok)?,
+            data_dir,
+            logs: scratch.path().to_owned(),
+            public_port: ports::free()?,
+            gateway_port: ports::free()?,
+            options,
+            process: None,
+        })
+    }
+
+    /// Prepares and starts.
+    pub async fn start(scratch: &Scratch, options: Options) -> Result<Self> {
+        let mut service = Self::prepare(scratch, options)?;
+        service.serve().await?;
+        Ok(service)
+    }
+
+    /// Starts `writ serve` and waits until it is ready; again after [`Self::stop`], on the same ports.
+    pub async fn serve(&mut self) -> Result<()> {
+        let mut command = self.command();
+        command.arg("serve");
+        let mut process = Process::spawn("writ", command, &self.logs)?;
+        let url = format!("{}/readyz", self.issuer());
+        let http = reqwest::Client::new();
+        process
+            .until("the token service's /readyz", PATIENCE, async |_| {
+                let answer = http.get(&url).send().await.ok()?;
+                answer.status().is_success().then_some(())
+            })
+            .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills the service; the data directory stays.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// The running service's process.
+    pub fn process(&self) -> Result<&Process> {
+        self.process
+            .as_ref()
+            .context("the token service is not running")
+    }
+
+    /// The running service's process, to signal it or wait for its end.
+    pub fn process_mut(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .context("the token service is not running")
+    }
+
+    /// The issuer: the base of the public API.
+    pub fn issuer(&self) -> String {
+        format!("http://127.0.0.1:{}", self.public_port)
+    }
+
+    /// The port of the listener for gateways.
+    pub fn gateway_port(&self) -> u16 {
+        self.gateway_port
+    }
+
+    /// Where its database and keys are.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .env("WRIT_DATA_DIR", &self.data_dir)
+            .env("WRIT_ISSUER", self.issuer())
+            .env(
+                "WRIT_PUBLIC__LISTEN",
+                format!("127.0.0.1:{}", self.public_port),
+            )
+            .env(
+                "WRIT_GATEWAY__LISTEN",
+                format!("127.0.0.1:{}", self.gateway_port),
+            )
+            .envs(self.options.env.iter().map(|(name, value)| (name, value)));
+        if let Some(policy) = &self.options.policy {
+            command.env("WRIT_POLICY__DIR", policy);
+        }
+        command
+    }
+
+    /// Runs `writ --json <arguments>` and returns what it printed.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Value> {
+        self.cli_with_input(arguments, "")
+    }
+
+    /// The same, with `input` on its standard input.
+    pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Result<Value> {
+        let mut child = self
+            .command()
+            .arg("--json")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "`writ {}` failed ({}): {}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).with_context(|| {
+            format!(
+                "`writ --json {}` printed no JSON: {text}",
+                arguments.join(" ")
+            )
+        })
+    }
+
+    /// Runs a command that creates a credential and returns the secret it prints this once.
+    pub fn cli_secret(&self, arguments: &[&str]) -> Result<String> {
+        let printed = self.cli(arguments)?;
+        ["secret", "client_secret", "introspection_secret"]
+            .iter()
+            .find_map(|name| printed.get(name)?.as_str())
+            .map(str::to_owned)
+            .with_context(|| format!("`writ {}` printed no secret", arguments.join(" ")))
+    }
+
+    /// The newest audit records, oldest first.
+    pub fn audit(&self) -> Result<Vec<Value>> {
+        match self.cli(&["audit", "list", "--limit", "1000"])? {
+            Value::Array(records) => Ok(records),
+            Value::Object(mut page) => match page.remove("records") {
+                Some(Value::Array(records)) => Ok(records),
+                _ => bail!("`writ audit list --json` printed an object without records"),
+            },
+            other => bail!("`writ audit list --json` printed {other}"),
+        }
+    }
+}

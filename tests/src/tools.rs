@@ -1,0 +1,82 @@
+//! What a test needs from the machine: Envoy, Python, Node. A missing one is a failure that says how to
+//! get it, never a test that passes by not running.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::binaries::workspace;
+
+/// The Envoy series that Writ is made for.
+const ENVOY_SERIES: &str = "/1.40.";
+
+/// Envoy: `$ENVOY`, or a 1.40 on the PATH, or the one `make deps` installed.
+pub fn envoy() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("ENVOY").filter(|value| !value.is_empty()) {
+        let named = PathBuf::from(named);
+        ensure!(
+            is_suitable_envoy(&named),
+            "ENVOY names {}, which is not an Envoy 1.40",
+            named.display()
+        );
+        return Ok(named);
+    }
+    [PathBuf::from("envoy"), workspace().join(".venv/bin/envoy")]
+        .into_iter()
+        .find(|candidate| is_suitable_envoy(candidate))
+        .context("no Envoy 1.40 found: run `make deps`, or name one with ENVOY=/path/to/envoy")
+}
+
+fn is_suitable_envoy(candidate: &Path) -> bool {
+    Command::new(candidate)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(ENVOY_SERIES))
+}
+
+/// The Python of `make deps`, with the MCP SDK in it.
+pub fn python() -> Result<PathBuf> {
+    let python = workspace().join(".venv/bin/python");
+    let has_sdk = Command::new(&python)
+        .args(["-c", "import mcp"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    ensure!(
+        has_sdk,
+        "no Python with the MCP SDK at {}: run `make deps`",
+        python.display()
+    );
+    Ok(python)
+}
+
+/// Node, once the packages in `tests/clients/ts` are installed.
+pub fn node() -> Result<PathBuf> {
+    let node = PathBuf::from("node");
+    if !Command::new(&node)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        bail!(
+            "node is not on the PATH: install Node.js 20 or later (Debian: apt install nodejs npm)"
+        );
+    }
+    ensure!(
+        typescript_clients()
+            .join("node_modules/.package-lock.json")
+            .exists(),
+        "the TypeScript clients' packages are not installed: run `make deps`"
+    );
+    Ok(node)
+}
+
+/// Where the TypeScript clients are.
+pub fn typescript_clients() -> PathBuf {
+    workspace().join("tests/clients/ts")
+}
+
+/// Where the Python clients are.
+pub fn python_clients() -> PathBuf {
+    workspace().join("tests/clients/python")
+}
