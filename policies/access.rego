@@ -1,0 +1,32 @@
+# METADATA
+# title: Groups and roles -> server -> tool
+# description: |
+#   `data.access[server]` holds three maps: `tools[tool]`, `prompts[prompt]` and `discover`, each from a
+#   group or role to `true`. `data.roles[group]` names the roles of a group. Nothing is scanned but the
+#   caller's own groups, so the number of rules does not matter.
+package writ.access
+
+# Looking around: the handshake, lists, notifications.
+discovery := {
+	"initialize", "server/discover", "ping", "stream/open", "session/close",
+	"tools/list", "prompts/list", "resources/list", "resources/templates/list",
+}
+
+entries := data.access[input.server.id].tools[input.mcp.tool] if input.mcp.method == "tools/call"
+
+entries := data.access[input.server.id].prompts[input.mcp.prompt] if input.mcp.method == "prompts/get"
+
+entries := data.access[input.server.id].discover if input.mcp.method in discovery
+
+entries := data.access[input.server.id].discover if startswith(input.mcp.method, "notifications/")
+
+granted if {
+	some group in input.subject.groups
+	entries[group] == true
+}
+
+granted if {
+	some group in input.subject.groups
+	some role in data.roles[group]
+	entries[role] == true
+}

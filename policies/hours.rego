@@ -1,0 +1,25 @@
+# METADATA
+# title: Working hours
+# description: |
+#   `data.hours[server][tool]` is `{"zone": "Europe/Berlin", "days": ["Monday", …], "from": 8, "until": 18}`: the tool
+#   may be called on these days from `from` o'clock until just before `until` o'clock in that time zone.
+package writ.hours
+
+window := data.hours[input.server.id][input.mcp.tool] if input.mcp.method == "tools/call"
+
+open if {
+	now := time.parse_rfc3339_ns(input.request.time)
+	time.weekday([now, window.zone]) in window.days
+	hour := time.clock([now, window.zone])[0]
+	hour >= window.from
+	hour < window.until
+}
+
+objections contains message if {
+	window
+	not open
+	message := concat("", [
+		input.mcp.tool, " may be used from ", format_int(window.from, 10), " to ", format_int(window.until, 10),
+		" o'clock (", window.zone, ") on working days",
+	])
+}

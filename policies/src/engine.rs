@@ -1,0 +1,208 @@
+//! Rego in, decision out: compiles modules to one RVM program and runs it.
+//!
+//! A program is compiled once per policy change and runs as bytecode with an instruction limit. Whatever goes
+//! wrong while it runs is a deny that says what went wrong.
+
+use std::sync::Arc;
+
+use regorus::languages::rego::compiler::Compiler;
+use regorus::rvm::program::{DeserializationResult, Program as RvmProgram};
+use regorus::rvm::vm::{RegoVM, VmError};
+use regorus::{Engine, Value};
+
+use crate::decision::{Decision, DenialCause};
+use crate::input::Input;
+
+/// The engine that programs are compiled for. A filter refuses a program for another one.
+pub const ENGINE: &str = "regorus-0.14.1";
+
+/// The package of the entry points.
+const PACKAGE: &str = "data.writ";
+
+/// The rule that decides requests.
+pub const CALL: &str = "data.writ.call";
+
+/// The rule that decides whether an entry of a list is shown.
+pub const VISIBLE: &str = "data.writ.visible";
+
+/// The most instructions one decision may take.
+pub const MAX_INSTRUCTIONS: usize = 25_000;
+
+/// One Rego source file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Named in error messages.
+    pub path: String,
+    /// The Rego source.
+    pub text: String,
+}
+
+/// Why modules do not make a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// A module does not parse; the message has path, line and column.
+    #[error("{path}: {message}")]
+    Module {
+        /// The module's path.
+        path: String,
+        /// What the parser says.
+        message: String,
+    },
+    /// No rule decides anything.
+    #[error(
+        "no module defines the rule `call` in package `writ`: write `package writ` and `call := {{\"allow\": …}}`"
+    )]
+    NoEntryPoint,
+    /// The modules parse but do not compile together.
+    #[error("the policy does not compile: {0}")]
+    Compile(String),
+    /// The program cannot be written down.
+    #[error("the compiled policy cannot be serialised: {0}")]
+    Serialize(String),
+}
+
+/// Why a compiled program or its data cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Compiled for another engine version, or damaged.
+    #[error("the program cannot be loaded by {ENGINE}: {0}")]
+    Program(String),
+    /// A data path and a rule have the same name.
+    #[error("policy and data collide: {0}")]
+    Data(String),
+}
+
+/// A compiled policy. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Program(Arc<RvmProgram>);
+
+/// Compiles modules to one program with the entry points [`CALL`] and, where it is defined, [`VISIBLE`].
+pub fn compile(modules: &[Module]) -> Result<Program, CompileError> {
+    let mut engine = Engine::new();
+    let mut entry_modules = Vec::new();
+    for module in modules {
+        let package = engine
+            .add_policy(module.path.clone(), module.text.clone())
+            .map_err(|error| CompileError::Module {
+                path: module.path.clone(),
+                message: error.to_string(),
+            })?;
+        if package == PACKAGE {
+            entry_modules.push(module.path.as_str());
+        }
+    }
+    let defines = |rule: &str| {
+        entry_modules.iter().any(|path| {
+            engine
+                .has_declared_rule_rooted_at(path, rule)
+                .unwrap_or(false)
+        })
+    };
+    if !defines("call") {
+        return Err(CompileError::NoEntryPoint);
+    }
+    let mut entry_points = vec![CALL];
+    if defines("visible") {
+        entry_points.push(VISIBLE);
+    }
+    let policy = engine
+        .compile_with_entrypoint(&CALL.into())
+        .map_err(|error| CompileError::Compile(error.to_string()))?;
+    Compiler::compile_from_policy(&policy, &entry_points)
+        .map(Program)
+        .map_err(|error| CompileError::Compile(error.to_string()))
+}
+
+impl Program {
+    /// The portable form, for the snapshot.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CompileError> {
+        self.0.serialize_binary().map_err(CompileError::Serialize)
+    }
+
+    /// Reads what [`Program::to_bytes`] of the same [`ENGINE`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EngineError> {
+        match RvmProgram::deserialize_binary(bytes).map_err(EngineError::Program)? {
+            DeserializationResult::Complete(program) => Ok(Self(Arc::new(program))),
+            DeserializationResult::Partial(_) => Err(EngineError::Program(
+                "it was written by an older engine".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Runs one program over one data document. Reused for every decision.
+pub struct Evaluator {
+    vm: RegoVM,
+    shows: bool,
+}
+
+impl std::fmt::Debug for Evaluator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluator").finish_non_exhaustive()
+    }
+}
+
+impl Evaluator {
+    /// An evaluator for `program` with `data` as Rego's `data` document.
+    pub fn new(program: &Program, data: &Data) -> Result<Self, EngineError> {
+        let mut vm = RegoVM::new();
+        vm.set_max_instructions(MAX_INSTRUCTIONS);
+        vm.load_program(Arc::clone(&program.0));
+        vm.set_data(data.0.clone())
+            .map_err(|error| EngineError::Data(error.to_string()))?;
+        let shows = vm
+            .get_entry_point_names()
+            .iter()
+            .any(|name| name == VISIBLE);
+        Ok(Self { vm, shows })
+    }
+
+    /// Decides a request ([`CALL`]).
+    pub fn call(&mut self, input: &Input<'_>) -> Decision {
+        self.decide(CALL, input)
+    }
+
+    /// Decides whether an entry of a list is shown ([`VISIBLE`]); a policy without that rule shows nothing.
+    pub fn visible(&mut self, input: &Input<'_>) -> Decision {
+        if self.shows {
+            self.decide(VISIBLE, input)
+        } else {
+            Decision::deny(
+                DenialCause::Undefined,
+                format!("the policy does not define {VISIBLE}"),
+            )
+        }
+    }
+
+    fn decide(&mut self, entry_point: &str, input: &Input<'_>) -> Decision {
+        self.vm.set_input(input.to_value());
+        let answer = self.vm.execute_entry_point_by_name(entry_point);
+        self.vm.set_input(Value::Null);
+        match answer {
+            Ok(value) => Decision::from_value(&value),
+            Err(VmError::InstructionLimitExceeded { limit, .. }) => Decision::deny(
+                DenialCause::Limit,
+                format!(
+                    "the policy took more than {limit} steps to decide; simplify the rules for this call"
+                ),
+            ),
+            Err(error) => Decision::deny(DenialCause::Error, format!("the policy failed: {error}")),
+        }
+    }
+}
+
+/// Rego's `data` document. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Data(Value);
+
+impl Data {
+    /// Reads a JSON object.
+    pub fn from_json(json: &str) -> Result<Self, EngineError> {
+        let value =
+            Value::from_json_str(json).map_err(|error| EngineError::Data(error.to_string()))?;
+        match value {
+            Value::Object(_) => Ok(Self(value)),
+            _ => Err(EngineError::Data("data must be a JSON object".to_owned())),
+        }
+    }
+}

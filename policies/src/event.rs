@@ -1,0 +1,147 @@
+//! What the filter reports for the audit trail, posted in batches to `POST /gateway/v1/events`.
+//!
+//! The service answers 204 once every event of the batch is durable. Times are RFC 3339 in UTC.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::DenialCause;
+
+/// A batch of events, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventBatch {
+    /// At most [`MAX_EVENTS`].
+    pub events: Vec<Event>,
+}
+
+/// The most events one batch may carry.
+pub const MAX_EVENTS: usize = 512;
+
+/// One thing that happened at a gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    /// The filter refused a call of an authenticated caller. Recorded before the caller is answered.
+    Denied(Denied),
+    /// A request sent upstream is over.
+    Outcome(Outcome),
+    /// A discovery token was used again.
+    DiscoveryUse(DiscoveryUse),
+    /// Requests refused before anybody was authenticated, counted.
+    Unauthenticated(Unauthenticated),
+}
+
+/// What was asked for: common to every event about one request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// The request's id at the gateway (Envoy's `x-request-id`).
+    pub request_id: String,
+    /// When it happened.
+    pub time: String,
+    /// Server id in the registry.
+    pub server: String,
+    /// JSON-RPC method.
+    pub method: String,
+    /// Tool, prompt, URI or task, where the method has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The caller's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    /// `sub` of the caller's token.
+    pub subject: String,
+    /// `client_id` of the caller's token.
+    pub agent: String,
+    /// `jti` of the caller's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_token_id: Option<String>,
+}
+
+/// See [`Event::Denied`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denied {
+    /// What was asked for.
+    pub call: Call,
+    /// Which way of saying no it was.
+    pub cause: DenialCause,
+    /// The reason the caller is shown.
+    pub reason: String,
+    /// Revision of the policy that decided.
+    pub policy_revision: String,
+    /// RFC 9530 `sha-256` digest of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_digest: Option<String>,
+}
+
+/// See [`Event::Outcome`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// `jti` of the minted token the request travelled on.
+    pub token_id: String,
+    /// `x-request-id`.
+    pub request_id: String,
+    /// When the response ended.
+    pub time: String,
+    /// HTTP status from upstream; absent when none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How it ended.
+    pub result: CallResult,
+    /// From the request going upstream to the end of the response, in microseconds.
+    pub duration_us: u64,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+    /// Bytes of the response body.
+    pub response_bytes: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallResult {
+    /// A JSON-RPC result, or an accepted notification.
+    Ok,
+    /// A result with `isError: true`.
+    ToolError,
+    /// A JSON-RPC error.
+    ProtocolError,
+    /// An HTTP status that is not a success.
+    HttpError,
+    /// The stream ended before the response did.
+    CutOff,
+    /// The response was too large or not in a form that says how it went.
+    Unknown,
+}
+
+/// See [`Event::DiscoveryUse`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscoveryUse {
+    /// What was asked for.
+    pub call: Call,
+    /// `jti` of the discovery token.
+    pub token_id: String,
+    /// Revision of the policy that decided.
+    pub policy_revision: String,
+}
+
+/// See [`Event::Unauthenticated`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unauthenticated {
+    /// What was wrong, from a closed list (`missing_token`, `expired`, `bad_signature`, …).
+    pub kind: String,
+    /// The caller's address.
+    pub source_ip: String,
+    /// Server id, or empty where the request named none.
+    pub server: String,
+    /// When the first of these was seen.
+    pub first: String,
+    /// When the last of these was seen.
+    pub last: String,
+    /// How many.
+    pub count: u64,
+}

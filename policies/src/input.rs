@@ -1,0 +1,276 @@
+//! The decision's input: who (user and agent), what (server, method, tool, arguments) and context.
+//!
+//! The serialised form of [`Input`] is the `input` document that policies see.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, LazyLock};
+
+use regorus::Value;
+use regorus::value::Object;
+use serde::{Deserialize, Serialize};
+
+/// Free-form labels from a registration.
+pub type Labels = BTreeMap<String, String>;
+
+/// On whose authority the call is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The user's id, or the agent's own where no user is involved (`sub`, RFC 7519 section 4.1.2).
+    pub id: String,
+    /// A person, or a workload acting for itself.
+    #[serde(rename = "type")]
+    pub kind: SubjectKind,
+    /// Who vouches for the subject (`iss`).
+    pub issuer: String,
+    /// Directory groups and roles.
+    pub groups: Vec<String>,
+    /// Scopes of the caller's token (RFC 9068 section 2.2.3).
+    pub scopes: Vec<String>,
+    /// The other claims of the caller's token.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What kind of principal the subject is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectKind {
+    /// A person.
+    User,
+    /// A program with an identity of its own.
+    Workload,
+}
+
+/// The agent that makes the call: the OAuth client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// The OAuth `client_id`.
+    pub id: String,
+    /// Whether a user stands behind this call.
+    pub kind: AgentKind,
+    /// How well the agent proved who it is.
+    pub authn: AgentAuthn,
+    /// Where its registration stands.
+    pub status: Status,
+    /// Labels from its registration.
+    pub labels: Labels,
+    /// The tools its registration names on the server being called.
+    pub tools: Vec<String>,
+}
+
+/// Whether a user stands behind an agent's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentKind {
+    /// Acts for a user.
+    Delegated,
+    /// Acts for itself.
+    Autonomous,
+}
+
+/// How an agent authenticated when it got the token it calls with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentAuthn {
+    /// A public client (PKCE only).
+    None,
+    /// A shared secret (`client_secret_basic`).
+    Secret,
+    /// A private key (`private_key_jwt`, RFC 7523).
+    Key,
+    /// An attested workload identity.
+    Workload,
+}
+
+/// Where a registration stands. Everything but `Approved` is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In use.
+    Approved,
+    /// Waiting for a person.
+    Pending,
+    /// Switched off.
+    Disabled,
+}
+
+/// The MCP server the call is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The id in the registry.
+    pub id: String,
+    /// The resource identifier callers' tokens are for (RFC 8707).
+    pub resource: String,
+    /// Labels from its registration.
+    pub labels: Labels,
+}
+
+/// What the message asks for.
+#[derive(Clone, Debug)]
+pub struct Mcp<'a> {
+    /// The MCP protocol version the request names, if any.
+    pub version: Option<&'a str>,
+    /// The JSON-RPC method, or `stream/open` and `session/close` for what has no body.
+    pub method: &'a str,
+    /// `params.name` of `tools/call`.
+    pub tool: Option<&'a str>,
+    /// `params.arguments` of `tools/call` and `prompts/get`.
+    pub arguments: Option<&'a Value>,
+    /// `params.name` of `prompts/get`.
+    pub prompt: Option<&'a str>,
+    /// `params.uri` of the `resources/` methods.
+    pub resource_uri: Option<&'a str>,
+    /// The MCP session, where the request names one.
+    pub session: Option<&'a str>,
+}
+
+/// The circumstances of the request.
+#[derive(Clone, Debug)]
+pub struct RequestContext<'a> {
+    /// The request's id at the gateway.
+    pub id: &'a str,
+    /// When the request came (RFC 3339, UTC).
+    pub time: &'a str,
+    /// The caller's address, empty where it is not known.
+    pub source_ip: &'a str,
+    /// The request headers that the configuration shows to policies, names in lower case.
+    pub headers: &'a [(String, String)],
+}
+
+/// Everything a decision is asked with.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// On whose authority.
+    pub subject: &'a Document<Subject>,
+    /// By which agent.
+    pub agent: &'a Document<Agent>,
+    /// On which server.
+    pub server: &'a Document<Server>,
+    /// What.
+    pub mcp: &'a Mcp<'a>,
+    /// In which circumstances.
+    pub request: &'a RequestContext<'a>,
+}
+
+/// A part of the input in the engine's own form, built once and shared by many decisions.
+#[derive(Clone, Debug)]
+pub struct Document<T> {
+    value: Value,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize> From<&T> for Document<T> {
+    fn from(part: &T) -> Self {
+        // Plain structs of strings, lists and maps with string keys: there is nothing that cannot be converted,
+        // and a part that is missing fails closed, because no rule can match it.
+        let value = serde_json::to_value(part).map_or(Value::Undefined, Value::from);
+        Self {
+            value,
+            of: PhantomData,
+        }
+    }
+}
+
+/// The keys of the input document, allocated once.
+struct Keys {
+    agent: Value,
+    annotations: Value,
+    arguments: Value,
+    headers: Value,
+    id: Value,
+    mcp: Value,
+    method: Value,
+    pinned: Value,
+    prompt: Value,
+    request: Value,
+    resource_uri: Value,
+    server: Value,
+    session: Value,
+    source_ip: Value,
+    subject: Value,
+    time: Value,
+    tool: Value,
+    version: Value,
+    nothing: Value,
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    agent: Value::from("agent"),
+    annotations: Value::from("annotations"),
+    arguments: Value::from("arguments"),
+    headers: Value::from("headers"),
+    id: Value::from("id"),
+    mcp: Value::from("mcp"),
+    method: Value::from("method"),
+    pinned: Value::from("pinned"),
+    prompt: Value::from("prompt"),
+    request: Value::from("request"),
+    resource_uri: Value::from("resource_uri"),
+    server: Value::from("server"),
+    session: Value::from("session"),
+    source_ip: Value::from("source_ip"),
+    subject: Value::from("subject"),
+    time: Value::from("time"),
+    tool: Value::from("tool"),
+    version: Value::from("version"),
+    nothing: Value::new_object(),
+});
+
+fn object<const N: usize>(entries: [(&Value, Value); N]) -> Value {
+    let mut object = Object::new();
+    for (key, value) in entries {
+        object.insert(key.clone(), value);
+    }
+    Value::Object(Arc::new(object))
+}
+
+fn text(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, Value::from)
+}
+
+impl Input<'_> {
+    /// The `input` document.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let keys = &*KEYS;
+        let mcp = object([
+            // No tool definition is known to the filter yet, so none can be trusted.
+            (&keys.annotations, keys.nothing.clone()),
+            (
+                &keys.arguments,
+                self.mcp
+                    .arguments
+                    .map_or_else(|| keys.nothing.clone(), Value::clone),
+            ),
+            (&keys.method, Value::from(self.mcp.method)),
+            (&keys.pinned, Value::Bool(false)),
+            (&keys.prompt, text(self.mcp.prompt)),
+            (&keys.resource_uri, text(self.mcp.resource_uri)),
+            (&keys.session, text(self.mcp.session)),
+            (&keys.tool, text(self.mcp.tool)),
+            (&keys.version, text(self.mcp.version)),
+        ]);
+        let headers = if self.request.headers.is_empty() {
+            keys.nothing.clone()
+        } else {
+            let mut object = Object::new();
+            for (name, value) in self.request.headers {
+                object.insert(Value::from(name.as_str()), Value::from(value.as_str()));
+            }
+            Value::Object(Arc::new(object))
+        };
+        let request = object([
+            (&keys.headers, headers),
+            (&keys.id, Value::from(self.request.id)),
+            (&keys.source_ip, Value::from(self.request.source_ip)),
+            (&keys.time, Value::from(self.request.time)),
+        ]);
+        object([
+            (&keys.agent, self.agent.value.clone()),
+            (&keys.mcp, mcp),
+            (&keys.request, request),
+            (&keys.server, self.server.value.clone()),
+            (&keys.subject, self.subject.value.clone()),
+        ])
+    }
+}

@@ -1,0 +1,26 @@
+//! The policy library that ships: the `*.rego` files beside this crate's manifest.
+
+use crate::engine::Module;
+
+/// The library's modules. On empty data they deny everything.
+#[must_use]
+pub fn modules() -> Vec<Module> {
+    [
+        ("main.rego", include_str!("../main.rego")),
+        ("access.rego", include_str!("../access.rego")),
+        ("agents.rego", include_str!("../agents.rego")),
+        ("arguments.rego", include_str!("../arguments.rego")),
+        ("hours.rego", include_str!("../hours.rego")),
+    ]
+    .map(|(path, text)| Module {
+        path: path.to_owned(),
+        text: text.to_owned(),
+    })
+    .to_vec()
+}
+
+/// An example of the data that the library reads (JSON): the ledger of the demo.
+#[must_use]
+pub fn example_data() -> &'static str {
+    include_str!("../data.json")
+}

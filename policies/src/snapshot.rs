@@ -1,0 +1,96 @@
+//! The snapshot: the one document the filter decides from.
+//!
+//! Served by the token service at `GET /gateway/v1/snapshot` with its `revision` as a strong ETag.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::input::{Labels, Status};
+
+/// The snapshot format this crate writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// All that a gateway's filter needs to decide, as of one revision.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// [`FORMAT`]; a filter refuses any other.
+    pub format: u32,
+    /// Changes whenever anything below does.
+    pub revision: String,
+    /// When this revision was built (RFC 3339, UTC).
+    pub issued_at: String,
+    /// The issuer whose tokens callers bring (`iss`, compared exactly).
+    pub issuer: String,
+    /// The issuer's public keys: a JWK set (RFC 7517 section 5).
+    pub jwks: serde_json::Value,
+    /// The policy in force.
+    pub policy: PolicyBundle,
+    /// The servers this gateway may mint for, by id.
+    pub servers: BTreeMap<String, ServerEntry>,
+    /// The registered agents, by `client_id`.
+    pub agents: BTreeMap<String, AgentEntry>,
+    /// Subjects that are switched off.
+    pub disabled_subjects: BTreeSet<String>,
+}
+
+/// A compiled policy and its data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyBundle {
+    /// Names the policy in audit records: a digest of program and data.
+    pub revision: String,
+    /// The engine the program was compiled for ([`crate::engine::ENGINE`]).
+    pub engine: String,
+    /// The compiled program, base64url without padding.
+    pub program: String,
+    /// The `data` document.
+    pub data: serde_json::Value,
+}
+
+/// A server in the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerEntry {
+    /// The public resource identifier: the `aud` of callers' tokens (RFC 8707).
+    pub resource: String,
+    /// The audience of minted tokens; never the same as `resource`.
+    pub upstream_audience: String,
+    /// Where the registration stands.
+    pub status: Status,
+    /// Labels for policies.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Scopes named in challenges and in the protected-resource metadata (RFC 9728).
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Who checks minted tokens before the server acts on them.
+    pub enforcement: Enforcement,
+}
+
+/// Who makes a minted token's single use and binding hold at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    /// A Writ filter in guard mode before the server.
+    Guard,
+    /// The server itself, by introspection.
+    Introspect,
+    /// Nobody: the server looks at the audience only.
+    AudOnly,
+}
+
+/// An agent in the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentEntry {
+    /// Where the registration stands.
+    pub status: Status,
+    /// Labels for policies.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The tools the registration names, by server.
+    #[serde(default)]
+    pub tools: BTreeMap<String, Vec<String>>,
+}

@@ -1,0 +1,267 @@
+//! The engine decides as the contract says, and fails closed when a policy does not.
+
+use writ_policy::decision::{Decision, DenialCause, Obligations};
+use writ_policy::engine::{CompileError, Data, EngineError, Evaluator, Module, Program, compile};
+use writ_policy::input::{
+    Agent, AgentAuthn, AgentKind, Document, Input, Labels, Mcp, RequestContext, Server, Status,
+    Subject, SubjectKind,
+};
+use writ_policy::{Value, library};
+
+struct Case {
+    groups: &'static [&'static str],
+    method: &'static str,
+    tool: Option<&'static str>,
+    arguments: &'static str,
+}
+
+fn decide(evaluator: &mut Evaluator, case: &Case) -> Decision {
+    let subject = Document::from(&Subject {
+        id: "alice".to_owned(),
+        kind: SubjectKind::User,
+        issuer: "https://issuer.example".to_owned(),
+        groups: case.groups.iter().map(|g| (*g).to_owned()).collect(),
+        scopes: Vec::new(),
+        claims: serde_json::Map::new(),
+    });
+    let agent = Document::from(&Agent {
+        id: "assistant".to_owned(),
+        kind: AgentKind::Delegated,
+        authn: AgentAuthn::Key,
+        status: Status::Approved,
+        labels: Labels::new(),
+        tools: Vec::new(),
+    });
+    let server = Document::from(&Server {
+        id: "ledger".to_owned(),
+        resource: "https://ledger.example/mcp".to_owned(),
+        labels: Labels::new(),
+    });
+    let arguments = Value::from_json_str(case.arguments).unwrap();
+    let mcp = Mcp {
+        version: Some("2026-07-28"),
+        method: case.method,
+        tool: case.tool,
+        arguments: Some(&arguments),
+        prompt: None,
+        resource_uri: None,
+        session: None,
+    };
+    let request = RequestContext {
+        id: "1",
+        time: "2026-11-23T10:00:00Z",
+        source_ip: "192.0.2.1",
+        headers: &[],
+    };
+    evaluator.call(&Input {
+        subject: &subject,
+        agent: &agent,
+        server: &server,
+        mcp: &mcp,
+        request: &request,
+    })
+}
+
+fn evaluator(rego: &str) -> Evaluator {
+    let module = Module {
+        path: "policy.rego".to_owned(),
+        text: rego.to_owned(),
+    };
+    Evaluator::new(
+        &compile(&[module]).unwrap(),
+        &Data::from_json("{}").unwrap(),
+    )
+    .unwrap()
+}
+
+const CALL: Case = Case {
+    groups: &["treasury"],
+    method: "tools/call",
+    tool: Some("transfer"),
+    arguments: r#"{"amount":5}"#,
+};
+
+#[test]
+fn the_library_decides_the_same_from_its_portable_form() {
+    let program = compile(&library::modules()).unwrap();
+    let portable = Program::from_bytes(&program.to_bytes().unwrap()).unwrap();
+    let data = Data::from_json(library::example_data()).unwrap();
+    let cases = [
+        (CALL, Ok(())),
+        (
+            Case {
+                arguments: r#"{"amount":1000.5}"#,
+                ..CALL
+            },
+            Err("amount is above the limit of 1000"),
+        ),
+        (
+            Case {
+                groups: &["finance"],
+                ..CALL
+            },
+            Err("alice has no grant for transfer on ledger"),
+        ),
+        (
+            Case {
+                groups: &["finance"],
+                tool: Some("listAccounts"),
+                ..CALL
+            },
+            Ok(()),
+        ),
+        (
+            Case {
+                groups: &["finance"],
+                tool: None,
+                method: "tools/list",
+                ..CALL
+            },
+            Ok(()),
+        ),
+        (
+            Case {
+                groups: &["sales"],
+                tool: None,
+                method: "tools/list",
+                ..CALL
+            },
+            Err("no rule grants this call; ask the owner of the policy for access"),
+        ),
+    ];
+    for program in [&program, &portable] {
+        let mut evaluator = Evaluator::new(program, &data).unwrap();
+        // Twice, and interleaved: a decision leaves nothing behind for the next.
+        for (case, expected) in cases.iter().chain(&cases) {
+            let expected = match expected {
+                Ok(()) => Decision::Allow {
+                    reason: None,
+                    obligations: Obligations::default(),
+                },
+                Err(reason) => Decision::deny(DenialCause::Policy, *reason),
+            };
+            assert_eq!(decide(&mut evaluator, case), expected);
+        }
+    }
+}
+
+#[test]
+fn the_library_on_no_data_denies() {
+    let mut evaluator = Evaluator::new(
+        &compile(&library::modules()).unwrap(),
+        &Data::from_json("{}").unwrap(),
+    )
+    .unwrap();
+    assert!(matches!(
+        decide(&mut evaluator, &CALL),
+        Decision::Deny {
+            cause: DenialCause::Policy,
+            ..
+        }
+    ));
+}
+
+fn cause(rego: &str) -> DenialCause {
+    match decide(&mut evaluator(rego), &CALL) {
+        Decision::Deny { cause, reason } => {
+            assert!(!reason.is_empty());
+            cause
+        }
+        Decision::Allow { .. } => panic!("allowed by {rego}"),
+    }
+}
+
+#[test]
+fn a_policy_that_fails_denies() {
+    assert_eq!(
+        cause("package writ\ncall := {\"allow\": true} if input.mcp.tool == \"other\""),
+        DenialCause::Undefined
+    );
+    assert_eq!(cause("package writ\ncall := true"), DenialCause::WrongShape);
+    assert_eq!(
+        cause(
+            "package writ\ncall := {\"allow\": n > 0} if { n := count([1 | some i in numbers.range(1, 300); \
+             some j in numbers.range(1, 300); i + j > 0]) }"
+        ),
+        DenialCause::Limit
+    );
+    // Two answers at once: where OPA reports a conflict, the engine's bytecode has no answer.
+    assert_eq!(
+        cause(
+            "package writ\ncall := {\"allow\": true} if input.mcp.method\ncall := {\"allow\": false} if input.mcp.tool"
+        ),
+        DenialCause::Undefined
+    );
+}
+
+#[test]
+fn a_decision_that_ran_away_does_not_spoil_the_next() {
+    let mut evaluator = evaluator(
+        "package writ\ncall := {\"allow\": n > 0} if { input.subject.groups[0] == \"endless\"; \
+         n := count([1 | some i in numbers.range(1, 300); some j in numbers.range(1, 300); i + j > 0]) } \
+         else := {\"allow\": true} if input.mcp.tool == \"transfer\"",
+    );
+    let endless = Case {
+        groups: &["endless"],
+        ..CALL
+    };
+    for _ in 0..3 {
+        assert!(matches!(
+            decide(&mut evaluator, &endless),
+            Decision::Deny {
+                cause: DenialCause::Limit,
+                ..
+            }
+        ));
+        assert!(matches!(
+            decide(&mut evaluator, &CALL),
+            Decision::Allow { .. }
+        ));
+    }
+}
+
+#[test]
+fn a_policy_that_does_not_compile_says_where() {
+    let broken = Module {
+        path: "broken.rego".to_owned(),
+        text: "package writ\ncall := {".to_owned(),
+    };
+    let CompileError::Module { path, message } = compile(&[broken]).unwrap_err() else {
+        panic!("another error")
+    };
+    assert_eq!(path, "broken.rego");
+    assert!(message.contains("broken.rego:2"), "{message}");
+
+    let elsewhere = Module {
+        path: "other.rego".to_owned(),
+        text: "package other\ncall := true".to_owned(),
+    };
+    assert!(matches!(
+        compile(&[elsewhere]),
+        Err(CompileError::NoEntryPoint)
+    ));
+}
+
+#[test]
+fn a_damaged_program_is_refused() {
+    let bytes = compile(&library::modules()).unwrap().to_bytes().unwrap();
+    assert!(matches!(
+        Program::from_bytes(&bytes[..bytes.len() / 2]),
+        Err(EngineError::Program(_))
+    ));
+    assert!(matches!(
+        Program::from_bytes(b"{}"),
+        Err(EngineError::Program(_))
+    ));
+}
+
+#[test]
+fn data_that_collides_with_a_rule_is_refused() {
+    let program = compile(&library::modules()).unwrap();
+    let data = Data::from_json(r#"{"writ":{"call":{"allow":true}}}"#).unwrap();
+    assert!(matches!(
+        Evaluator::new(&program, &data),
+        Err(EngineError::Data(_))
+    ));
+    assert!(matches!(Data::from_json("[]"), Err(EngineError::Data(_))));
+}
