@@ -10,6 +10,7 @@
 //! Below those: [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
 
 pub mod binaries;
+pub mod clients;
 pub mod deployment;
 pub mod envoy;
 pub mod ledger;
@@ -18,6 +19,7 @@ pub mod oauth;
 pub mod ports;
 pub mod process;
 pub mod scratch;
+pub mod signer;
 pub mod token_service;
 pub mod tools;
 pub mod wait;

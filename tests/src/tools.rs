@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::binaries::workspace;
 
@@ -50,25 +50,28 @@ pub fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Node, once the packages in `tests/clients/ts` are installed.
+/// Node 20 or later, once the packages in `tests/clients/ts` are installed.
 pub fn node() -> Result<PathBuf> {
-    let node = PathBuf::from("node");
-    if !Command::new(&node)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        bail!(
-            "node is not on the PATH: install Node.js 20 or later (Debian: apt install nodejs npm)"
-        );
-    }
     ensure!(
         typescript_clients()
             .join("node_modules/.package-lock.json")
             .exists(),
         "the TypeScript clients' packages are not installed: run `make deps`"
     );
-    Ok(node)
+    [
+        PathBuf::from("node"),
+        workspace().join(".venv/bin/node"),
+    ]
+    .into_iter()
+    .find(|candidate| is_suitable_node(candidate))
+    .context("no Node.js 20 or later found: run `make deps`")
+}
+
+fn is_suitable_node(candidate: &Path) -> bool {
+    Command::new(candidate)
+        .args(["-e", "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)"])
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Where the TypeScript clients are.

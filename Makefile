@@ -1,0 +1,67 @@
+# The commands of this repository. `make` alone lists them.
+#
+# Each installs what it needs first, into this directory (.venv, tests/clients/ts/node_modules, target) or, for
+# the Rust toolchain, by rustup. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
+
+export ENVOY
+export PATH := $(PATH):$(CURDIR)/.venv/bin
+DEPS := sh tests/deps.sh
+CARGO ?= cargo
+
+WASM := target/wasm32-wasip1/wasm/writ_plugin.wasm
+WRIT := target/debug/writ
+BUILT := WRIT_WASM=$(CURDIR)/$(WASM) WRIT_BIN=$(CURDIR)/$(WRIT)
+
+# cargo nextest shows tests better; cargo test is all that is needed.
+TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps demo test lint bench bench-full clean wasm writ
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  ONCE=1 make demo    play the demo's story and exit; ENVOY=/path/to/envoy uses your own Envoy 1.40"
+
+deps: ## Install what demo, test and lint need
+	@$(DEPS) build clients lint
+
+demo: ## Play a governed session with a real agent, server and Envoy; stays up to be tried (ONCE=1: exits)
+	@$(DEPS) build
+	@echo "==> building the filter, the token service and the demo (a few minutes the first time)"
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p writ-plugin
+	@$(CARGO) build -p writ-token-service -p writ-tests --bin writ --bin writ-demo
+	@$(BUILT) target/debug/writ-demo
+
+test: ## Run every test: unit, in wasmtime, end to end on a real Envoy
+	@$(DEPS) build clients
+	@$(MAKE) --no-print-directory wasm writ
+	@echo "==> running the tests (cargo $(TEST))"
+	@$(BUILT) $(CARGO) $(TEST) --workspace
+
+lint: ## Check format, lints, licences and what the filter imports
+	@$(DEPS) build lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	PATH="$$PATH:$(CURDIR)/target/tools/bin" $(CARGO) deny --log-level error check licenses bans sources
+	@$(MAKE) --no-print-directory wasm
+	WRIT_WASM=$(CURDIR)/$(WASM) $(CARGO) test --quiet -p writ-tests --test host_imports
+
+bench: ## Measure the filter's cost on one Envoy worker, into target/bench/report.json (under 10 minutes)
+	@$(DEPS) build
+	@$(CARGO) run --release -p writ-tests --bin writ-bench
+
+bench-full: ## The same with more rounds and more rules
+	@$(DEPS) build
+	@$(CARGO) run --release -p writ-tests --bin writ-bench -- --full
+
+clean: ## Remove everything that was built or installed here
+	rm -rf target .venv tests/clients/ts/node_modules
+
+wasm: # The filter, as it ships
+	@echo "==> building the filter"
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p writ-plugin
+
+writ: # The token service, for tests
+	@echo "==> building the token service"
+	@$(CARGO) build -p writ-token-service --bin writ
