@@ -1,0 +1,129 @@
+//! What every handler works on.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    audit::Tries,
+    clock::Clock,
+    config::Config,
+    gateway::Snapshots,
+    keys::Keys,
+    policy::Policy,
+    registry::Registry,
+    store::{Store, StoreError},
+    verify::TokenVerifier,
+};
+use writ_core::token::KeySetError;
+
+/// The service's state, shared by all handlers as [`SharedApp`].
+#[derive(Debug)]
+pub struct App {
+    /// The checked configuration.
+    pub config: Config,
+    /// The only place that speaks SQL.
+    pub store: Store,
+    /// The signing keys.
+    pub keys: Keys,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Tries of unknown callers, to be put on record.
+    pub tries: Tries,
+    /// Checks tokens that this service signed.
+    pub verifier: TokenVerifier,
+    /// What gateways decide from.
+    pub snapshots: Snapshots,
+    policy: ArcSwap<Policy>,
+    registry: ArcSwap<Registry>,
+    reloading: tokio::sync::Mutex<()>,
+}
+
+/// The state handlers take: `State(app): State<SharedApp>`.
+pub type SharedApp = Arc<App>;
+
+/// Why the service cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The registry could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The published keys cannot check tokens.
+    #[error("the published keys cannot be used to check tokens: {0}")]
+    Keys(#[from] KeySetError),
+}
+
+impl App {
+    /// Puts the parts together and reads the registry.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the keys are none that tokens can be checked with.
+    pub async fn new(
+        config: Config,
+        store: Store,
+        keys: Keys,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AppError> {
+        let registry = store.load_registry().await?;
+        let verifier = TokenVerifier::new(&config.issuer, keys.jwks())?;
+        Ok(Self {
+            config,
+            store,
+            keys,
+            clock,
+            tries: Tries::default(),
+            verifier,
+            snapshots: Snapshots::default(),
+            policy: ArcSwap::from_pointee(policy),
+            registry: ArcSwap::from_pointee(registry),
+            reloading: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Puts another policy in force.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The registry as last read. For decisions that are committed under its revision
+    /// ([`Store::commit`](crate::store)), which finds out whether it is still current.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
+    }
+
+    /// The registry as of now: one cheap read, and a reload when another process has changed it. For
+    /// whatever is decided without a commit under the registry's revision.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn current_registry(&self) -> Result<Arc<Registry>, StoreError> {
+        let known = self.registry();
+        if self.store.registry_revision().await? == known.revision() {
+            return Ok(known);
+        }
+        self.reload_registry(known.revision()).await
+    }
+
+    /// Reads the registry again unless somebody else has done so since `known`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn reload_registry(&self, known: i64) -> Result<Arc<Registry>, StoreError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let current = self.registry();
+        if current.revision() != known {
+            return Ok(current);
+        }
+        let fresh = Arc::new(self.store.load_registry().await?);
+        self.registry.store(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+}

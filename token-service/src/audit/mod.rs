@@ -1,0 +1,179 @@
+//! What is put on record: who did what to which server, what was decided and why.
+//!
+//! A record holds no token, secret or argument; a token is named by its `jti`, a body by its digest.
+
+mod text;
+mod tries;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use text::{clip, printable};
+pub use tries::{Tries, TryKind};
+
+use crate::clock::rfc3339;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A token was minted for a call.
+    Mint,
+    /// A call was refused.
+    Denied,
+    /// A call that went upstream is over.
+    Outcome,
+    /// A discovery token was used again.
+    DiscoveryUse,
+    /// Something that is no minted token reached a server.
+    Rogue,
+    /// Tries of nobody in particular: the first of a kind, address and server; the rest is counted.
+    Unauthenticated,
+    /// An administrator changed something.
+    Admin,
+    /// A user signed in, or failed to.
+    SignIn,
+    /// The issuer gave an agent a token to call with.
+    TokenIssued,
+}
+
+impl Kind {
+    /// All kinds, for the CLI's filter.
+    pub const ALL: [Self; 9] = [
+        Self::Mint,
+        Self::Denied,
+        Self::Outcome,
+        Self::DiscoveryUse,
+        Self::Rogue,
+        Self::Unauthenticated,
+        Self::Admin,
+        Self::SignIn,
+        Self::TokenIssued,
+    ];
+
+    /// The word in the store and the CLI.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mint => "mint",
+            Self::Denied => "denied",
+            Self::Outcome => "outcome",
+            Self::DiscoveryUse => "discovery_use",
+            Self::Rogue => "rogue",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Admin => "admin",
+            Self::SignIn => "sign_in",
+            Self::TokenIssued => "token_issued",
+        }
+    }
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Let through.
+    Allow,
+    /// Refused.
+    Deny,
+}
+
+/// One record. Absent fields do not apply to its kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// UUIDv7.
+    pub id: String,
+    /// RFC 3339, UTC, by this service's clock.
+    pub time: String,
+    /// What the record is about.
+    pub kind: Kind,
+    /// `sub`: the user, or the agent itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// `client_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Which gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Which server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// JSON-RPC method; for [`Kind::Admin`], the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Tool, prompt, URI or task; for [`Kind::Admin`], what was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Verdict>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Revision of the policy the gateway decided with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_policy: Option<String>,
+    /// Revision of the policy this service decided with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_policy: Option<String>,
+    /// `jti` of the minted, spent or issued token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// `txn` of the minted token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn: Option<String>,
+    /// `jti` of the caller's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_token_id: Option<String>,
+    /// RFC 9530 `sha-256` digest of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_digest: Option<String>,
+    /// The gateway's id of the request (`x-request-id`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The caller's address, as the gateway or server saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    /// What only this kind has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<serde_json::Value>,
+}
+
+impl Record {
+    /// A record of this kind, made now, with nothing else in it.
+    #[must_use]
+    pub fn new(kind: Kind, now: Timestamp) -> Self {
+        Self {
+            id: crate::secret::new_id(),
+            time: rfc3339(now),
+            kind,
+            subject: None,
+            agent: None,
+            gateway: None,
+            server: None,
+            method: None,
+            target: None,
+            decision: None,
+            reason: None,
+            gateway_policy: None,
+            service_policy: None,
+            token_id: None,
+            txn: None,
+            subject_token_id: None,
+            content_digest: None,
+            request_id: None,
+            source_ip: None,
+            detail: None,
+        }
+    }
+
+    /// An administrator's change: `command` (`agent disable`) to `target`.
+    #[must_use]
+    pub fn admin(now: Timestamp, command: &str, target: &str) -> Self {
+        let mut record = Self::new(Kind::Admin, now);
+        record.method = Some(command.to_owned());
+        record.target = Some(target.to_owned());
+        record
+    }
+}

@@ -1,0 +1,111 @@
+//! Tries of unknown callers at the service itself, counted in memory and put on record every second.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+
+use super::clip;
+use crate::store::tally::Tried;
+
+/// Distinct kinds, addresses and servers held between two flushes; past it they share one overflow entry.
+const HELD: usize = 1024;
+
+/// What was wrong with a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TryKind {
+    /// A gateway's id or secret is wrong.
+    InvalidGateway,
+    /// A client's credentials are wrong.
+    InvalidClient,
+    /// A server's id or secret is wrong at introspection.
+    InvalidServer,
+    /// A gateway brought a caller's token that is none.
+    InvalidSubjectToken,
+    /// A user's name or password is wrong.
+    InvalidPassword,
+}
+
+impl TryKind {
+    /// The word on record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidGateway => "invalid_gateway",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidServer => "invalid_server",
+            Self::InvalidSubjectToken => "invalid_subject_token",
+            Self::InvalidPassword => "invalid_password",
+        }
+    }
+}
+
+type Key = (&'static str, String);
+
+/// The tries since the last flush.
+#[derive(Debug, Default)]
+pub struct Tries(Mutex<HashMap<Key, Tried>>);
+
+impl Tries {
+    /// Counts one try.
+    pub fn note(&self, kind: TryKind, source_ip: &str, now: Timestamp) {
+        metrics::counter!("writ_unauthenticated_total", "kind" => kind.as_str()).increment(1);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut key = (kind.as_str(), clip(source_ip, 64));
+        if held.len() >= HELD && !held.contains_key(&key) {
+            key = (kind.as_str(), "*".to_owned());
+        }
+        let tried = held
+            .entry(key)
+            .or_insert_with_key(|(kind, source_ip)| Tried {
+                kind: (*kind).to_owned(),
+                source_ip: source_ip.clone(),
+                server: String::new(),
+                gateway: None,
+                first: now,
+                last: now,
+                count: 0,
+            });
+        tried.last = tried.last.max(now);
+        tried.count = tried.count.saturating_add(1);
+    }
+
+    /// Takes what has been counted.
+    #[must_use]
+    pub fn take(&self) -> Vec<Tried> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *held).into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_are_counted_and_what_is_held_is_bounded() {
+        let tries = Tries::default();
+        let now = Timestamp::UNIX_EPOCH;
+        for _ in 0..3 {
+            tries.note(TryKind::InvalidClient, "192.0.2.1", now);
+        }
+        for n in 0..5000 {
+            tries.note(
+                TryKind::InvalidGateway,
+                &format!("10.0.{}.{}", n / 256, n % 256),
+                now,
+            );
+        }
+        let taken = tries.take();
+        assert!(taken.len() <= HELD + 1);
+        assert_eq!(taken.iter().map(|t| t.count).sum::<u64>(), 5003);
+        assert!(
+            taken
+                .iter()
+                .any(|t| t.count == 3 && t.source_ip == "192.0.2.1")
+        );
+        assert!(tries.take().is_empty());
+    }
+}

@@ -1,0 +1,245 @@
+//! `writ agent …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{ById, CliError, Output, output::status_word, pairs, switch};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Status},
+    secret::{self, SecretHash},
+    store::{Store, registrations::Registered},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register an agent; prints its secret when it has one.
+    Add(Box<Add>),
+    /// List the agents.
+    List,
+    /// Refuse an agent's calls and sign-ins, at once.
+    Disable(ById),
+    /// Let an agent call again.
+    Enable(ById),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// Its OAuth `client_id`.
+    id: Id,
+    /// Its name, as people see it when they are asked for consent.
+    #[arg(long)]
+    name: String,
+    /// Where sign-in answers may go, compared exactly; may be repeated.
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<String>,
+    /// How it proves who it is at the token endpoint.
+    #[arg(long, value_enum)]
+    auth: AuthArg,
+    /// Its public keys: a file with a JWK set (for --auth key).
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// What it may ask the token endpoint for; may be repeated [default: what --auth and --redirect-uri suggest].
+    #[arg(long = "grant", value_enum, value_name = "GRANT")]
+    grants: Vec<GrantArg>,
+    /// A tool it may call when it acts for itself; may be repeated.
+    #[arg(long = "tool", value_name = "SERVER:TOOL", value_parser = pairs::tool)]
+    tools: Vec<(String, String)>,
+    /// A label for policies; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pairs::label)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AuthArg {
+    /// Not at all: an application on people's own computers.
+    None,
+    /// A secret (`client_secret_basic`).
+    Secret,
+    /// A private key (`private_key_jwt`).
+    Key,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum GrantArg {
+    /// Acts for a user who signs in.
+    AuthorizationCode,
+    /// Acts for itself.
+    ClientCredentials,
+}
+
+impl Command {
+    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        match self {
+            Self::Add(add) => add.run(store, output).await,
+            Self::List => list(store, output).await,
+            Self::Disable(ById { id }) => {
+                switch(store, output, Registered::Agent, &id, Status::Disabled).await
+            }
+            Self::Enable(ById { id }) => {
+                switch(store, output, Registered::Agent, &id, Status::Approved).await
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let (agent, secret) = self.checked()?;
+        store.add_agent(&agent, SystemClock.now()).await?;
+        output.added(
+            "agent",
+            agent.id.as_str(),
+            secret.as_ref().map(|s| ("client secret", s.as_str())),
+        )
+    }
+
+    /// The agent and its new secret.
+    fn checked(self) -> Result<(Agent, Option<zeroize::Zeroizing<String>>), CliError> {
+        let usage = |problem: &str| Err(CliError::Usage(problem.to_owned()));
+        if self.name.trim().is_empty()
+            || self.name.len() > 128
+            || self.name.chars().any(char::is_control)
+        {
+            return usage("--name has 1 to 128 bytes and no control characters");
+        }
+        let redirect_uris = self
+            .redirect_uris
+            .iter()
+            .map(|uri| RedirectUri::parse(uri))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| CliError::Usage(e.to_string()))?;
+        let grants = grants(&self.grants, self.auth, &redirect_uris);
+        if grants.contains(&Grant::AuthorizationCode) && redirect_uris.is_empty() {
+            return usage(
+                "--grant authorization_code needs a --redirect-uri: somewhere the answer may go",
+            );
+        }
+        if grants.contains(&Grant::ClientCredentials) && self.auth == AuthArg::None {
+            return usage(
+                "--grant client_credentials needs --auth secret or key: anybody could claim to be this agent",
+            );
+        }
+        if grants.is_empty() {
+            return usage(
+                "the agent could do nothing: give it a --redirect-uri, or --auth secret or key",
+            );
+        }
+        let jwks = match (self.auth, &self.jwks) {
+            (AuthArg::Key, Some(path)) => Some(jwks(path)?),
+            (AuthArg::Key, None) => {
+                return usage("--auth key needs --jwks FILE with the agent's public keys");
+            }
+            (_, Some(_)) => return usage("--jwks goes with --auth key only"),
+            (_, None) => None,
+        };
+        let secret = (self.auth == AuthArg::Secret).then(secret::generate);
+        let agent = Agent {
+            id: self.id,
+            name: self.name,
+            auth: match self.auth {
+                AuthArg::None => AuthMethod::None,
+                AuthArg::Secret => AuthMethod::Secret,
+                AuthArg::Key => AuthMethod::Key,
+            },
+            secret: secret.as_ref().map(|s| SecretHash::of(s)),
+            jwks,
+            redirect_uris,
+            grants,
+            tools: pairs::tools(self.tools),
+            labels: pairs::labels(self.labels),
+            status: Status::Approved,
+        };
+        Ok((agent, secret))
+    }
+}
+
+/// The grants asked for, or those that fit how the agent is registered.
+fn grants(given: &[GrantArg], auth: AuthArg, redirect_uris: &[RedirectUri]) -> Vec<Grant> {
+    let wanted = |grant: GrantArg, fits: bool| {
+        if given.is_empty() {
+            fits
+        } else {
+            given.contains(&grant)
+        }
+    };
+    let mut grants = Vec::with_capacity(2);
+    if wanted(GrantArg::AuthorizationCode, !redirect_uris.is_empty()) {
+        grants.push(Grant::AuthorizationCode);
+    }
+    if wanted(
+        GrantArg::ClientCredentials,
+        redirect_uris.is_empty() && auth != AuthArg::None,
+    ) {
+        grants.push(Grant::ClientCredentials);
+    }
+    grants
+}
+
+/// A JWK set of public keys that tokens can be checked with.
+fn jwks(path: &std::path::Path) -> Result<serde_json::Value, CliError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|source| CliError::Io {
+        action: format!("read {shown}"),
+        source,
+    })?;
+    let jwks: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| CliError::Usage(format!("{shown} is not JSON: {e}")))?;
+    let keys = jwks.get("keys").and_then(serde_json::Value::as_array);
+    let Some(keys) = keys.filter(|keys| (1..=16).contains(&keys.len())) else {
+        return Err(CliError::Usage(format!(
+            "{shown} must be a JWK set with 1 to 16 keys: {{\"keys\": […]}}"
+        )));
+    };
+    if keys.iter().any(|key| {
+        ["d", "k", "p", "q"]
+            .iter()
+            .any(|private| key.get(private).is_some())
+    }) {
+        let told = format!(
+            "{shown} has a private or symmetric key in it; keep that with the agent and give the public key only"
+        );
+        return Err(CliError::Usage(told));
+    }
+    writ_core::token::KeySet::from_jwks(&jwks)
+        .map_err(|e| CliError::Usage(format!("{shown} has no key that can be used: {e}")))?;
+    Ok(jwks)
+}
+
+async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
+    let agents = store.agents().await?;
+    if output.is_json() {
+        return agents.iter().try_for_each(|a| {
+            output.json(&json!({
+                "id": a.id, "name": a.name, "auth": a.auth, "grants": a.grants, "redirect_uris": a.redirect_uris,
+                "tools": a.tools, "labels": a.labels, "status": a.status,
+            }))
+        });
+    }
+    output.table(
+        &agents,
+        ["ID", "NAME", "STATUS", "AUTH", "GRANTS", "TOOLS", "LABELS"],
+        |a| {
+            let tools = a
+                .tools
+                .iter()
+                .flat_map(|(server, tools)| tools.iter().map(move |t| format!("{server}:{t}")));
+            [
+                a.id.to_string(),
+                a.name.clone(),
+                status_word(a.status).to_owned(),
+                a.auth.as_str().to_owned(),
+                a.grants
+                    .iter()
+                    .map(|g| g.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                tools.collect::<Vec<_>>().join(" "),
+                pairs::shown(&a.labels),
+            ]
+        },
+    )
+}

@@ -1,0 +1,102 @@
+//! Records as people read them.
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use super::{CliError, Entry, Output};
+use crate::audit::{Kind, Record, Verdict, printable};
+
+const HEADER: [&str; 8] = [
+    "TIME (UTC)",
+    "WHAT",
+    "WHO",
+    "AGENT",
+    "SERVER",
+    "CALL",
+    "DECISION",
+    "WHY",
+];
+
+pub(super) fn table(entries: &[Entry], output: &mut Output) -> Result<(), CliError> {
+    output.table(entries, HEADER, |e| columns(&e.record))
+}
+
+/// A record on one line; a refusal stands out on a terminal.
+pub(super) fn line(record: &Record) -> String {
+    let colour = match (record.kind, record.decision) {
+        (Kind::Rogue, _) => Some(AnsiColor::Magenta),
+        (_, Some(Verdict::Deny)) => Some(AnsiColor::Red),
+        (Kind::Mint, _) => Some(AnsiColor::Green),
+        _ => None,
+    };
+    let style = Style::new().fg_color(colour.map(Into::into));
+    let [time, what, rest @ ..] = columns(record);
+    let rest: Vec<String> = rest
+        .iter()
+        .filter(|c| !c.is_empty())
+        .map(|c| printable(c))
+        .collect();
+    format!("{time}  {style}{what:<15}{style:#}  {}", rest.join("  "))
+}
+
+fn columns(record: &Record) -> [String; 8] {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    // 2026-11-23T18:00:00.123456Z -> 11-23 18:00:00.123
+    let time = record
+        .time
+        .get(5..23)
+        .unwrap_or(&record.time)
+        .replacen('T', " ", 1);
+    let call = [record.method.as_deref(), record.target.as_deref()];
+    let decision = match record.decision {
+        Some(Verdict::Allow) => "allow",
+        Some(Verdict::Deny) => "deny",
+        None => "",
+    };
+    [
+        time,
+        record.kind.as_str().to_owned(),
+        text(&record.subject),
+        text(&record.agent),
+        text(&record.server),
+        call.into_iter().flatten().collect::<Vec<_>>().join(" "),
+        decision.to_owned(),
+        why(record),
+    ]
+}
+
+/// The reason, and what the kind has to say about itself.
+fn why(record: &Record) -> String {
+    let detail = |name: &str| record.detail.as_ref().and_then(|d| d.get(name));
+    let mut parts: Vec<String> = record.reason.iter().cloned().collect();
+    match record.kind {
+        Kind::Outcome => {
+            parts.extend(detail("result").and_then(Value::as_str).map(str::to_owned));
+            parts.extend(
+                detail("status")
+                    .and_then(Value::as_u64)
+                    .map(|s| format!("HTTP {s}")),
+            );
+            parts.extend(detail("duration_us").and_then(Value::as_u64).map(duration));
+        }
+        Kind::Unauthenticated => {
+            parts.extend(record.source_ip.iter().map(|ip| format!("from {ip}")));
+            parts.extend(
+                detail("count")
+                    .and_then(Value::as_u64)
+                    .map(|n| format!("{n} times")),
+            );
+        }
+        Kind::Rogue => parts.extend(
+            detail("credential")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        ),
+        _ => {}
+    }
+    parts.join(", ")
+}
+
+fn duration(micros: u64) -> String {
+    format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
+}

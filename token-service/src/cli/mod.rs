@@ -1,0 +1,176 @@
+//! The command line: `writ serve`, the registries and the audit trail.
+//!
+//! Every command but `serve` works on the database directly, whether the service runs or not; a running service
+//! notices at its next decision.
+
+mod agent;
+mod audit;
+mod gateway;
+mod output;
+mod pairs;
+mod serve;
+mod server;
+mod user;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use output::Output;
+
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::{Config, ConfigError},
+    registry::Status,
+    store::{Store, StoreError, registrations::Registered},
+};
+
+/// A token for each tool call: OAuth issuer, token exchange, registry and audit trail.
+#[derive(Debug, Parser)]
+#[command(name = "writ", version, propagate_version = true)]
+pub struct Cli {
+    /// Where database and keys are kept [default: ./writ-data].
+    #[arg(long, global = true, value_name = "DIR", env = "WRIT_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The configuration file; everything in it has a default.
+    #[arg(long, global = true, value_name = "FILE", env = "WRIT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print JSON: one object a line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve,
+    /// MCP servers that calls are governed for.
+    #[command(subcommand)]
+    Server(server::Command),
+    /// Agents: the OAuth clients that call tools.
+    #[command(subcommand)]
+    Agent(agent::Command),
+    /// People of the local directory.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Gateways: the Envoys that run the filter.
+    #[command(subcommand)]
+    Gateway(gateway::Command),
+    /// The audit trail.
+    #[command(subcommand)]
+    Audit(audit::Command),
+}
+
+/// One registration.
+#[derive(Debug, Args)]
+struct ById {
+    /// Its id.
+    id: String,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The service.
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
+    /// What was given on the command line does not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// A file or stream.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// Why it did not work.
+        source: std::io::Error,
+    },
+    /// Nothing can be written down.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CliError {
+    fn output(source: std::io::Error) -> Self {
+        Self::Io {
+            action: "write to standard output".to_owned(),
+            source,
+        }
+    }
+
+    /// Whether the reader of our output has gone (`writ audit list | head`), which is no error.
+    #[must_use]
+    pub fn reader_is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence for the person at the terminal.
+    pub fn run(self, output: &mut Output) -> Result<(), CliError> {
+        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        if let Some(data_dir) = self.data_dir {
+            config.data_dir = data_dir;
+        }
+        let mut runtime = match self.command {
+            Command::Serve => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        };
+        let runtime = runtime
+            .enable_all()
+            .build()
+            .map_err(|source| CliError::Io {
+                action: "start the runtime".to_owned(),
+                source,
+            })?;
+        runtime.block_on(async {
+            match self.command {
+                Command::Serve => serve::run(config, output).await,
+                command => {
+                    let store = Store::open(&config.data_dir).await?;
+                    let done = command.run(&store, output).await;
+                    store.close().await;
+                    done
+                }
+            }
+        })
+    }
+}
+
+impl Command {
+    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        match self {
+            Self::Serve => Ok(()),
+            Self::Server(command) => command.run(store, output).await,
+            Self::Agent(command) => command.run(store, output).await,
+            Self::User(command) => command.run(store, output).await,
+            Self::Gateway(command) => command.run(store, output).await,
+            Self::Audit(command) => command.run(store, output).await,
+        }
+    }
+}
+
+/// Switches a registration on or off and says so.
+async fn switch(
+    store: &Store,
+    output: &mut Output,
+    what: Registered,
+    id: &str,
+    status: Status,
+) -> Result<(), CliError> {
+    store
+        .set_status(what, id, status, SystemClock.now())
+        .await?;
+    output.switched(what.as_str(), id, status)
+}

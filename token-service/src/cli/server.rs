@@ -1,0 +1,147 @@
+//! `writ server …`
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{ById, CliError, Output, output::status_word, pairs, switch};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    registry::{Enforcement, Id, Server, ServerError, Status, check_identifier},
+    secret::{self, SecretHash},
+    store::{Store, registrations::Registered},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register a server; prints the secret it authenticates with at introspection.
+    Add(Add),
+    /// List the servers.
+    List,
+    /// Refuse all calls for a server, at once.
+    Disable(ById),
+    /// Let calls for a server through again.
+    Enable(ById),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// Its id, as in Envoy's route metadata.
+    id: Id,
+    /// Its public URL: the audience of callers' tokens (RFC 8707).
+    #[arg(long, value_name = "URL")]
+    resource: String,
+    /// The audience of minted tokens; must differ from every server's resource.
+    #[arg(long, value_name = "URI")]
+    audience: String,
+    /// Who checks minted tokens before the server acts on them.
+    #[arg(long, value_enum)]
+    enforcement: EnforcementArg,
+    /// A scope callers may ask for; may be repeated.
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = pairs::scope)]
+    scopes: Vec<String>,
+    /// A label for policies; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pairs::label)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum EnforcementArg {
+    /// A Writ filter in guard mode before the server.
+    Guard,
+    /// The server itself, by introspection.
+    Introspect,
+    /// Nobody: the server looks at the audience only.
+    AudOnly,
+}
+
+impl From<EnforcementArg> for Enforcement {
+    fn from(arg: EnforcementArg) -> Self {
+        match arg {
+            EnforcementArg::Guard => Self::Guard,
+            EnforcementArg::Introspect => Self::Introspect,
+            EnforcementArg::AudOnly => Self::AudOnly,
+        }
+    }
+}
+
+impl Command {
+    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        match self {
+            Self::Add(add) => add.run(store, output).await,
+            Self::List => list(store, output).await,
+            Self::Disable(ById { id }) => {
+                switch(store, output, Registered::Server, &id, Status::Disabled).await
+            }
+            Self::Enable(ById { id }) => {
+                switch(store, output, Registered::Server, &id, Status::Approved).await
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let wrong = |e: ServerError| CliError::Usage(e.to_string());
+        let secret = secret::generate();
+        let server = Server {
+            id: self.id,
+            resource: check_identifier("--resource", &self.resource).map_err(wrong)?,
+            upstream_audience: check_identifier("--audience", &self.audience).map_err(wrong)?,
+            enforcement: self.enforcement.into(),
+            status: Status::Approved,
+            labels: pairs::labels(self.labels),
+            scopes: self.scopes,
+            secret: SecretHash::of(&secret),
+        };
+        if server.resource == server.upstream_audience {
+            return Err(wrong(ServerError::AudienceIsResource));
+        }
+        store.add_server(&server, SystemClock.now()).await?;
+        output.added(
+            "server",
+            server.id.as_str(),
+            Some(("introspection secret", &secret)),
+        )
+    }
+}
+
+async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
+    let servers = store.servers().await?;
+    if output.is_json() {
+        return servers.iter().try_for_each(|s| {
+            output.json(&json!({
+                "id": s.id, "resource": s.resource, "audience": s.upstream_audience, "enforcement": s.enforcement,
+                "status": s.status, "scopes": s.scopes, "labels": s.labels,
+            }))
+        });
+    }
+    output.table(
+        &servers,
+        [
+            "ID",
+            "STATUS",
+            "RESOURCE",
+            "AUDIENCE",
+            "ENFORCEMENT",
+            "SCOPES",
+            "LABELS",
+        ],
+        |s| {
+            let enforcement = match s.enforcement {
+                Enforcement::Guard => "guard",
+                Enforcement::Introspect => "introspect",
+                Enforcement::AudOnly => "aud_only",
+            };
+            [
+                s.id.to_string(),
+                status_word(s.status).to_owned(),
+                s.resource.clone(),
+                s.upstream_audience.clone(),
+                enforcement.to_owned(),
+                s.scopes.join(" "),
+                pairs::shown(&s.labels),
+            ]
+        },
+    )
+}

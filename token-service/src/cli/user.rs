@@ -1,0 +1,132 @@
+//! `writ user …`
+
+use std::{collections::BTreeSet, io::Read as _};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{ById, CliError, Output, output::status_word};
+use crate::{
+    audit::Record,
+    clock::{Clock as _, SystemClock},
+    oauth::password::PasswordHash,
+    registry::Status,
+    store::{
+        Store,
+        users::{self, UserName},
+    },
+};
+
+/// The most that is read as a password.
+const MAX_PASSWORD_INPUT: u64 = 4096;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Add a person.
+    Add(Add),
+    /// List the people.
+    List,
+    /// Refuse a person's sign-ins and calls, at once.
+    Disable(ById),
+    /// Let a person in again.
+    Enable(ById),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// The name they sign in with.
+    name: UserName,
+    /// A group they are in; may be repeated.
+    #[arg(long = "group", value_name = "GROUP", value_parser = group)]
+    groups: Vec<String>,
+    /// Read the password from standard input: up to its end, without a line break there.
+    #[arg(long, required = true)]
+    password_stdin: bool,
+}
+
+fn group(text: &str) -> Result<String, String> {
+    if (1..=128).contains(&text.len()) && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("a group's name has 1 to 128 bytes and no control characters".to_owned())
+    }
+}
+
+impl Command {
+    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        match self {
+            Self::Add(add) => add.run(store, output).await,
+            Self::List => list(store, output).await,
+            Self::Disable(ById { id }) => switch(store, output, &id, Status::Disabled).await,
+            Self::Enable(ById { id }) => switch(store, output, &id, Status::Approved).await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let password =
+            PasswordHash::new(&read_password()?).map_err(|e| CliError::Usage(e.to_string()))?;
+        let now = SystemClock.now();
+        let groups = BTreeSet::from_iter(self.groups);
+        let mut tx = store.write().await?;
+        users::add(tx.conn(), &self.name, &password, &groups, now).await?;
+        tx.audit(&Record::admin(now, "user add", self.name.as_str()))
+            .await?;
+        tx.commit().await?;
+        output.added("user", self.name.as_str(), None)
+    }
+}
+
+fn read_password() -> Result<Zeroizing<String>, CliError> {
+    let mut text = Zeroizing::new(String::new());
+    let read = std::io::stdin()
+        .lock()
+        .take(MAX_PASSWORD_INPUT)
+        .read_to_string(&mut text);
+    read.map_err(|source| CliError::Io {
+        action: "read the password from standard input".to_owned(),
+        source,
+    })?;
+    let without_break = text
+        .strip_suffix('\n')
+        .map(|t| t.strip_suffix('\r').unwrap_or(t));
+    Ok(Zeroizing::new(without_break.unwrap_or(&text).to_owned()))
+}
+
+async fn switch(
+    store: &Store,
+    output: &mut Output,
+    name: &str,
+    status: Status,
+) -> Result<(), CliError> {
+    let active = status == Status::Approved;
+    let mut tx = store.write().await?;
+    users::set_active(tx.conn(), name, active).await?;
+    let command = if active {
+        "user enable"
+    } else {
+        "user disable"
+    };
+    tx.audit(&Record::admin(SystemClock.now(), command, name))
+        .await?;
+    tx.commit().await?;
+    output.switched("user", name, status)
+}
+
+async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
+    let users = users::list(&mut *store.read().await?).await?;
+    if output.is_json() {
+        return users.iter().try_for_each(|u| {
+            output.json(&json!({"name": u.name, "groups": u.groups, "status": u.status}))
+        });
+    }
+    output.table(&users, ["NAME", "STATUS", "GROUPS"], |u| {
+        [
+            u.name.clone(),
+            status_word(u.status).to_owned(),
+            u.groups.join(" "),
+        ]
+    })
+}

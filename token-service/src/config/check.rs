@@ -1,0 +1,150 @@
+//! From the configuration as written to the one the service works with.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
+
+use url::{Host, Url};
+
+use super::{Config, ConfigError, GatewayListen, Tokens, duration, raw::Source};
+use crate::keys::Algorithm;
+
+/// Whether a URL's host is this machine: `localhost` or a loopback address.
+#[must_use]
+pub fn is_loopback_host(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+        None => false,
+    }
+}
+
+pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
+    let public = public_listener(source)?;
+    let issuer = issuer(source, public)?;
+    let policy_dir = source
+        .values
+        .policy
+        .dir
+        .as_deref()
+        .filter(|d| !d.is_empty())
+        .map(PathBuf::from);
+    if let Some(dir) = policy_dir.as_deref().filter(|dir| !dir.is_dir()) {
+        let problem = "is not a directory; name one with .rego files, or leave the field out";
+        return Err(source.wrong("policy.dir", &dir.display().to_string(), problem));
+    }
+    Ok(Config {
+        issuer_follows_listener: source.values.issuer.is_none(),
+        issuer,
+        data_dir: data_dir(source)?,
+        public,
+        gateway: gateway_listener(source)?,
+        policy_dir,
+        tokens: tokens(source)?,
+    })
+}
+
+fn issuer(source: &Source, public: SocketAddr) -> Result<String, ConfigError> {
+    let Some(given) = source.values.issuer.as_deref() else {
+        if public.ip().is_loopback() {
+            return Ok(format!("http://{public}"));
+        }
+        let problem = "is not loopback, so `issuer` must be set to the https URL that people reach this service under";
+        return Err(source.wrong("public.listen", &public.to_string(), problem));
+    };
+    let wrong = |problem: &str| source.wrong("issuer", given, problem);
+    let url = Url::parse(given).map_err(|e| wrong(&format!("is not a URL ({e})")))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback_host(&url) => {}
+        "http" => return Err(wrong("must be https: only a loopback host may use http")),
+        _ => return Err(wrong("must be an https URL")),
+    }
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(wrong(
+            "must have no query, fragment or user info (RFC 8414 section 2)",
+        ));
+    }
+    if given.ends_with('/') {
+        return Err(wrong(
+            "must not end with a slash: it is compared character by character",
+        ));
+    }
+    Ok(given.to_owned())
+}
+
+fn data_dir(source: &Source) -> Result<PathBuf, ConfigError> {
+    match source.values.data_dir.as_deref() {
+        None => Ok(PathBuf::from("writ-data")),
+        Some("") => Err(source.wrong("data_dir", "", "must not be empty")),
+        Some(dir) => Ok(PathBuf::from(dir)),
+    }
+}
+
+fn public_listener(source: &Source) -> Result<SocketAddr, ConfigError> {
+    let given = source
+        .values
+        .public
+        .listen
+        .as_deref()
+        .unwrap_or("127.0.0.1:8181");
+    given.parse().map_err(|_| {
+        source.wrong(
+            "public.listen",
+            given,
+            "must be IP:PORT, such as 127.0.0.1:8181",
+        )
+    })
+}
+
+fn gateway_listener(source: &Source) -> Result<GatewayListen, ConfigError> {
+    let given = source
+        .values
+        .gateway
+        .listen
+        .as_deref()
+        .unwrap_or("127.0.0.1:8182");
+    let wrong = |problem| source.wrong("gateway.listen", given, problem);
+    if let Some(path) = given.strip_prefix("unix:") {
+        // What the kernel takes for a socket's path.
+        let fits = (1..=100).contains(&path.len());
+        return if fits {
+            Ok(GatewayListen::Unix(PathBuf::from(path)))
+        } else {
+            Err(wrong("the socket's path must have 1 to 100 bytes"))
+        };
+    }
+    let address: SocketAddr = given
+        .parse()
+        .map_err(|_| wrong("must be IP:PORT on loopback, or unix:/path/to/socket"))?;
+    if !address.ip().is_loopback() {
+        return Err(wrong(
+            "must be a loopback address or a Unix socket: this listener speaks plain text",
+        ));
+    }
+    Ok(GatewayListen::Loopback(address))
+}
+
+fn tokens(source: &Source) -> Result<Tokens, ConfigError> {
+    let raw = &source.values.tokens;
+    let alg = raw.signing_alg.as_deref().unwrap_or("EdDSA");
+    let signing_alg = Algorithm::from_name(alg)
+        .ok_or_else(|| source.wrong("tokens.signing_alg", alg, "must be EdDSA, ES256 or RS256"))?;
+    let ttl = |field, given: &Option<String>, default: &str, bounds: RangeInclusive<u64>| {
+        let text = given.as_deref().unwrap_or(default);
+        duration::parse(text, &bounds).map_err(|problem| source.wrong(field, text, problem))
+    };
+    Ok(Tokens {
+        signing_alg,
+        caller_ttl: ttl("tokens.caller_ttl", &raw.caller_ttl, "10m", 10..=3600)?,
+        minted_ttl: ttl("tokens.minted_ttl", &raw.minted_ttl, "30s", 1..=60)?,
+        discovery_ttl: ttl("tokens.discovery_ttl", &raw.discovery_ttl, "60s", 1..=60)?,
+    })
+}

@@ -1,0 +1,55 @@
+//! Durations as people write them: `30s`, `10m`, `1h`.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// Reads a whole number of seconds, minutes or hours within bounds (in seconds).
+pub(super) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration, String> {
+    let explained = || {
+        format!(
+            "write a duration between {}s and {}s, such as 30s, 10m or 1h",
+            bounds.start(),
+            bounds.end()
+        )
+    };
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(explained)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| explained())?;
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(explained()),
+    };
+    let seconds = number
+        .checked_mul(unit_s)
+        .filter(|s| bounds.contains(s))
+        .ok_or_else(explained)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_stay_within_bounds() {
+        assert_eq!(parse("30s", &(1..=60)), Ok(Duration::from_secs(30)));
+        assert_eq!(parse("10m", &(1..=3600)), Ok(Duration::from_secs(600)));
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "0s",
+            "61s",
+            "1d",
+            "-1s",
+            "1.5m",
+            "99999999999999999999h",
+            "30 s",
+        ] {
+            assert!(parse(wrong, &(1..=60)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The configuration: one TOML file, overridden by the environment, checked once.
+//!
+//! [`raw`] is the file as written; [`Config`] is what the service works with, and cannot be wrong. Without a
+//! file everything has a default that listens on loopback only.
+
+mod check;
+mod duration;
+mod raw;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use check::is_loopback_host;
+
+use crate::keys::Algorithm;
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The issuer identifier (RFC 8414 section 2), compared exactly; without a slash at its end.
+    pub issuer: String,
+    /// Where database and keys are kept.
+    pub data_dir: PathBuf,
+    /// Where agents, browsers and servers come in.
+    pub public: SocketAddr,
+    /// Where gateways come in.
+    pub gateway: GatewayListen,
+    /// Where the policy is read from; the embedded library when absent.
+    pub policy_dir: Option<PathBuf>,
+    /// How tokens are made.
+    pub tokens: Tokens,
+    issuer_follows_listener: bool,
+}
+
+/// The gateways' listener: never reachable from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayListen {
+    /// TCP on a loopback address.
+    Loopback(SocketAddr),
+    /// A Unix socket, mode 0600.
+    Unix(PathBuf),
+}
+
+/// How tokens are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// What signs them.
+    pub signing_alg: Algorithm,
+    /// Life of the tokens that agents bring to the gateway.
+    pub caller_ttl: Duration,
+    /// Life of a single-use token, unless the policy shortens it.
+    pub minted_ttl: Duration,
+    /// Life of a discovery token.
+    pub discovery_ttl: Duration,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a field that does not exist or has the wrong type.
+    #[error("{path}: {problem}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with line and field.
+        problem: String,
+    },
+    /// A value that cannot be meant.
+    #[error("{origin}: {field} = {value:?}: {problem}")]
+    Value {
+        /// The file, or the environment variable.
+        origin: String,
+        /// Which field.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+    /// An environment variable that looks like an override but is none.
+    #[error("the environment variable {name} overrides nothing; the overrides are {known}")]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+}
+
+impl Config {
+    /// Reads the file, if one is given, and the environment.
+    ///
+    /// # Errors
+    /// Each names the field and the file or variable it came from.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = raw::Source::read(path)?;
+        raw.override_from(environment)?;
+        check::check(&raw)
+    }
+
+    /// Where the public listener really listens, once it does: with a port of 0 and no issuer set, the issuer
+    /// follows it.
+    #[must_use]
+    pub fn bound_to(mut self, public: SocketAddr) -> Self {
+        self.public = public;
+        if self.issuer_follows_listener {
+            self.issuer = format!("http://{public}");
+        }
+        self
+    }
+
+    /// Where the signing keys are kept.
+    #[must_use]
+    pub fn keys_dir(&self) -> PathBuf {
+        self.data_dir.join("keys")
+    }
+}
+
+#[cfg(test)]
+mod tests;

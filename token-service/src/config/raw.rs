@@ -1,0 +1,145 @@
+//! The configuration as written.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// The TOML file. Every field may be absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) issuer: Option<String>,
+    pub(super) data_dir: Option<String>,
+    #[serde(default)]
+    pub(super) public: RawListener,
+    #[serde(default)]
+    pub(super) gateway: RawListener,
+    #[serde(default)]
+    pub(super) policy: RawPolicy,
+    #[serde(default)]
+    pub(super) tokens: RawTokens,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListener {
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    pub(super) dir: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTokens {
+    pub(super) signing_alg: Option<String>,
+    pub(super) caller_ttl: Option<String>,
+    pub(super) minted_ttl: Option<String>,
+    pub(super) discovery_ttl: Option<String>,
+}
+
+/// A field's path in the file and its variable in the environment.
+const FIELDS: [(&str, &str); 9] = [
+    ("issuer", "WRIT_ISSUER"),
+    ("data_dir", "WRIT_DATA_DIR"),
+    ("public.listen", "WRIT_PUBLIC__LISTEN"),
+    ("gateway.listen", "WRIT_GATEWAY__LISTEN"),
+    ("policy.dir", "WRIT_POLICY__DIR"),
+    ("tokens.signing_alg", "WRIT_TOKENS__SIGNING_ALG"),
+    ("tokens.caller_ttl", "WRIT_TOKENS__CALLER_TTL"),
+    ("tokens.minted_ttl", "WRIT_TOKENS__MINTED_TTL"),
+    ("tokens.discovery_ttl", "WRIT_TOKENS__DISCOVERY_TTL"),
+];
+
+/// The raw values and where each came from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) values: RawConfig,
+    file: Option<PathBuf>,
+    overridden: BTreeSet<&'static str>,
+}
+
+impl Source {
+    pub(super) fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let values = match path {
+            None => RawConfig::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                toml::from_str(&text).map_err(|e: toml::de::Error| ConfigError::Parse {
+                    path: path.to_owned(),
+                    problem: e.to_string().trim_end().to_owned(),
+                })?
+            }
+        };
+        Ok(Self {
+            values,
+            file: path.map(Path::to_owned),
+            overridden: BTreeSet::new(),
+        })
+    }
+
+    pub(super) fn override_from(
+        &mut self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in environment {
+            if let Some((field, _)) = FIELDS.iter().find(|(_, variable)| *variable == name) {
+                *self.slot(field) = Some(value);
+                self.overridden.insert(field);
+            } else if name.starts_with("WRIT_") && name.contains("__") {
+                let known = FIELDS.map(|(_, variable)| variable).join(", ");
+                return Err(ConfigError::UnknownVariable { name, known });
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, field: &str) -> &mut Option<String> {
+        let v = &mut self.values;
+        match field {
+            "issuer" => &mut v.issuer,
+            "data_dir" => &mut v.data_dir,
+            "public.listen" => &mut v.public.listen,
+            "gateway.listen" => &mut v.gateway.listen,
+            "policy.dir" => &mut v.policy.dir,
+            "tokens.signing_alg" => &mut v.tokens.signing_alg,
+            "tokens.caller_ttl" => &mut v.tokens.caller_ttl,
+            "tokens.minted_ttl" => &mut v.tokens.minted_ttl,
+            _ => &mut v.tokens.discovery_ttl,
+        }
+    }
+
+    /// An error about a field, naming where its value came from.
+    pub(super) fn wrong(
+        &self,
+        field: &'static str,
+        value: &str,
+        problem: impl Into<String>,
+    ) -> ConfigError {
+        let variable = FIELDS
+            .iter()
+            .find(|(f, _)| *f == field && self.overridden.contains(f));
+        let origin = match (variable, &self.file) {
+            (Some((_, variable)), _) => format!("environment variable {variable}"),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "default configuration".to_owned(),
+        };
+        ConfigError::Value {
+            origin,
+            field,
+            value: value.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use super::*;
+
+fn load(toml: &str) -> Result<Config, ConfigError> {
+    load_with(toml, &[])
+}
+
+fn load_with(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("writ.toml");
+    std::fs::write(&path, toml).unwrap();
+    let environment = environment
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Config::load(Some(&path), environment)
+}
+
+#[test]
+fn without_a_file_everything_is_on_loopback() {
+    let config = Config::load(None, []).unwrap();
+    assert_eq!(config.issuer, "http://127.0.0.1:8181");
+    assert_eq!(config.data_dir, Path::new("writ-data"));
+    assert_eq!(
+        config.gateway,
+        GatewayListen::Loopback("127.0.0.1:8182".parse().unwrap())
+    );
+    assert_eq!(config.tokens.minted_ttl, Duration::from_secs(30));
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let toml = "[tokens]\nminted_ttl = \"20s\"\ncaller_ttl = \"5m\"\n";
+    let config = load_with(toml, &[("WRIT_TOKENS__MINTED_TTL", "10s"), ("HOME", "/")]).unwrap();
+    assert_eq!(config.tokens.minted_ttl, Duration::from_secs(10));
+    assert_eq!(config.tokens.caller_ttl, Duration::from_secs(300));
+}
+
+#[test]
+fn an_issuer_that_is_not_set_follows_the_port_that_was_bound() {
+    let bound = "127.0.0.1:4711".parse().unwrap();
+    let config = load("[public]\nlisten = \"127.0.0.1:0\"")
+        .unwrap()
+        .bound_to(bound);
+    assert_eq!(config.issuer, "http://127.0.0.1:4711");
+    let config = load("issuer = \"https://writ.example\"")
+        .unwrap()
+        .bound_to(bound);
+    assert_eq!(config.issuer, "https://writ.example");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_field_and_file() {
+    let cases = [
+        (
+            "issuer = \"http://writ.example\"",
+            "issuer",
+            "must be https",
+        ),
+        ("issuer = \"https://writ.example/\"", "issuer", "slash"),
+        ("issuer = \"https://writ.example?x\"", "issuer", "query"),
+        ("issuer = \"writ\"", "issuer", "not a URL"),
+        ("isuer = \"x\"", "isuer", "unknown field"),
+        (
+            "[public]\nlisten = \"localhost\"",
+            "public.listen",
+            "IP:PORT",
+        ),
+        (
+            "[public]\nlisten = \"0.0.0.0:8181\"",
+            "public.listen",
+            "`issuer` must be set",
+        ),
+        (
+            "[gateway]\nlisten = \"0.0.0.0:8182\"",
+            "gateway.listen",
+            "loopback",
+        ),
+        ("[gateway]\nlisten = \"unix:\"", "gateway.listen", "path"),
+        ("[gateway]\nport = 1", "port", "unknown field"),
+        (
+            "[policy]\ndir = \"/does/not/exist\"",
+            "policy.dir",
+            "not a directory",
+        ),
+        (
+            "[tokens]\nminted_ttl = \"5m\"",
+            "tokens.minted_ttl",
+            "between 1s and 60s",
+        ),
+        ("[tokens]\nminted_ttl = 30", "minted_ttl", "string"),
+        (
+            "[tokens]\nsigning_alg = \"none\"",
+            "tokens.signing_alg",
+            "EdDSA",
+        ),
+        ("issuer = ", "line 1", "writ.toml"),
+    ];
+    for (toml, field, problem) in cases {
+        let message = load(toml).unwrap_err().to_string();
+        assert!(message.contains(field), "{message}");
+        assert!(message.contains(problem), "{message}");
+        assert!(message.contains("writ.toml"), "{message}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let message = load_with("", &[("WRIT_TOKENS__MINTED_TTL", "1d")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("environment variable WRIT_TOKENS__MINTED_TTL"),
+        "{message}"
+    );
+    let message = load_with("", &[("WRIT_TOKENS__MINTED", "1s")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("WRIT_TOKENS__MINTED overrides nothing"),
+        "{message}"
+    );
+}

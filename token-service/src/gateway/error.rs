@@ -1,0 +1,70 @@
+//! What a gateway is told when its request fails.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::store::StoreError;
+
+/// Why a gateway's request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// RFC 7617: no or wrong credentials, or the gateway is switched off.
+    #[error(
+        "the gateway's id or secret is wrong, or it is disabled; `writ gateway list` shows its status"
+    )]
+    Unauthorized,
+    /// The body is not a batch of events.
+    #[error("{0}")]
+    Malformed(String),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The snapshot could not be written down.
+    #[error("the snapshot cannot be serialised: {0}")]
+    Serialize(#[from] serde_json::Error),
+}
+
+impl IntoResponse for GatewayError {
+    fn into_response(self) -> Response {
+        let (status, error, description) = match &self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "invalid_client", self.to_string()),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request", self.to_string()),
+            Self::Store(StoreError::Busy | StoreError::Stale) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                self.to_string(),
+            ),
+            Self::Store(_) | Self::Serialize(_) => {
+                tracing::error!(error = %self, "a gateway's request failed");
+                let told = "the service failed; its log says why".to_owned();
+                (StatusCode::INTERNAL_SERVER_ERROR, "server_error", told)
+            }
+        };
+        let mut response = (
+            status,
+            Json(json!({"error": error, "error_description": description})),
+        )
+            .into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    axum::http::HeaderValue::from_static("Basic realm=\"writ\""),
+                );
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(
+                    header::RETRY_AFTER,
+                    axum::http::HeaderValue::from_static("1"),
+                );
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,36 @@
+//! `POST /gateway/v1/events`: what a gateway saw, on record before it is answered.
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use writ_policy::event::{EventBatch, MAX_EVENTS};
+
+use super::{GatewayError, authenticate, report};
+use crate::{app::SharedApp, audit::TryKind, http::Peer};
+
+pub(super) async fn serve(
+    State(app): State<SharedApp>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, GatewayError> {
+    let registry = app.current_registry().await?;
+    let now = app.clock.now();
+    let Some(gateway) = authenticate(&registry, &headers) else {
+        app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
+        return Err(GatewayError::Unauthorized);
+    };
+    let batch: EventBatch = serde_json::from_slice(&body)
+        .map_err(|e| GatewayError::Malformed(format!("the body is not a batch of events: {e}")))?;
+    if batch.events.len() > MAX_EVENTS {
+        let told = format!("a batch may have {MAX_EVENTS} events; send the rest in another one");
+        return Err(GatewayError::Malformed(told));
+    }
+    metrics::counter!("writ_events_total").increment(batch.events.len() as u64);
+    app.store
+        .report(report::of(&registry, &gateway, &batch, now)?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

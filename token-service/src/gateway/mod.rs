@@ -1,0 +1,33 @@
+//! What the filter asks for: snapshots to decide from, and a place for what it saw.
+//!
+//! Served on the gateways' own listener, together with the token exchange.
+
+mod auth;
+mod error;
+mod events;
+mod report;
+mod snapshot;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+
+pub use auth::authenticate;
+pub use error::GatewayError;
+pub use snapshot::Snapshots;
+
+use crate::{app::SharedApp, oauth::grants::exchange};
+
+/// The most a request of a gateway may hold: a message of a few megabytes, encoded.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// The routes of the gateways' listener.
+pub fn routes() -> Router<SharedApp> {
+    Router::new()
+        .route("/gateway/v1/snapshot", get(snapshot::serve))
+        .route("/gateway/v1/events", post(events::serve))
+        .route("/oauth/token", post(exchange::serve))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}

@@ -1,0 +1,148 @@
+//! A gateway's events as records: bounded, under this service's clock, each with a key that tells it again.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use writ_policy::event::{Call, Event, EventBatch, Unauthenticated};
+
+use crate::{
+    audit::{Kind, Record, Verdict, clip},
+    clock::unix,
+    registry::{Gateway, Registry},
+    store::{
+        commit::{Report, Reported},
+        tally::Tried,
+    },
+};
+
+/// How far back a gateway's clock is believed for counted tries.
+const BELIEVED_S: i64 = 3600;
+
+pub(super) fn of(
+    registry: &Registry,
+    gateway: &Gateway,
+    batch: &EventBatch,
+    now: Timestamp,
+) -> Result<Report, serde_json::Error> {
+    let mut report = Report {
+        now: unix(now),
+        ..Report::default()
+    };
+    let mut times_seen: HashMap<[u8; 16], u32> = HashMap::new();
+    for event in &batch.events {
+        if let Event::Unauthenticated(tries) = event {
+            report.tried.push(tried(registry, gateway, tries, now));
+            continue;
+        }
+        let first_key = key(gateway, event, 0)?;
+        let seen = times_seen.entry(first_key).or_default();
+        let key = if *seen == 0 {
+            first_key
+        } else {
+            key(gateway, event, *seen)?
+        };
+        *seen += 1;
+        report.events.push(Reported {
+            key,
+            record: record(gateway, event, now),
+        });
+    }
+    Ok(report)
+}
+
+/// The same for the same event sent again; another for two alike in one batch.
+fn key(gateway: &Gateway, event: &Event, before: u32) -> Result<[u8; 16], serde_json::Error> {
+    let mut hash = Sha256::new();
+    hash.update(gateway.id.as_str());
+    hash.update([0]);
+    hash.update(before.to_be_bytes());
+    hash.update(serde_json::to_vec(event)?);
+    let digest: [u8; 32] = hash.finalize().into();
+    Ok(digest.first_chunk().copied().unwrap_or_default())
+}
+
+fn record(gateway: &Gateway, event: &Event, now: Timestamp) -> Record {
+    let mut record = match event {
+        Event::Denied(denied) => {
+            let mut record = of_call(Kind::Denied, &denied.call, now);
+            record.decision = Some(Verdict::Deny);
+            record.reason = Some(clip(&denied.reason, 1024));
+            record.gateway_policy = Some(clip(&denied.policy_revision, 64));
+            record.content_digest = denied.content_digest.as_deref().map(|d| clip(d, 128));
+            record.detail =
+                Some(json!({"cause": denied.cause, "gateway_time": clip(&denied.call.time, 40)}));
+            record
+        }
+        Event::DiscoveryUse(used) => {
+            let mut record = of_call(Kind::DiscoveryUse, &used.call, now);
+            record.decision = Some(Verdict::Allow);
+            record.gateway_policy = Some(clip(&used.policy_revision, 64));
+            record.token_id = Some(clip(&used.token_id, 64));
+            record.detail = Some(json!({"gateway_time": clip(&used.call.time, 40)}));
+            record
+        }
+        Event::Outcome(outcome) => {
+            let mut record = Record::new(Kind::Outcome, now);
+            record.token_id = Some(clip(&outcome.token_id, 64));
+            record.request_id = Some(clip(&outcome.request_id, 128));
+            record.detail = Some(json!({
+                "status": outcome.status,
+                "result": outcome.result,
+                "duration_us": outcome.duration_us,
+                "request_bytes": outcome.request_bytes,
+                "response_bytes": outcome.response_bytes,
+                "gateway_time": clip(&outcome.time, 40),
+            }));
+            record
+        }
+        // Counted, not recorded one by one.
+        Event::Unauthenticated(_) => Record::new(Kind::Unauthenticated, now),
+    };
+    record.gateway = Some(gateway.id.to_string());
+    record
+}
+
+fn of_call(kind: Kind, call: &Call, now: Timestamp) -> Record {
+    let mut record = Record::new(kind, now);
+    record.request_id = Some(clip(&call.request_id, 128));
+    record.server = Some(clip(&call.server, 64));
+    record.method = Some(clip(&call.method, 128));
+    record.target = call.target.as_deref().map(|t| clip(t, 2048));
+    record.source_ip = call.source_ip.as_deref().map(|ip| clip(ip, 64));
+    record.subject = Some(clip(&call.subject, 256));
+    record.agent = Some(clip(&call.agent, 256));
+    record.subject_token_id = call.subject_token_id.as_deref().map(|id| clip(id, 64));
+    record
+}
+
+fn tried(registry: &Registry, gateway: &Gateway, tries: &Unauthenticated, now: Timestamp) -> Tried {
+    let word = |k: &str| {
+        (1..=32).contains(&k.len()) && k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    let earliest =
+        Timestamp::from_second(now.as_second().saturating_sub(BELIEVED_S)).unwrap_or(now);
+    let time = |text: &str| {
+        text.parse::<Timestamp>()
+            .unwrap_or(now)
+            .clamp(earliest, now)
+    };
+    let (first, last) = (time(&tries.first), time(&tries.last));
+    Tried {
+        kind: if word(&tries.kind) {
+            tries.kind.clone()
+        } else {
+            "other".to_owned()
+        },
+        source_ip: clip(&tries.source_ip, 64),
+        server: registry
+            .server(&tries.server)
+            .map(|s| s.id.to_string())
+            .unwrap_or_default(),
+        gateway: Some(gateway.id.to_string()),
+        first: first.min(last),
+        last,
+        count: tries.count.clamp(1, 1_000_000_000),
+    }
+}

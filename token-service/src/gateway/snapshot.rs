@@ -1,0 +1,151 @@
+//! `GET /gateway/v1/snapshot`: what a gateway decides from, built once per change and gateway.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use sha2::{Digest, Sha256};
+use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
+
+use super::{GatewayError, authenticate};
+use crate::{
+    app::{App, SharedApp},
+    audit::TryKind,
+    clock::rfc3339,
+    http::Peer,
+    policy::Policy,
+    registry::{Agent, Gateway, Registry, Server},
+};
+
+/// The snapshots as last built, one for each gateway.
+#[derive(Debug, Default)]
+pub struct Snapshots(Mutex<HashMap<String, Built>>);
+
+#[derive(Clone, Debug)]
+struct Built {
+    registry: i64,
+    policy: String,
+    etag: HeaderValue,
+    body: Bytes,
+}
+
+pub(super) async fn serve(
+    State(app): State<SharedApp>,
+    peer: Peer,
+    headers: HeaderMap,
+) -> Result<Response, GatewayError> {
+    let registry = app.current_registry().await?;
+    let Some(gateway) = authenticate(&registry, &headers) else {
+        app.tries
+            .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
+        return Err(GatewayError::Unauthorized);
+    };
+    let built = app.snapshots.get(&app, &registry, &gateway)?;
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|v| v.to_str().ok());
+    let etag = built.etag.to_str().unwrap_or_default();
+    if known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, built.etag)]).into_response());
+    }
+    let headers = [
+        (header::ETAG, built.etag),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, built.body).into_response())
+}
+
+impl Snapshots {
+    fn get(
+        &self,
+        app: &App,
+        registry: &Registry,
+        gateway: &Gateway,
+    ) -> Result<Built, GatewayError> {
+        let policy = app.policy();
+        let current =
+            |b: &&Built| b.registry == registry.revision() && b.policy == policy.revision();
+        let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(built) = held().get(gateway.id.as_str()).filter(current) {
+            return Ok(built.clone());
+        }
+        let built = build(app, registry, &policy, gateway)?;
+        held().insert(gateway.id.to_string(), built.clone());
+        Ok(built)
+    }
+}
+
+fn build(
+    app: &App,
+    registry: &Registry,
+    policy: &Policy,
+    gateway: &Gateway,
+) -> Result<Built, GatewayError> {
+    let mut snapshot = Snapshot {
+        format: FORMAT,
+        revision: String::new(),
+        issued_at: String::new(),
+        issuer: app.config.issuer.clone(),
+        jwks: app.keys.jwks().clone(),
+        policy: policy.bundle().clone(),
+        servers: registry
+            .servers()
+            .filter(|s| gateway.servers.contains(s.id.as_str()))
+            .map(|s| (s.id.to_string(), server_entry(s)))
+            .collect(),
+        agents: registry
+            .agents()
+            .map(|a| (a.id.to_string(), agent_entry(a, gateway)))
+            .collect(),
+        disabled_subjects: registry.disabled_subjects().clone(),
+    };
+    // The revision is a digest of the contents: what changes nothing for this gateway changes no ETag.
+    let digest = Sha256::digest(serde_json::to_vec(&snapshot)?);
+    snapshot.revision = digest.iter().take(12).map(|b| format!("{b:02x}")).collect();
+    snapshot.issued_at = rfc3339(app.clock.now());
+    let etag = HeaderValue::try_from(format!("\"{}\"", snapshot.revision))
+        .map_err(|_| GatewayError::Malformed("the revision does not fit a header".to_owned()))?;
+    Ok(Built {
+        registry: registry.revision(),
+        policy: policy.revision().to_owned(),
+        etag,
+        body: serde_json::to_vec(&snapshot)?.into(),
+    })
+}
+
+fn server_entry(server: &Server) -> ServerEntry {
+    ServerEntry {
+        resource: server.resource.clone(),
+        upstream_audience: server.upstream_audience.clone(),
+        status: server.status,
+        labels: server.labels.clone(),
+        scopes: server.scopes.clone(),
+        enforcement: server.enforcement,
+    }
+}
+
+/// An agent as this gateway may know it: other gateways' servers are none of its business.
+fn agent_entry(agent: &Agent, gateway: &Gateway) -> AgentEntry {
+    let own = agent
+        .tools
+        .iter()
+        .filter(|(server, _)| gateway.servers.contains(*server));
+    AgentEntry {
+        status: agent.status,
+        labels: agent.labels.clone(),
+        tools: own
+            .map(|(server, tools)| (server.clone(), tools.clone()))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}

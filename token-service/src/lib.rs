@@ -1,0 +1,24 @@
+//! `writ`, the service beside the filter: OAuth 2.1 issuer, token exchange, registry and audit trail.
+//!
+//! A request comes in through [`serve`] and reaches [`oauth`] (everything a standard names), [`gateway`]
+//! (what the filter asks for) or [`pages`] (what a person sees). All of them work on one [`app::App`]: the
+//! checked [`config`], the [`registry`] of servers, agents and gateways as of one revision, the compiled
+//! [`policy`], the signing [`keys`], and the [`store`], the only place that speaks SQL. What happened is an
+//! [`audit::Record`]; a token and its record are committed together.
+
+pub mod app;
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod keys;
+pub mod oauth;
+pub mod pages;
+pub mod policy;
+pub mod registry;
+pub mod secret;
+pub mod serve;
+pub mod store;
+pub mod verify;

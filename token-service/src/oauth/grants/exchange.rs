@@ -1,0 +1,132 @@
+//! Token exchange (RFC 8693): a gateway brings a caller's token and a message, and gets a token for that message alone.
+//!
+//! The gateway is trusted for the message's bytes and for where they came from. What the message says, who the caller
+//! is and whether it may be done is found out here, from the bytes, the token and the registry.
+
+mod decide;
+mod minted;
+mod request;
+
+use std::time::Instant;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+
+use self::{decide::Outcome, request::ExchangeRequest};
+use crate::{
+    app::{App, SharedApp},
+    audit::TryKind,
+    clock::unix,
+    gateway::authenticate,
+    http::{Peer, basic},
+    oauth::{NO_STORE, OAuthError},
+    store::StoreError,
+};
+
+/// How often a decision is made again because the registry changed under it.
+const ATTEMPTS: usize = 5;
+
+/// `POST /oauth/token` of the gateways' listener.
+///
+/// # Errors
+/// RFC 6749 section 5.2 and RFC 8693 section 2.2.2; `access_denied` has the reason for the caller.
+pub async fn serve(
+    State(app): State<SharedApp>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, OAuthError> {
+    let started = Instant::now();
+    let answer = exchange(&app, peer, &headers, &body).await;
+    let result = answer.as_ref().map_or_else(OAuthError::code, |_| "minted");
+    metrics::counter!("writ_exchanges_total", "result" => result).increment(1);
+    metrics::histogram!("writ_exchange_seconds").record(started.elapsed());
+    answer
+}
+
+async fn exchange(
+    app: &App,
+    peer: Peer,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response, OAuthError> {
+    let gateway_id = prove(app, peer, headers).await?;
+    let request = ExchangeRequest::read(headers, body)?;
+    let now = app.clock.now();
+    let caller = app
+        .verifier
+        .verify(&request.subject_token, unix(now))
+        .map_err(|e| {
+            app.tries.note(
+                TryKind::InvalidSubjectToken,
+                &request.context.source_ip,
+                now,
+            );
+            OAuthError::InvalidGrant(format!("subject_token: {e}").into())
+        })?;
+    for _ in 0..ATTEMPTS {
+        let registry = app.registry();
+        let gateway = registry.gateway(&gateway_id).ok_or_else(unproven)?;
+        let Outcome {
+            record,
+            token,
+            answer,
+        } = decide::decide(app, &registry, gateway, &request, &caller, now);
+        match app
+            .store
+            .commit_decision(registry.revision(), record, token)
+            .await
+        {
+            Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),
+            Err(StoreError::Stale) => {
+                app.reload_registry(registry.revision())
+                    .await
+                    .map_err(|e| unavailable(&e))?;
+            }
+            Err(error) => return Err(unavailable(&error)),
+        }
+    }
+    Err(OAuthError::TemporarilyUnavailable(
+        "the registry keeps changing; try again".into(),
+    ))
+}
+
+/// The id of the gateway that asks. One that is not known yet may have been registered a moment ago.
+async fn prove(app: &App, peer: Peer, headers: &HeaderMap) -> Result<String, OAuthError> {
+    if let Some(gateway) = authenticate(&app.registry(), headers) {
+        return Ok(gateway.id.to_string());
+    }
+    // Without credentials there is nothing to look up again.
+    if basic::credentials(headers).is_some() {
+        let registry = app.current_registry().await.map_err(|e| unavailable(&e))?;
+        if let Some(gateway) = authenticate(&registry, headers) {
+            return Ok(gateway.id.to_string());
+        }
+    }
+    app.tries
+        .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
+    Err(unproven())
+}
+
+fn unproven() -> OAuthError {
+    OAuthError::InvalidClient("the gateway's id or secret is wrong, or it is disabled".into())
+}
+
+fn unavailable(error: &StoreError) -> OAuthError {
+    match error {
+        StoreError::Busy | StoreError::Stale => {
+            OAuthError::TemporarilyUnavailable(error.to_string().into())
+        }
+        other => {
+            tracing::error!(error = %other, "a decision could not be put on record");
+            OAuthError::TemporarilyUnavailable(
+                "the audit record could not be committed; try again".into(),
+            )
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The policy in force: loaded and compiled at start and on SIGHUP, run for every decision.
+
+mod load;
+mod pool;
+
+use std::path::Path;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use writ_policy::{
+    decision::Decision,
+    engine::{self, Data},
+    input::Input,
+    snapshot::PolicyBundle,
+};
+
+pub use load::PolicyError;
+use load::Sources;
+use pool::Pool;
+
+/// A compiled policy with its data.
+#[derive(Debug)]
+pub struct Policy {
+    bundle: PolicyBundle,
+    pool: Pool,
+}
+
+impl Policy {
+    /// Loads the `.rego` files (without `*_test.rego`) and `data.json` of a directory and those below it, or the embedded
+    /// library with empty data, which denies everything.
+    ///
+    /// # Errors
+    /// Each names the file and, where there is one, the line.
+    pub fn load(dir: Option<&Path>) -> Result<Self, PolicyError> {
+        let sources = Sources::read(dir)?;
+        let program = engine::compile(&sources.modules)?;
+        let data = Data::from_json(&sources.data).map_err(|e| sources.data_error(&e))?;
+        let bundle = PolicyBundle {
+            revision: revision(&sources),
+            engine: engine::ENGINE.to_owned(),
+            program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
+            data: serde_json::from_str(&sources.data).map_err(|e| sources.data_error(&e))?,
+        };
+        let pool = Pool::new(program, data).map_err(|e| sources.data_error(&e))?;
+        Ok(Self { bundle, pool })
+    }
+
+    /// Names this policy in records: a digest of its sources and data.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.bundle.revision
+    }
+
+    /// What the snapshot carries.
+    #[must_use]
+    pub fn bundle(&self) -> &PolicyBundle {
+        &self.bundle
+    }
+
+    /// Decides.
+    #[must_use]
+    pub fn decide(&self, input: &Input<'_>) -> Decision {
+        self.pool.decide(input)
+    }
+}
+
+/// A digest over names and contents, each with its length, so that no two policies share one.
+fn revision(sources: &Sources) -> String {
+    let mut hash = Sha256::new();
+    let modules = sources
+        .modules
+        .iter()
+        .flat_map(|m| [m.path.as_str(), m.text.as_str()]);
+    for part in [engine::ENGINE, sources.data.as_str()]
+        .into_iter()
+        .chain(modules)
+    {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        Policy::load(Some(dir.path()))
+    }
+
+    const ALLOW: &str = "package writ\nimport rego.v1\ncall := {\"allow\": true}\n";
+
+    #[test]
+    fn the_embedded_library_loads() {
+        assert_eq!(Policy::load(None).unwrap().revision().len(), 16);
+    }
+
+    #[test]
+    fn the_revision_follows_sources_and_data_but_not_tests() {
+        let plain = load(&[("a.rego", ALLOW)]).unwrap();
+        let tested = load(&[
+            ("a.rego", ALLOW),
+            ("a_test.rego", "package writ_test\nnot rego"),
+        ])
+        .unwrap();
+        let with_data = load(&[("a.rego", ALLOW), ("data.json", "{\"a\":1}")]).unwrap();
+        assert_eq!(plain.revision(), tested.revision());
+        assert_ne!(plain.revision(), with_data.revision());
+    }
+
+    #[test]
+    fn a_wrong_policy_is_named_with_its_file() {
+        let message = load(&[("broken.rego", "package writ\ncall := {")])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("broken.rego"), "{message}");
+        let message = load(&[("a.rego", ALLOW), ("data.json", "[1]")])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("data.json"), "{message}");
+        let message = load(&[]).unwrap_err().to_string();
+        assert!(message.contains("no .rego file"), "{message}");
+    }
+}

@@ -1,0 +1,59 @@
+//! What has to be done now and then: counted tries put on record, expired rows deleted.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+use crate::{
+    app::{App, SharedApp},
+    clock::unix,
+    store::{StoreError, commit::Report},
+};
+
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(
+    app: SharedApp,
+    metrics: Option<PrometheusHandle>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut flush = tokio::time::interval(FLUSH_EVERY);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            _ = flush.tick() => put_tries_on_record(&app).await,
+            _ = sweep.tick() => {
+                if let Some(metrics) = &metrics {
+                    metrics.run_upkeep();
+                }
+                app.store.sweep(unix(app.clock.now())).await
+            }
+            () = super::told_to_stop(&mut stopped) => break,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "maintenance failed; it is tried again");
+        }
+    }
+    if let Err(error) = put_tries_on_record(&app).await {
+        tracing::error!(%error, "the last tries of unknown callers are not on record");
+    }
+}
+
+async fn put_tries_on_record(app: &App) -> Result<(), StoreError> {
+    let tried = app.tries.take();
+    if tried.is_empty() {
+        return Ok(());
+    }
+    let now = unix(app.clock.now());
+    app.store
+        .report(Report {
+            events: Vec::new(),
+            tried,
+            now,
+        })
+        .await
+}

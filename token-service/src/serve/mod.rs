@@ -1,0 +1,201 @@
+//! Running the service: both listeners, the work in between, and an orderly end.
+
+mod health;
+mod listener;
+mod maintenance;
+mod unix;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, http::StatusCode, routing::post};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+
+use crate::{
+    app::{App, AppError, SharedApp},
+    clock::Clock,
+    config::{Config, GatewayListen},
+    gateway,
+    keys::{KeyError, Keys},
+    oauth,
+    policy::{Policy, PolicyError},
+    store::{Store, StoreError},
+};
+
+/// The longest a request may take, reading it included.
+const REQUEST_TIME: Duration = Duration::from_secs(15);
+/// How long requests in flight have to finish at the end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Putting it together.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// A listener.
+    #[error("cannot listen on {address}: {source}; is another `writ serve` running?")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Running {
+    /// Its state.
+    pub app: SharedApp,
+    /// Where the public listener is.
+    pub public: SocketAddr,
+    /// Where the gateways' listener is.
+    pub gateway: GatewayListen,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    maintenance: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts the service. It answers as soon as this returns.
+    ///
+    /// # Errors
+    /// When anything it needs is missing or wrong; nothing is left running then.
+    pub async fn start(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Self, ServeError> {
+        let policy = Policy::load(config.policy_dir.as_deref())?;
+        let store = Store::open(&config.data_dir).await?;
+        let keys = Keys::open(&config.keys_dir(), config.tokens.signing_alg)?;
+
+        let public = listen(config.public).await?;
+        let public_address = local(&public, config.public)?;
+        let config = config.bound_to(public_address);
+        let gateway_listen = config.gateway.clone();
+        let app = Arc::new(App::new(config, store, keys, policy, clock).await?);
+
+        let (stop, stopped) = watch::channel(false);
+        let public_router =
+            guarded(public_routes(&app, metrics.clone())).with_state(Arc::clone(&app));
+        let gateway_router = guarded(gateway::routes()).with_state(Arc::clone(&app));
+        let mut listeners = Vec::with_capacity(2);
+        let gateway = match gateway_listen {
+            GatewayListen::Loopback(address) => {
+                let bound = listen(address).await?;
+                let at = local(&bound, address)?;
+                listeners.push(tokio::spawn(listener::run(
+                    bound,
+                    gateway_router,
+                    stopped.clone(),
+                    GRACE,
+                )));
+                GatewayListen::Loopback(at)
+            }
+            GatewayListen::Unix(path) => {
+                let bound = unix::bind(&path).map_err(|source| ServeError::Listen {
+                    address: format!("unix:{}", path.display()),
+                    source,
+                })?;
+                listeners.push(tokio::spawn(listener::run(
+                    bound,
+                    gateway_router,
+                    stopped.clone(),
+                    GRACE,
+                )));
+                GatewayListen::Unix(path)
+            }
+        };
+        listeners.push(tokio::spawn(listener::run(
+            public,
+            public_router,
+            stopped.clone(),
+            GRACE,
+        )));
+        let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
+        Ok(Self {
+            app,
+            public: public_address,
+            gateway,
+            stop,
+            listeners,
+            maintenance,
+        })
+    }
+
+    /// Reads the policy again. The one in force stays when the new one is wrong.
+    ///
+    /// # Errors
+    /// When the new policy cannot be loaded.
+    pub fn reload_policy(&self) -> Result<(), PolicyError> {
+        self.app
+            .set_policy(Policy::load(self.app.config.policy_dir.as_deref())?);
+        Ok(())
+    }
+
+    /// Ends the service: no new connections, requests in flight finish, what is counted is put on record.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        for listener in self.listeners {
+            let _ = listener.await;
+        }
+        let _ = self.maintenance.await;
+        self.app.store.close().await;
+        if let GatewayListen::Unix(path) = &self.gateway {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn public_routes(app: &App, metrics: Option<PrometheusHandle>) -> Router<SharedApp> {
+    let at = oauth::metadata::Endpoints::of(&app.config.issuer);
+    oauth::public_routes(&app.config)
+        .route(
+            &at.path("/oauth/introspect"),
+            post(oauth::introspect::serve),
+        )
+        .merge(health::routes(metrics))
+}
+
+/// What every request gets, whatever the listener.
+fn guarded(routes: Router<SharedApp>) -> Router<SharedApp> {
+    routes
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            REQUEST_TIME,
+        ))
+        .layer(CatchPanicLayer::new())
+}
+
+/// Waits until the service is told to stop, or whoever could tell it is gone.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen {
+            address: address.to_string(),
+            source,
+        })
+}
+
+fn local(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|source| ServeError::Listen {
+        address: asked.to_string(),
+        source,
+    })
+}

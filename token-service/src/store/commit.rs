@@ -1,0 +1,259 @@
+//! Group commit: what calls cause is queued, and one task commits all that waits in one transaction.
+//!
+//! Nobody is answered before the fsync of the transaction that holds their record. Every wait is bounded: a
+//! caller that gives up is answered [`StoreError::Busy`], and what it had queued is dropped if it has not
+//! been written yet.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::SqlitePool;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{
+    Store, StoreError, WAIT,
+    batch::{self, Work},
+    tally::Tried,
+    timed_out,
+};
+use crate::audit::Record;
+
+/// How many callers may wait in the queue.
+const QUEUE: usize = 4096;
+/// How many callers share one transaction at most.
+const BATCH: usize = 256;
+
+/// A token that is good once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SingleUse {
+    /// Its `jti`.
+    pub jti: String,
+    /// Its `exp`, in seconds since the epoch.
+    pub exp: u64,
+}
+
+/// What became of a token that somebody wants to spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It is spent now; the caller is the only one to hear this.
+    Now,
+    /// It was spent before, or is none that can be spent.
+    Before,
+}
+
+/// Something a gateway reported.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The same for the same event sent again.
+    pub key: [u8; 16],
+    /// The record to make of it.
+    pub record: Record,
+}
+
+/// A batch of a gateway's events.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Events of known callers, one record each.
+    pub events: Vec<Reported>,
+    /// Tries of unknown callers, counted.
+    pub tried: Vec<Tried>,
+    /// When it was received, in seconds since the epoch.
+    pub now: u64,
+}
+
+/// What one caller waits for.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Result<Spent, StoreError>>,
+}
+
+/// The queue and the task that empties it.
+#[derive(Clone, Debug)]
+pub(super) struct Commits {
+    queue: mpsc::Sender<Job>,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Commits {
+    pub(super) fn start(writer: SqlitePool) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(run(writer, jobs));
+        Self {
+            queue,
+            task: Arc::new(Mutex::new(Some(task))),
+        }
+    }
+
+    async fn submit(&self, work: Work) -> Result<Spent, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let queued = async {
+            self.queue
+                .send(Job { work, reply })
+                .await
+                .map_err(|_| StoreError::Busy)?;
+            answer.await.map_err(|_| StoreError::Busy)?
+        };
+        timeout(WAIT, queued).await.map_err(|_| StoreError::Busy)?
+    }
+
+    /// Commits what is queued and ends the task. Later submissions are refused.
+    pub(super) async fn close(&self) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let (reply, _) = oneshot::channel();
+        let _ = self
+            .queue
+            .send(Job {
+                work: Work::Close,
+                reply,
+            })
+            .await;
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Store {
+    /// Commits a decision that was made at this registry revision: its record and, for a mint of a
+    /// single-use token, the token. Both or neither.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] when the registry has moved on: decide again. [`StoreError::Busy`] when the
+    /// commit did not come in time.
+    pub async fn commit_decision(
+        &self,
+        revision: i64,
+        record: Record,
+        token: Option<SingleUse>,
+    ) -> Result<(), StoreError> {
+        let work = Work::Decision {
+            revision,
+            record: Box::new(record),
+            token,
+        };
+        self.commits.submit(work).await.map(drop)
+    }
+
+    /// Spends a single-use token, at this registry revision: exactly one caller ever hears [`Spent::Now`].
+    ///
+    /// # Errors
+    /// As for [`Store::commit_decision`].
+    pub async fn consume(&self, revision: i64, jti: &str, now: u64) -> Result<Spent, StoreError> {
+        self.commits
+            .submit(Work::Consume {
+                revision,
+                jti: jti.to_owned(),
+                now,
+            })
+            .await
+    }
+
+    /// Puts a record into the trail, together with what else is waiting.
+    ///
+    /// # Errors
+    /// As for [`Store::commit_decision`], but never [`StoreError::Stale`].
+    pub async fn record(&self, record: Record) -> Result<(), StoreError> {
+        self.commits
+            .submit(Work::Record(Box::new(record)))
+            .await
+            .map(drop)
+    }
+
+    /// Puts a rogue access into the trail; past a daily number for a server it is only counted.
+    ///
+    /// # Errors
+    /// As for [`Store::record`].
+    pub async fn record_rogue(&self, record: Record) -> Result<(), StoreError> {
+        self.commits
+            .submit(Work::Rogue(Box::new(record)))
+            .await
+            .map(drop)
+    }
+
+    /// Puts a gateway's events on record; those it has sent before are not recorded twice.
+    ///
+    /// # Errors
+    /// As for [`Store::record`].
+    pub async fn report(&self, report: Report) -> Result<(), StoreError> {
+        self.commits.submit(Work::Report(report)).await.map(drop)
+    }
+}
+
+async fn run(writer: SqlitePool, mut jobs: mpsc::Receiver<Job>) {
+    let mut waiting = Vec::with_capacity(BATCH);
+    loop {
+        let Some(first) = jobs.recv().await else {
+            return;
+        };
+        waiting.push(first);
+        // Callers that are ready to queue their work do so before the transaction begins.
+        tokio::task::yield_now().await;
+        while waiting.len() < BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            waiting.push(job);
+        }
+        let closing = waiting.iter().any(|job| matches!(job.work, Work::Close));
+        // Whoever has given up gets nothing written: they were told that nothing is known to be on record.
+        waiting.retain(|job| !job.reply.is_closed() && !matches!(job.work, Work::Close));
+        commit(&writer, &mut waiting).await;
+        if closing {
+            return;
+        }
+    }
+}
+
+/// Commits all that waits; when that fails, each alone, so that nobody fails for somebody else's work.
+async fn commit(writer: &SqlitePool, waiting: &mut Vec<Job>) {
+    if waiting.is_empty() {
+        return;
+    }
+    let together: Vec<&Work> = waiting.iter().map(|job| &job.work).collect();
+    metrics::histogram!("writ_commit_batch_size")
+        .record(u32::try_from(together.len()).unwrap_or(u32::MAX));
+    match transaction(writer, &together).await {
+        Ok(answers) => {
+            for (job, answer) in waiting.drain(..).zip(answers) {
+                let _ = job.reply.send(answer);
+            }
+        }
+        Err(error) if waiting.len() == 1 || matches!(error, StoreError::Busy) => {
+            tracing::error!(%error, callers = waiting.len(), "a transaction failed");
+            let mut error = Some(error);
+            for job in waiting.drain(..) {
+                let _ = job
+                    .reply
+                    .send(Err(error.take().unwrap_or(StoreError::Busy)));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, callers = waiting.len(), "a transaction failed; committing one by one");
+            for job in waiting.drain(..) {
+                let answer = transaction(writer, &[&job.work]).await;
+                let _ = job
+                    .reply
+                    .send(answer.and_then(|mut one| one.pop().unwrap_or(Err(StoreError::Busy))));
+            }
+        }
+    }
+}
+
+async fn transaction(
+    writer: &SqlitePool,
+    work: &[&Work],
+) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    let mut tx = writer
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(timed_out)?;
+    let answers = batch::write(&mut tx, work).await?;
+    tx.commit().await.map_err(timed_out)?;
+    Ok(answers)
+}

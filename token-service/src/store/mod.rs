@@ -1,0 +1,191 @@
+//! The store: the only place that speaks SQL.
+//!
+//! SQLite in WAL mode with an fsync at every commit. Many readers, one writing connection: a person's or
+//! administrator's change takes it as a [`WriteTx`]; what happens per call goes through [`commit`], which
+//! puts everything that is waiting into one transaction, so that an fsync is shared.
+
+pub mod audit;
+mod batch;
+pub mod commit;
+mod error;
+pub mod oauth;
+pub mod registrations;
+mod registry;
+pub mod tally;
+mod tokens;
+pub mod users;
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    Sqlite, SqliteConnection, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use error::StoreError;
+
+use crate::audit::Record;
+
+/// How long anything waits for the database before it gives up.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: SqlitePool,
+    commits: commit::Commits,
+}
+
+impl Store {
+    /// Opens the database in the data directory, making both when absent (0700 and 0600), and brings its
+    /// layout up to date.
+    ///
+    /// # Errors
+    /// When a file cannot be made or read, or the database is of a later version.
+    pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        private_directory(data_dir)?;
+        let path = data_dir.join("writ.db");
+        private_file(&path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(WAIT);
+        let pool = || {
+            SqlitePoolOptions::new()
+                .acquire_timeout(WAIT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+        };
+        let writer = pool()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await?;
+        sqlx::migrate!("./migrations").run(&writer).await?;
+        let readers = pool()
+            .max_connections(4)
+            .connect_lazy_with(options.pragma("query_only", "ON"));
+        let commits = commit::Commits::start(writer.clone());
+        Ok(Self {
+            readers,
+            writer,
+            commits,
+        })
+    }
+
+    /// A connection for reading. Writes on it are refused by the database.
+    ///
+    /// # Errors
+    /// When none becomes free in time.
+    pub async fn read(&self) -> Result<sqlx::pool::PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(timed_out)
+    }
+
+    /// Begins a transaction that writes. It holds the only writing connection: keep it short, and do slow
+    /// work (password hashing, signing) before it.
+    ///
+    /// # Errors
+    /// When the connection does not become free in time.
+    pub async fn write(&self) -> Result<WriteTx, StoreError> {
+        Ok(WriteTx(
+            self.writer
+                .begin_with("BEGIN IMMEDIATE")
+                .await
+                .map_err(timed_out)?,
+        ))
+    }
+
+    /// Deletes what has expired and nobody needs any more; never anything of the audit trail.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn sweep(&self, now: u64) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let swept = tokens::sweep(tx.conn(), now).await?;
+        audit::sweep(tx.conn(), now).await?;
+        tx.commit().await?;
+        tracing::debug!(tokens = swept, "swept");
+        Ok(())
+    }
+
+    /// Waits until everything queued is committed, then closes the database.
+    pub async fn close(&self) {
+        self.commits.close().await;
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// A transaction that writes; rolled back when dropped.
+#[derive(Debug)]
+pub struct WriteTx(Transaction<'static, Sqlite>);
+
+impl WriteTx {
+    /// The connection, for the functions of this module.
+    pub fn conn(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+
+    /// Puts a record into the trail, as part of this transaction.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit(&mut self, record: &Record) -> Result<(), StoreError> {
+        audit::append(&mut self.0, std::slice::from_ref(record)).await
+    }
+
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.commit().await?)
+    }
+}
+
+/// Rows as one JSON text, for `json_each`: one statement and one bound value, however many rows.
+fn json<T: serde::Serialize + ?Sized>(rows: &T) -> Result<String, StoreError> {
+    serde_json::to_string(rows).map_err(|e| StoreError::Database(sqlx::Error::Encode(Box::new(e))))
+}
+
+/// A connection that does not become free, or a lock that is not released, is [`StoreError::Busy`].
+fn timed_out(error: sqlx::Error) -> StoreError {
+    /// SQLite's primary result code for a lock held by somebody else (`SQLITE_BUSY`).
+    const BUSY: &str = "5";
+    match &error {
+        sqlx::Error::PoolTimedOut => StoreError::Busy,
+        sqlx::Error::Database(e) if e.code().as_deref() == Some(BUSY) => StoreError::Busy,
+        _ => StoreError::Database(error),
+    }
+}
+
+fn private_directory(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| StoreError::File {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// Makes the file before SQLite does, so that it (and the WAL beside it, which takes its mode) is never open to others.
+fn private_file(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    made.map(drop).map_err(|source| StoreError::File {
+        path: path.display().to_string(),
+        source,
+    })
+}

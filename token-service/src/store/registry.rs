@@ -1,0 +1,170 @@
+//! Reading the registry as a whole, as of one revision.
+
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
+use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Store, StoreError, oauth, users};
+use crate::{
+    registry::{Agent, Gateway, Id, RedirectUri, Registry, Server},
+    secret::SecretHash,
+};
+
+/// The registry's revision as this connection sees it.
+pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT revision FROM registry_revision")
+        .fetch_one(conn)
+        .await?)
+}
+
+impl Store {
+    /// The registry's revision as of now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn registry_revision(&self) -> Result<i64, StoreError> {
+        revision(&mut *self.read().await?).await
+    }
+
+    /// The registry as of now.
+    ///
+    /// # Errors
+    /// When the database fails or has a row in it that this version does not write.
+    pub async fn load_registry(&self) -> Result<Registry, StoreError> {
+        let mut conn = self.read().await?;
+        // One transaction: everything is read as of the same revision.
+        let mut tx = conn.begin().await?;
+        let revision = revision(&mut tx).await?;
+        let servers = self::servers(&mut tx).await?;
+        let agents = self::agents(&mut tx).await?;
+        let gateways = self::gateways(&mut tx).await?;
+        let disabled = users::disabled_subjects(&mut tx).await?;
+        let revoked = oauth::revoked_tokens(&mut tx).await?;
+        tx.commit().await?;
+        Ok(Registry::new(
+            revision, servers, agents, gateways, disabled, revoked,
+        ))
+    }
+}
+
+pub(super) async fn servers(conn: &mut SqliteConnection) -> Result<Vec<Server>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM servers ORDER BY id")
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(server).collect()
+}
+
+pub(super) async fn agents(conn: &mut SqliteConnection) -> Result<Vec<Agent>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM agents ORDER BY id")
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(agent).collect()
+}
+
+pub(super) async fn gateways(conn: &mut SqliteConnection) -> Result<Vec<Gateway>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT *, (SELECT json_group_array(server) FROM gateway_servers WHERE gateway = id) AS servers
+         FROM gateways ORDER BY id",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(gateway).collect()
+}
+
+fn server(row: &SqliteRow) -> Result<Server, StoreError> {
+    let r = Reader {
+        table: "server",
+        row,
+    };
+    Ok(Server {
+        id: r.id()?,
+        resource: row.try_get("resource")?,
+        upstream_audience: row.try_get("upstream_audience")?,
+        enforcement: r.word("enforcement")?,
+        status: r.word("status")?,
+        labels: r.json("labels")?,
+        scopes: r.json("scopes")?,
+        secret: r.secret(row.try_get("secret_hash")?)?,
+    })
+}
+
+fn agent(row: &SqliteRow) -> Result<Agent, StoreError> {
+    let r = Reader {
+        table: "agent",
+        row,
+    };
+    let redirect_uris: Vec<String> = r.json("redirect_uris")?;
+    let secret: Option<Vec<u8>> = row.try_get("secret_hash")?;
+    let jwks: Option<String> = row.try_get("jwks")?;
+    Ok(Agent {
+        id: r.id()?,
+        name: row.try_get("name")?,
+        auth: r.word("auth_method")?,
+        secret: secret.map(|s| r.secret(s)).transpose()?,
+        jwks: jwks
+            .map(|j| serde_json::from_str(&j))
+            .transpose()
+            .map_err(|e| r.malformed(&e))?,
+        redirect_uris: redirect_uris
+            .iter()
+            .map(|u| RedirectUri::parse(u))
+            .collect::<Result<_, _>>()
+            .map_err(|e| r.malformed(&e))?,
+        grants: r.json("grants")?,
+        tools: r.json("tools")?,
+        labels: r.json("labels")?,
+        status: r.word("status")?,
+    })
+}
+
+fn gateway(row: &SqliteRow) -> Result<Gateway, StoreError> {
+    let r = Reader {
+        table: "gateway",
+        row,
+    };
+    Ok(Gateway {
+        id: r.id()?,
+        secret: r.secret(row.try_get("secret_hash")?)?,
+        servers: r.json::<BTreeSet<String>>("servers")?,
+        status: r.word("status")?,
+    })
+}
+
+/// Reads checked values out of a row.
+struct Reader<'a> {
+    table: &'static str,
+    row: &'a SqliteRow,
+}
+
+impl Reader<'_> {
+    fn malformed(&self, problem: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Malformed {
+            table: self.table,
+            id: self.row.try_get("id").unwrap_or_default(),
+            problem: problem.to_string(),
+        }
+    }
+
+    fn id(&self) -> Result<Id, StoreError> {
+        let id: String = self.row.try_get("id")?;
+        Id::parse(&id).map_err(|e| self.malformed(&e))
+    }
+
+    /// A column that holds JSON.
+    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+        let text: String = self.row.try_get(column)?;
+        serde_json::from_str(&text).map_err(|e| self.malformed(&e))
+    }
+
+    /// A column that holds one word of an enumeration.
+    fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+        let word: String = self.row.try_get(column)?;
+        serde_json::from_value(serde_json::Value::String(word)).map_err(|e| self.malformed(&e))
+    }
+
+    fn secret(&self, bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
+        SecretHash::from_bytes(&bytes)
+            .ok_or_else(|| self.malformed(&"a secret's hash has 32 bytes"))
+    }
+}

@@ -1,0 +1,157 @@
+//! Counting what anybody can cause, so that it cannot drown the trail.
+//!
+//! Per day, the first of each kind, address and server has a record in the trail; the rest only moves its
+//! count. A day has a bounded number of these; past it everything goes into one overflow count.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{StoreError, audit};
+use crate::{
+    audit::{Kind, Record, Verdict},
+    clock::rfc3339,
+};
+
+/// Distinct kinds, addresses and servers that are told apart in one day.
+const DISTINCT_A_DAY: i64 = 2000;
+/// Rogue accesses of one server that have a record of their own in one day.
+const ROGUES_A_DAY: i64 = 10_000;
+/// Stands for "any" in an overflow count.
+const ANY: &str = "*";
+
+/// Tries of nobody in particular.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// What was wrong with them: a word from a closed list.
+    pub kind: String,
+    /// Where they came from.
+    pub source_ip: String,
+    /// The server they were for, or empty.
+    pub server: String,
+    /// The gateway that saw them; absent when the service itself did.
+    pub gateway: Option<String>,
+    /// The first of them.
+    pub first: Timestamp,
+    /// The last of them.
+    pub last: Timestamp,
+    /// How many.
+    pub count: u64,
+}
+
+type Key<'a> = (String, &'a str, &'a str, &'a str);
+
+pub(super) async fn count(conn: &mut SqliteConnection, tried: &[Tried]) -> Result<(), StoreError> {
+    let mut merged: BTreeMap<Key<'_>, Tried> = BTreeMap::new();
+    for t in tried {
+        let key = (
+            day(t.last),
+            t.kind.as_str(),
+            t.source_ip.as_str(),
+            t.server.as_str(),
+        );
+        merged
+            .entry(key)
+            .and_modify(|m| {
+                m.first = m.first.min(t.first);
+                m.last = m.last.max(t.last);
+                m.count = m.count.saturating_add(t.count);
+            })
+            .or_insert_with(|| t.clone());
+    }
+    for (key, t) in &merged {
+        if !add(conn, key, t).await? {
+            begin(conn, key, t).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves an existing count; `false` when there is none.
+async fn add(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<bool, StoreError> {
+    let (day, kind, source_ip, server) = key;
+    let moved = sqlx::query(
+        "UPDATE tallies SET count = count + ?5, first = min(first, ?6), last = max(last, ?7)
+         WHERE day = ?1 AND kind = ?2 AND source_ip = ?3 AND server = ?4",
+    )
+    .bind(day)
+    .bind(kind)
+    .bind(source_ip)
+    .bind(server)
+    .bind(signed(t.count))
+    .bind(rfc3339(t.first))
+    .bind(rfc3339(t.last))
+    .execute(conn)
+    .await?;
+    Ok(moved.rows_affected() > 0)
+}
+
+/// Begins a count with a record in the trail, in the overflow when the day has enough of them.
+async fn begin(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<(), StoreError> {
+    let (day, kind, source_ip, server) = key;
+    let distinct: i64 = sqlx::query_scalar("SELECT count(*) FROM tallies WHERE day = ?")
+        .bind(day)
+        .fetch_one(&mut *conn)
+        .await?;
+    let (kind, source_ip, server) = if distinct < DISTINCT_A_DAY {
+        (*kind, *source_ip, *server)
+    } else {
+        (ANY, ANY, ANY)
+    };
+    if kind == ANY && add(conn, &(day.clone(), ANY, ANY, ANY), t).await? {
+        return Ok(());
+    }
+    let mut record = Record::new(Kind::Unauthenticated, t.first);
+    record.gateway.clone_from(&t.gateway);
+    record.server = Some(server.to_owned()).filter(|s| !s.is_empty());
+    record.source_ip = Some(source_ip.to_owned());
+    record.decision = Some(Verdict::Deny);
+    record.reason = Some(if kind == ANY {
+        "overflow".to_owned()
+    } else {
+        kind.to_owned()
+    });
+    sqlx::query(
+        "INSERT INTO tallies (day, kind, source_ip, server, record_id, first, last, count)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(day)
+    .bind(kind)
+    .bind(source_ip)
+    .bind(server)
+    .bind(&record.id)
+    .bind(rfc3339(t.first))
+    .bind(rfc3339(t.last))
+    .bind(signed(t.count))
+    .execute(&mut *conn)
+    .await?;
+    audit::append(conn, &[record]).await
+}
+
+/// Counts a rogue access and says whether it still gets a record of its own.
+pub(super) async fn rogue_is_recorded(
+    conn: &mut SqliteConnection,
+    record: &Record,
+) -> Result<bool, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "INSERT INTO tallies (day, kind, source_ip, server, record_id, first, last, count)
+         VALUES (substr(?1, 1, 10), 'rogue', '*', ?2, ?3, ?1, ?1, 1)
+         ON CONFLICT DO UPDATE SET count = count + 1, last = excluded.last
+         RETURNING count",
+    )
+    .bind(&record.time)
+    .bind(record.server.as_deref().unwrap_or_default())
+    .bind(&record.id)
+    .fetch_one(conn)
+    .await?;
+    Ok(count <= ROGUES_A_DAY)
+}
+
+fn day(at: Timestamp) -> String {
+    rfc3339(at).chars().take(10).collect()
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

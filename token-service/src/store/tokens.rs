@@ -1,0 +1,80 @@
+//! Single-use tokens: a row from mint until expiry, spent at most once.
+
+use std::collections::HashSet;
+
+use sqlx::SqliteConnection;
+
+use super::{
+    Store, StoreError,
+    commit::{SingleUse, Spent},
+};
+
+/// How long a token's row outlives the token, in seconds: longer than any clock's error.
+const KEPT_PAST_EXPIRY_S: u64 = 300;
+
+pub(super) async fn insert(
+    conn: &mut SqliteConnection,
+    minted: &[&SingleUse],
+) -> Result<(), StoreError> {
+    if minted.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(&str, u64)> = minted.iter().map(|t| (t.jti.as_str(), t.exp)).collect();
+    sqlx::query("INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?)")
+        .bind(super::json(&rows)?)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Spends those of `jtis` that can be spent, and returns them.
+pub(super) async fn spend(
+    conn: &mut SqliteConnection,
+    jtis: &[&str],
+    now: u64,
+) -> Result<HashSet<String>, StoreError> {
+    if jtis.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let spent: Vec<String> = sqlx::query_scalar(
+        "UPDATE tokens SET consumed_at = ?2
+         WHERE jti IN (SELECT value FROM json_each(?1)) AND consumed_at IS NULL
+         RETURNING jti",
+    )
+    .bind(super::json(&jtis)?)
+    .bind(i64::try_from(now).unwrap_or(i64::MAX))
+    .fetch_all(conn)
+    .await?;
+    Ok(spent.into_iter().collect())
+}
+
+/// Deletes the rows of tokens that nobody accepts any more.
+pub(super) async fn sweep(conn: &mut SqliteConnection, now: u64) -> Result<u64, StoreError> {
+    let before = i64::try_from(now.saturating_sub(KEPT_PAST_EXPIRY_S)).unwrap_or(i64::MAX);
+    let swept = sqlx::query(
+        "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens WHERE exp < ? LIMIT 10000)",
+    )
+    .bind(before)
+    .execute(conn)
+    .await?;
+    Ok(swept.rows_affected())
+}
+
+impl Store {
+    /// What would become of a token that is spent now, without spending it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn peek(&self, jti: &str) -> Result<Spent, StoreError> {
+        let unspent: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM tokens WHERE jti = ? AND consumed_at IS NULL")
+                .bind(jti)
+                .fetch_optional(&mut *self.read().await?)
+                .await?;
+        Ok(if unspent.is_some() {
+            Spent::Now
+        } else {
+            Spent::Before
+        })
+    }
+}
