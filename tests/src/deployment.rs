@@ -27,7 +27,9 @@ pub const SCOPES: &str = "ledger:read ledger:write";
 /// The agent that users sign in with.
 pub const ASSISTANT: &str = "assistant";
 /// Where the assistant is sent after a sign-in; nothing listens there, the script reads the redirect.
-pub const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
+pub const REDIRECT_URI: &str = "http://localhost:33418/callback";
+/// The port in it.
+pub const REDIRECT_PORT: u16 = 33418;
 /// The autonomous agent with a key, registered for `reconcile` and `getAccount`.
 pub const RECONCILER: &str = "nightly-reconciler";
 /// An autonomous agent with a secret, registered for the same; handy where a test needs any caller's token.
@@ -44,14 +46,18 @@ pub struct Options {
     pub name: String,
     /// Envoy's worker threads; 0 means one.
     pub workers: u32,
-    /// A policy directory; absent, the library with the demo's data.
-    pub policy: Option<PathBuf>,
+    /// A policy of one file; absent, the library with the demo's data.
+    pub policy: Option<String>,
+    /// Another server than the ledger behind the gateway, on this port.
+    pub upstream: Option<u16>,
     /// Replacements in the gateway's YAML, after ports and paths.
     pub yaml: Vec<(String, String)>,
     /// Further settings of the token service.
     pub service_env: Vec<(String, String)>,
     /// Whether the ledger believes everybody.
     pub open_ledger: bool,
+    /// The gateway's and the issuer's ports, if they are free.
+    pub preferred_ports: Option<(u16, u16)>,
 }
 
 impl Options {
@@ -91,12 +97,15 @@ impl Deployment {
     /// Starts everything, and waits until the filter has its first snapshot.
     pub async fn start(options: Options) -> Result<Self> {
         let scratch = Scratch::new(&options.name)?;
-        let port = ports::free()?;
+        let (port, public_port) = match options.preferred_ports {
+            Some((gateway, issuer)) => (ports::preferably(gateway)?, Some(ports::preferably(issuer)?)),
+            None => (ports::free()?, None),
+        };
         let resource = format!("http://127.0.0.1:{port}/mcp");
-        let policy = options
-            .policy
-            .clone()
-            .map_or_else(|| demo_policy(&scratch), Ok)?;
+        let policy = match &options.policy {
+            Some(rego) => policy_of(&scratch, rego)?,
+            None => demo_policy(&scratch)?,
+        };
 
         let mut service = TokenService::prepare(
             &scratch,
@@ -104,6 +113,7 @@ impl Deployment {
                 policy: Some(policy),
                 env: options.service_env.clone(),
                 binary: None,
+                public_port,
             },
         )?;
         let server_secret = register_server(&service, &resource)?;
@@ -140,7 +150,7 @@ impl Deployment {
             Ledger::start(listener, registration).await?
         };
 
-        let mut yaml = gateway_yaml(upstream, service.gateway_port())?;
+        let mut yaml = gateway_yaml(options.upstream.unwrap_or(upstream), service.gateway_port())?;
         for (from, to) in &options.yaml {
             yaml = yaml.replace(from, to)?;
         }
@@ -263,6 +273,13 @@ pub fn demo_policy(scratch: &Scratch) -> Result<PathBuf> {
     }
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/policy.json");
     scratch.write("policy/data.json", std::fs::read(data)?)?;
+    Ok(scratch.path().join("policy"))
+}
+
+/// A policy directory with this one file.
+pub fn policy_of(scratch: &Scratch, rego: &str) -> Result<PathBuf> {
+    scratch.write("policy/policy.rego", rego)?;
+    scratch.write("policy/data.json", "{}")?;
     Ok(scratch.path().join("policy"))
 }
 

@@ -23,3 +23,4 @@ pub mod signer;
 pub mod token_service;
 pub mod tools;
 pub mod wait;
+pub mod waiting;

@@ -13,3 +13,11 @@ pub fn free() -> Result<u16> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
     Ok(listener.local_addr()?.port())
 }
+
+/// This port if nobody has it, so that a person finds the same address each time; else any.
+pub fn preferably(port: u16) -> Result<u16> {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        return Ok(port);
+    }
+    free()
+}

@@ -21,6 +21,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The binary to run, where not the one of this build profile.
     pub binary: Option<PathBuf>,
+    /// The issuer's port, where it matters.
+    pub public_port: Option<u16>,
 }
 
 /// A data directory, and the service on it when started. Killed when dropped.
@@ -44,7 +46,7 @@ impl TokenService {
             binary: options.binary.clone().map_or_else(binaries::writ, Ok)?,
             data_dir,
             logs: scratch.path().to_owned(),
-            public_port: ports::free()?,
+            public_port: options.public_port.map_or_else(ports::free, Ok)?,
             gateway_port: ports::free()?,
             options,
             process: None,
@@ -104,6 +106,11 @@ impl TokenService {
         self.gateway_port
     }
 
+    /// The binary that runs.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Where its database and keys are.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -129,13 +136,13 @@ impl TokenService {
         command
     }
 
-    /// Runs `writ --json <arguments>` and returns what it printed.
-    pub fn cli(&self, arguments: &[&str]) -> Result<Value> {
+    /// Runs `writ --json <arguments>` and returns the objects it printed, one a line.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Vec<Value>> {
         self.cli_with_input(arguments, "")
     }
 
     /// The same, with `input` on its standard input.
-    pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Result<Value> {
+    pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Result<Vec<Value>> {
         let mut child = self
             .command()
             .arg("--json")
@@ -157,37 +164,27 @@ impl TokenService {
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
-        let text = String::from_utf8_lossy(&output.stdout);
-        if text.trim().is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).with_context(|| {
-            format!(
-                "`writ --json {}` printed no JSON: {text}",
-                arguments.join(" ")
-            )
-        })
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).with_context(|| {
+                    format!("`writ --json {}` printed no JSON: {line}", arguments.join(" "))
+                })
+            })
+            .collect()
     }
 
     /// Runs a command that creates a credential and returns the secret it prints this once.
     pub fn cli_secret(&self, arguments: &[&str]) -> Result<String> {
-        let printed = self.cli(arguments)?;
-        ["secret", "client_secret", "introspection_secret"]
+        self.cli(arguments)?
             .iter()
-            .find_map(|name| printed.get(name)?.as_str())
+            .find_map(|printed| printed.get("secret")?.as_str())
             .map(str::to_owned)
             .with_context(|| format!("`writ {}` printed no secret", arguments.join(" ")))
     }
 
     /// The newest audit records, oldest first.
     pub fn audit(&self) -> Result<Vec<Value>> {
-        match self.cli(&["audit", "list", "--limit", "1000"])? {
-            Value::Array(records) => Ok(records),
-            Value::Object(mut page) => match page.remove("records") {
-                Some(Value::Array(records)) => Ok(records),
-                _ => bail!("`writ audit list --json` printed an object without records"),
-            },
-            other => bail!("`writ audit list --json` printed {other}"),
-        }
+        self.cli(&["audit", "list", "--limit", "10000"])
     }
 }

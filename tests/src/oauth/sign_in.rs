@@ -102,7 +102,7 @@ impl SignIn<'_> {
         let mut form = Form::first(&html).with_context(|| format!("at {address}: {html}"))?;
         form.fill("username", self.username);
         form.fill("password", self.password);
-        let yes = ["allow", "approve", "yes", "accept"];
+        let yes = ["sign_in", "approve"];
         let pressed = form
             .buttons
             .iter()

@@ -1,0 +1,48 @@
+//! Staying up: how to try the demo with one's own MCP client.
+
+use anstyle::Style;
+use anyhow::Result;
+use serde_json::json;
+use writ_tests::deployment::{ASSISTANT, BATCH, Deployment, PASSWORD, REDIRECT_PORT, USER};
+
+const BOLD: Style = Style::new().bold();
+
+/// Prints it and waits for Ctrl-C.
+pub async fn until_interrupted(demo: &Deployment) -> Result<()> {
+    let (url, issuer) = (demo.url(), demo.service.issuer());
+    let snippet = json!({
+        "mcpServers": {
+            "ledger": {
+                "type": "http",
+                "url": url,
+                "oauth": { "clientId": ASSISTANT, "callbackPort": REDIRECT_PORT },
+            },
+        },
+    });
+    anstream::println!(
+        "
+{BOLD}It stays up: try it with a client of your own{BOLD:#} (Ctrl-C ends it)
+
+  MCP server   {url}
+  sign in as   {USER}, password: {PASSWORD}
+
+For a client that signs users in, with the client id that is registered here:
+
+{snippet:#}
+
+For any other, a token of an agent without a user (reconcile and getAccount, 10 minutes), as its bearer token:
+
+  curl -s -u {BATCH}:{secret} -d grant_type=client_credentials -d resource={url} {issuer}/oauth/token
+
+What it does is on record:
+
+  {writ} --data-dir {data} audit tail
+",
+        secret = demo.batch_secret,
+        writ = demo.service.binary().display(),
+        data = demo.service.data_dir().display(),
+    );
+    tokio::signal::ctrl_c().await?;
+    anstream::println!("\nstopped");
+    Ok(())
+}
