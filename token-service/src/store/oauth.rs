@@ -1,0 +1,288 @@
+//! What sign-in and the grants remember: sessions, authorization codes, used assertions, revoked tokens.
+//!
+//! Each insert clears away what has run out, so that no table grows past what is alive.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+use super::StoreError;
+use crate::{clock::rfc3339, secret::SecretHash};
+
+/// The most rows one insert clears away: enough to keep up, too few to hold up the insert.
+const SWEEP: i64 = 64;
+
+/// Starts a session of a user.
+///
+/// # Errors
+/// When the database fails.
+pub async fn start_session(
+    conn: &mut SqliteConnection,
+    secret: &SecretHash,
+    user: &str,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM sessions WHERE secret_hash IN \
+         (SELECT secret_hash FROM sessions WHERE expires_at <= ? LIMIT ?)",
+    )
+    .bind(rfc3339(now))
+    .bind(SWEEP)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO sessions (secret_hash, user, created_at, expires_at) VALUES (?, ?, ?, ?)",
+    )
+    .bind(secret.as_bytes())
+    .bind(user)
+    .bind(rfc3339(now))
+    .bind(rfc3339(expires_at))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The name of the user whose live session this is, while the user is active.
+///
+/// # Errors
+/// When the database fails.
+pub async fn session_user(
+    conn: &mut SqliteConnection,
+    secret: &SecretHash,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT users.name FROM sessions JOIN users ON users.name = sessions.user \
+         WHERE secret_hash = ? AND expires_at > ? AND users.status = 'approved'",
+    )
+    .bind(secret.as_bytes())
+    .bind(rfc3339(now))
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Ends a session. One that is not there is ended already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_session(
+    conn: &mut SqliteConnection,
+    secret: &SecretHash,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE secret_hash = ?")
+        .bind(secret.as_bytes())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Ends all sessions of a user.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_sessions_of(conn: &mut SqliteConnection, user: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE user = ?")
+        .bind(user)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What a user granted, and what the code for it is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeGrant {
+    /// The client it was given to.
+    pub client_id: String,
+    /// The user who granted it.
+    pub user: String,
+    /// Where the code was sent, exactly as the request named it.
+    pub redirect_uri: String,
+    /// The server's resource identifier (RFC 8707).
+    pub resource: String,
+    /// The scopes granted, separated by spaces.
+    pub scope: String,
+    /// The PKCE challenge (S256).
+    pub code_challenge: String,
+}
+
+/// What became of a code that a client presents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redeemed {
+    /// It was good, and is used up now.
+    Granted(CodeGrant),
+    /// It was redeemed before, for the token of this id.
+    Again {
+        /// What it was bound to.
+        grant: CodeGrant,
+        /// The `jti` of the token it gave.
+        token_id: String,
+    },
+    /// It has run out.
+    Expired,
+    /// There is no such code.
+    Unknown,
+}
+
+/// Keeps a new code until `expires_at`, and its memory until `keep_until`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_code(
+    conn: &mut SqliteConnection,
+    code: &SecretHash,
+    grant: &CodeGrant,
+    now: Timestamp,
+    expires_at: Timestamp,
+    keep_until: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM authorization_codes WHERE code_hash IN \
+         (SELECT code_hash FROM authorization_codes WHERE keep_until <= ? LIMIT ?)",
+    )
+    .bind(rfc3339(now))
+    .bind(SWEEP)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO authorization_codes (code_hash, client_id, user, redirect_uri, resource, \
+         scope, code_challenge, expires_at, keep_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(code.as_bytes())
+    .bind(&grant.client_id)
+    .bind(&grant.user)
+    .bind(&grant.redirect_uri)
+    .bind(&grant.resource)
+    .bind(&grant.scope)
+    .bind(&grant.code_challenge)
+    .bind(rfc3339(expires_at))
+    .bind(rfc3339(keep_until))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Uses up a code for the token of id `token_id`. Inside a transaction that is rolled back when the code turns out
+/// not to be the client's, so that nobody can spoil another's code.
+///
+/// # Errors
+/// When the database fails.
+pub async fn redeem_code(
+    conn: &mut SqliteConnection,
+    code: &SecretHash,
+    token_id: &str,
+    now: Timestamp,
+) -> Result<Redeemed, StoreError> {
+    let Some(row) = sqlx::query(
+        "SELECT client_id, user, redirect_uri, resource, scope, code_challenge, expires_at, \
+         token_id FROM authorization_codes WHERE code_hash = ?",
+    )
+    .bind(code.as_bytes())
+    .fetch_optional(&mut *conn)
+    .await?
+    else {
+        return Ok(Redeemed::Unknown);
+    };
+    let grant = code_grant(&row)?;
+    if let Some(token_id) = row.try_get("token_id")? {
+        return Ok(Redeemed::Again { grant, token_id });
+    }
+    if row.try_get::<&str, _>("expires_at")? <= rfc3339(now).as_str() {
+        return Ok(Redeemed::Expired);
+    }
+    sqlx::query("UPDATE authorization_codes SET token_id = ? WHERE code_hash = ?")
+        .bind(token_id)
+        .bind(code.as_bytes())
+        .execute(conn)
+        .await?;
+    Ok(Redeemed::Granted(grant))
+}
+
+fn code_grant(row: &SqliteRow) -> Result<CodeGrant, StoreError> {
+    Ok(CodeGrant {
+        client_id: row.try_get("client_id")?,
+        user: row.try_get("user")?,
+        redirect_uri: row.try_get("redirect_uri")?,
+        resource: row.try_get("resource")?,
+        scope: row.try_get("scope")?,
+        code_challenge: row.try_get("code_challenge")?,
+    })
+}
+
+/// Whether a client assertion is seen for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assertion {
+    /// It is; from now on it is not.
+    Fresh,
+    /// It was used before.
+    Replayed,
+}
+
+/// Uses up a client assertion, named by a digest over client and `jti`, until it runs out by itself.
+///
+/// # Errors
+/// When the database fails.
+pub async fn use_assertion(
+    conn: &mut SqliteConnection,
+    digest: &[u8; 32],
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<Assertion, StoreError> {
+    sqlx::query(
+        "DELETE FROM client_assertions WHERE digest IN \
+         (SELECT digest FROM client_assertions WHERE expires_at <= ? LIMIT ?)",
+    )
+    .bind(rfc3339(now))
+    .bind(SWEEP)
+    .execute(&mut *conn)
+    .await?;
+    let added = sqlx::query(
+        "INSERT INTO client_assertions (digest, expires_at) VALUES (?, ?) \
+         ON CONFLICT (digest) DO NOTHING",
+    )
+    .bind(digest.as_slice())
+    .bind(rfc3339(expires_at))
+    .execute(conn)
+    .await?;
+    Ok(match added.rows_affected() {
+        0 => Assertion::Replayed,
+        _ => Assertion::Fresh,
+    })
+}
+
+/// Takes a caller's token back. The registry's revision moves on with it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoke_token(
+    conn: &mut SqliteConnection,
+    token_id: &str,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM revoked_tokens WHERE expires_at <= ?")
+        .bind(rfc3339(now))
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "INSERT INTO revoked_tokens (token_id, expires_at) VALUES (?, ?) \
+         ON CONFLICT (token_id) DO NOTHING",
+    )
+    .bind(token_id)
+    .bind(rfc3339(expires_at))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The ids of all tokens that were taken back and could still be alive.
+///
+/// # Errors
+/// When the database fails.
+pub async fn revoked_tokens(conn: &mut SqliteConnection) -> Result<HashSet<String>, StoreError> {
+    let ids = sqlx::query_scalar("SELECT token_id FROM revoked_tokens")
+        .fetch_all(conn)
+        .await?;
+    Ok(ids.into_iter().collect())
+}

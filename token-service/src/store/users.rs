@@ -1,0 +1,234 @@
+//! The local directory: people who sign in with a password that is kept here.
+//!
+//! A user's name is the `sub` of their tokens. Passwords come in as hashes ([`crate::oauth::password`]): hashing is
+//! slow on purpose and never runs inside a transaction.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use jiff::Timestamp;
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+use super::StoreError;
+use crate::{clock::rfc3339, oauth::password::PasswordHash, registry::Status};
+
+/// A checked user name: 1 to 128 printable ASCII characters without spaces, quotes or angle brackets, so that an
+/// e-mail address is one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UserName(String);
+
+/// Why a text is not a [`UserName`].
+#[derive(Debug, thiserror::Error)]
+#[error("{given:?} is not a valid user name: use 1 to 128 letters, digits or any of . _ - + @")]
+pub struct UserNameError {
+    given: String,
+}
+
+impl UserName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = UserNameError;
+
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-+@".contains(&b);
+        if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(UserNameError {
+                given: text.chars().take(80).collect(),
+            })
+        }
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user of the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The name they sign in with: the `sub` of their tokens.
+    pub name: String,
+    /// Groups and roles, as policies see them.
+    pub groups: Vec<String>,
+    /// Approved or disabled.
+    pub status: Status,
+    /// When they were added (RFC 3339).
+    pub created_at: String,
+}
+
+impl User {
+    /// Whether they may sign in and hold tokens.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.status == Status::Approved
+    }
+}
+
+/// Adds a user.
+///
+/// # Errors
+/// [`StoreError::Exists`] when the name is taken; when the database fails.
+pub async fn add(
+    conn: &mut SqliteConnection,
+    name: &UserName,
+    password: &PasswordHash,
+    groups: &BTreeSet<String>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let groups = serde_json::Value::from_iter(groups.iter().map(String::as_str)).to_string();
+    let added = sqlx::query(
+        "INSERT INTO users (name, password_hash, groups, status, created_at) \
+         VALUES (?, ?, ?, 'approved', ?) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(name.as_str())
+    .bind(password.as_str())
+    .bind(groups)
+    .bind(rfc3339(now))
+    .execute(conn)
+    .await?;
+    if added.rows_affected() == 0 {
+        return Err(StoreError::Exists {
+            what: "user",
+            id: name.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// All users, by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<User>, StoreError> {
+    sqlx::query("SELECT name, groups, status, created_at FROM users ORDER BY name")
+        .fetch_all(conn)
+        .await?
+        .iter()
+        .map(user)
+        .collect()
+}
+
+/// A user by name, whatever their status.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(conn: &mut SqliteConnection, name: &str) -> Result<Option<User>, StoreError> {
+    sqlx::query("SELECT name, groups, status, created_at FROM users WHERE name = ?")
+        .bind(name)
+        .fetch_optional(conn)
+        .await?
+        .as_ref()
+        .map(user)
+        .transpose()
+}
+
+/// A user's password hash, when the user is there and active.
+///
+/// # Errors
+/// When the database fails, or holds something that is no hash.
+pub async fn active_password(
+    conn: &mut SqliteConnection,
+    name: &str,
+) -> Result<Option<PasswordHash>, StoreError> {
+    let stored: Option<String> = sqlx::query_scalar(
+        "SELECT password_hash FROM users WHERE name = ? AND status = 'approved'",
+    )
+    .bind(name)
+    .fetch_optional(conn)
+    .await?;
+    let malformed = || StoreError::Malformed {
+        table: "users",
+        id: name.to_owned(),
+        problem: "the password hash is not in PHC form".to_owned(),
+    };
+    stored
+        .map(|text| PasswordHash::from_stored(text).ok_or_else(malformed))
+        .transpose()
+}
+
+/// The names of all users that are switched off.
+///
+/// # Errors
+/// When the database fails.
+pub async fn disabled_subjects(
+    conn: &mut SqliteConnection,
+) -> Result<BTreeSet<String>, StoreError> {
+    let names = sqlx::query_scalar("SELECT name FROM users WHERE status = 'disabled'")
+        .fetch_all(conn)
+        .await?;
+    Ok(names.into_iter().collect())
+}
+
+/// Switches a user on or off. Switching off ends their sessions; the registry's revision moves on, so that their
+/// tokens are refused from the next decision.
+///
+/// # Errors
+/// [`StoreError::NotFound`] when there is no such user; when the database fails.
+pub async fn set_active(
+    conn: &mut SqliteConnection,
+    name: &str,
+    active: bool,
+) -> Result<(), StoreError> {
+    let status = if active { "approved" } else { "disabled" };
+    let changed = sqlx::query("UPDATE users SET status = ? WHERE name = ?")
+        .bind(status)
+        .bind(name)
+        .execute(&mut *conn)
+        .await?;
+    if changed.rows_affected() == 0 {
+        return Err(StoreError::NotFound {
+            what: "user",
+            id: name.to_owned(),
+        });
+    }
+    if !active {
+        super::oauth::end_sessions_of(conn, name).await?;
+    }
+    Ok(())
+}
+
+fn user(row: &SqliteRow) -> Result<User, StoreError> {
+    let name: String = row.try_get("name")?;
+    let malformed = |problem: String| StoreError::Malformed {
+        table: "users",
+        id: name.clone(),
+        problem,
+    };
+    let groups = serde_json::from_str(row.try_get("groups")?)
+        .map_err(|e| malformed(format!("groups: {e}")))?;
+    let status = match row.try_get("status")? {
+        "approved" => Status::Approved,
+        "disabled" => Status::Disabled,
+        other => return Err(malformed(format!("status {other:?} is unknown"))),
+    };
+    Ok(User {
+        groups,
+        status,
+        created_at: row.try_get("created_at")?,
+        name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_names_are_printable_and_may_be_e_mail_addresses() {
+        for good in ["alice", "a.b-c_d+e@example.com", "7", &"x".repeat(128)] {
+            assert!(good.parse::<UserName>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a\n", "<a>", "ä", "a\"", &"x".repeat(129)] {
+            assert!(bad.parse::<UserName>().is_err(), "{bad}");
+        }
+    }
+}
