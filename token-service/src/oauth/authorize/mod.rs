@@ -1,0 +1,215 @@
+//! `/oauth/authorize` (OAuth 2.1 section 4.1.1): a checked request, a signed-in user, their consent, a code.
+//!
+//! GET shows what is to be done next; POST does it and leads back to GET, or on to the client. The request travels in
+//! the query each time and is checked each time, so nothing is kept for people who never come back.
+
+mod consent;
+mod request;
+mod response;
+mod sign_in;
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use self::{
+    request::{AuthorizationRequest, Refused},
+    response::AuthorizationError,
+};
+use super::{OAuthError, metadata::Endpoints, params::Params};
+use crate::{
+    app::{App, SharedApp},
+    http::Peer,
+    pages::{
+        self, Problem,
+        session::{Browser, Transport},
+        throttle::Throttle,
+    },
+    store::{StoreError, oauth},
+};
+
+/// `GET /oauth/authorize`: the sign-in page, or the consent page for who is signed in.
+pub async fn ask(
+    State(app): State<SharedApp>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.unwrap_or_default();
+    match show(&app, &query, &headers).await {
+        Ok(response) => response,
+        Err(refused) => refused.answer(&app),
+    }
+}
+
+async fn show(app: &App, query: &str, headers: &HeaderMap) -> Result<Response, Refused> {
+    let registry = app.current_registry().await?;
+    let request = AuthorizationRequest::check(&registry, query)?;
+    let visit = Visit::of(app, query, headers);
+    match visit.user(app).await? {
+        Some(user) => Ok(consent::page(&visit, &request, &user)),
+        None => Ok(sign_in::page(&visit, &request, "", None)),
+    }
+}
+
+/// `POST /oauth/authorize`: what the user did on one of the pages.
+pub async fn answer(
+    State(app): State<SharedApp>,
+    Extension(throttle): Extension<Arc<Throttle>>,
+    peer: Peer,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let done = async {
+        let registry = app.current_registry().await?;
+        let request = AuthorizationRequest::check(&registry, &query)?;
+        let form = Params::form(&headers, &body).map_err(|_| Refused::Form)?;
+        let visit = Visit::of(&app, &query, &headers);
+        if !visit.known || !visit.browser.has_sent(form.get("csrf")) {
+            return Err(Refused::Form);
+        }
+        match form.get("action") {
+            Some("sign_in") => {
+                sign_in::sign_in(&app, &throttle, peer, &visit, &request, &form).await
+            }
+            Some("sign_out") => sign_in::sign_out(&app, &visit).await,
+            Some("approve") => consent::approve(&app, &visit, &request, &form).await,
+            Some("deny") => Err(Refused::Redirect(
+                Box::new(request.reply.clone()),
+                AuthorizationError::AccessDenied,
+            )),
+            _ => Err(Refused::Form),
+        }
+    };
+    match done.await {
+        Ok(response) => response,
+        Err(refused) => refused.answer(&app),
+    }
+}
+
+/// One request of a browser for one authorization request.
+struct Visit {
+    browser: Browser,
+    /// Whether the browser had its cookie already; if not, it gets one with the page.
+    known: bool,
+    transport: Transport,
+    /// Where this authorization request is: what forms are sent to.
+    here: String,
+}
+
+impl Visit {
+    fn of(app: &App, query: &str, headers: &HeaderMap) -> Self {
+        let transport = Transport::of(&app.config.issuer);
+        let browser = Browser::of(headers, transport);
+        Self {
+            known: browser.is_some(),
+            browser: browser.unwrap_or_default(),
+            transport,
+            here: format!(
+                "{}?{query}",
+                Endpoints::of(&app.config.issuer).path("/oauth/authorize")
+            ),
+        }
+    }
+
+    /// The name of the active user who is signed in with this browser.
+    async fn user(&self, app: &App) -> Result<Option<String>, StoreError> {
+        if !self.known {
+            return Ok(None);
+        }
+        let mut conn = app.store.read().await?;
+        oauth::session_user(&mut conn, &self.browser.session(), app.clock.now()).await
+    }
+
+    /// A page, with the browser's cookie when it has none yet.
+    fn page(&self, response: Response) -> Response {
+        if self.known {
+            response
+        } else {
+            with_cookie(response, &self.browser, self.transport)
+        }
+    }
+
+    /// Back to GET, with a cookie of a new value: whatever knew the old one is shut out.
+    fn reload(&self, browser: &Browser) -> Response {
+        with_cookie(see_other(&self.here), browser, self.transport)
+    }
+}
+
+fn with_cookie(mut response: Response, browser: &Browser, transport: Transport) -> Response {
+    if let Some(cookie) = browser.set_cookie(transport) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// After a form: the browser goes on with GET (RFC 9700 section 4.12 rules out 307).
+fn see_other(location: &str) -> Response {
+    match HeaderValue::try_from(location) {
+        Ok(location) => (
+            StatusCode::SEE_OTHER,
+            [
+                (header::LOCATION, location),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                (
+                    header::REFERRER_POLICY,
+                    HeaderValue::from_static("no-referrer"),
+                ),
+            ],
+        )
+            .into_response(),
+        Err(_) => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+impl Refused {
+    fn answer(self, app: &App) -> Response {
+        match self {
+            Self::Redirect(reply, error) => see_other(&reply.error(&app.config.issuer, &error)),
+            Self::Page(explanation) => pages::problem(
+                StatusCode::BAD_REQUEST,
+                &Problem {
+                    heading: "This request cannot be answered",
+                    explanation: &explanation,
+                    advice: "You were not sent back to the application, because it is not certain which one it is. Tell its maker what this page says.",
+                },
+            ),
+            Self::Form => pages::problem(
+                StatusCode::FORBIDDEN,
+                &Problem {
+                    heading: "This form is no longer valid",
+                    explanation: "The form was not sent from a page that this browser was shown, or the browser does not keep cookies.",
+                    advice: "Nothing was changed. Go back to the application and start again.",
+                },
+            ),
+            Self::Store(error) => {
+                let error = OAuthError::from(error);
+                let (status, heading) = match error {
+                    OAuthError::TemporarilyUnavailable(_) => {
+                        (StatusCode::SERVICE_UNAVAILABLE, "The service is busy")
+                    }
+                    _ => (
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "Something went wrong here",
+                    ),
+                };
+                let advice = "Nothing was changed. Try again in a moment; if it stays like this, tell your administrator.";
+                pages::problem(
+                    status,
+                    &Problem {
+                        heading,
+                        explanation: &error.to_string(),
+                        advice,
+                    },
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! An authorization request, checked (OAuth 2.1 section 4.1.1).
+//!
+//! Until client and redirect URI are certain, nothing is sent anywhere: the user gets a page. From then on the client is
+//! told what is wrong with the rest.
+
+use std::sync::Arc;
+
+use super::response::{AuthorizationError, Reply};
+use crate::{
+    oauth::{
+        OAuthError, params::Params, pkce::Challenge, redirect::RedirectTarget, target::Target,
+    },
+    registry::{Agent, Grant, Registry, Status},
+    store::StoreError,
+};
+
+/// What fits a `state`; it only has to tell one request of a client from another.
+const MAX_STATE: usize = 1024;
+
+/// A request that is in order, given a user who grants it.
+#[derive(Clone, Debug)]
+pub(super) struct AuthorizationRequest {
+    pub(super) agent: Arc<Agent>,
+    pub(super) target: Target,
+    pub(super) challenge: Challenge,
+    pub(super) reply: Reply,
+}
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The user is told: who asks, or where the answer would go, is not certain.
+    Page(String),
+    /// The client is told.
+    Redirect(Box<Reply>, AuthorizationError),
+    /// A form that is not ours, not this browser's, or from before it signed in or out.
+    Form,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl AuthorizationRequest {
+    /// Checks a query string.
+    pub(super) fn check(registry: &Registry, query: &str) -> Result<Self, Refused> {
+        let page = |told: &str| Refused::Page(told.to_owned());
+        let params =
+            Params::parse(query.as_bytes()).map_err(|e| Refused::Page(sentence(&e.to_string())))?;
+        let client_id = params
+            .get("client_id")
+            .ok_or_else(|| page("The request does not say which application asks."))?;
+        let agent = registry
+            .agent(client_id)
+            .ok_or_else(|| page("The application that asks is not registered here."))?;
+        if agent.status != Status::Approved {
+            return Err(page(
+                "The application that asks is not in use: it is disabled or waits for approval.",
+            ));
+        }
+        let redirect = params
+            .get("redirect_uri")
+            .and_then(|uri| RedirectTarget::of(agent, uri))
+            .ok_or_else(|| page("The address that the answer should be sent to is not registered for this application."))?;
+        let state = params.get("state").map(str::to_owned);
+        if state.as_ref().is_some_and(|s| s.len() > MAX_STATE) {
+            return Err(page("The request's state is too long."));
+        }
+
+        let reply = Reply::new(redirect, state);
+        match Self::rest(registry, agent, &params) {
+            Ok((target, challenge)) => Ok(Self {
+                agent: Arc::clone(agent),
+                target,
+                challenge,
+                reply,
+            }),
+            Err(error) => Err(Refused::Redirect(Box::new(reply), error)),
+        }
+    }
+
+    /// What the client may be told about.
+    fn rest(
+        registry: &Registry,
+        agent: &Agent,
+        params: &Params,
+    ) -> Result<(Target, Challenge), AuthorizationError> {
+        let invalid = |told: &'static str| {
+            AuthorizationError::Invalid(OAuthError::InvalidRequest(told.into()))
+        };
+        if params.get("request").is_some() {
+            return Err(AuthorizationError::RequestNotSupported);
+        }
+        if params.get("request_uri").is_some() {
+            return Err(AuthorizationError::RequestUriNotSupported);
+        }
+        match params.get("response_type") {
+            Some("code") => {}
+            Some(_) => return Err(AuthorizationError::UnsupportedResponseType),
+            None => return Err(invalid("response_type is missing; it must be code")),
+        }
+        if params
+            .get("response_mode")
+            .is_some_and(|mode| mode != "query")
+        {
+            return Err(invalid("response_mode must be query"));
+        }
+        if !agent.grants.contains(&Grant::AuthorizationCode) {
+            let told = "this client is not registered for the grant authorization_code";
+            return Err(AuthorizationError::Invalid(OAuthError::UnauthorizedClient(
+                told.into(),
+            )));
+        }
+        let challenge = Challenge::from_params(params).map_err(|e| {
+            AuthorizationError::Invalid(OAuthError::InvalidRequest(e.to_string().into()))
+        })?;
+        let target = Target::of(registry, params.get("resource"), params.get("scope"))
+            .map_err(AuthorizationError::Invalid)?;
+        Ok((target, challenge))
+    }
+}
+
+/// A fragment of a sentence as one.
+fn sentence(fragment: &str) -> String {
+    format!("The request is malformed: {fragment}.")
+}

@@ -1,0 +1,118 @@
+//! Signing in with the local directory, and out.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use jiff::SignedDuration;
+use zeroize::Zeroizing;
+
+use super::{Refused, Visit, request::AuthorizationRequest};
+use crate::{
+    app::App,
+    audit::{Kind, Record, TryKind, Verdict},
+    http::Peer,
+    oauth::{
+        params::Params,
+        password::{self, PasswordCheck},
+    },
+    pages::{self, SignIn, session::Browser, throttle::Throttle},
+    store::{oauth, users},
+};
+
+/// A working day; the user is asked again after it.
+const SESSION: SignedDuration = SignedDuration::from_hours(8);
+/// The same for an unknown name and a wrong password, so that it does not tell which names exist.
+const WRONG: &str = "User name or password is wrong.";
+
+/// The sign-in page.
+pub(super) fn page(
+    visit: &Visit,
+    request: &AuthorizationRequest,
+    user_name: &str,
+    problem: Option<&str>,
+) -> Response {
+    let page = SignIn {
+        client_name: &request.agent.name,
+        action: &visit.here,
+        csrf: &visit.browser.csrf(),
+        user_name,
+        problem,
+    };
+    // Signed in already in another tab, the browser is led on to the client from here.
+    visit.page(pages::render(
+        StatusCode::OK,
+        &page,
+        &pages::FormTarget::redirect(request.reply.redirect().url()),
+    ))
+}
+
+/// Checks name and password and starts a session under a new cookie.
+pub(super) async fn sign_in(
+    app: &App,
+    throttle: &Throttle,
+    peer: Peer,
+    visit: &Visit,
+    request: &AuthorizationRequest,
+    form: &Params,
+) -> Result<Response, Refused> {
+    let now = app.clock.now();
+    let name = form.get("username").map(str::trim).unwrap_or_default();
+    let password = Zeroizing::new(form.get("password").unwrap_or_default().to_owned());
+    // A text that cannot be a name has nobody's password; what was typed is not kept, it may be one.
+    let name = name.parse::<users::UserName>().ok();
+    let tried = name.as_ref().map_or("", users::UserName::as_str);
+    if let Err(wait) = throttle.begin(peer, tried, now) {
+        app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
+        return Ok(too_many(visit, request, tried, wait.retry_after_s));
+    }
+    let stored = match &name {
+        Some(name) => users::active_password(&mut *app.store.read().await?, name.as_str()).await?,
+        None => None,
+    };
+    let (PasswordCheck::Right, Some(name)) = (password::check(stored, password).await, &name)
+    else {
+        app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
+        return Ok(page(visit, request, tried, Some(WRONG)));
+    };
+    throttle.succeeded(peer, name.as_str());
+
+    let browser = Browser::new();
+    let expires = now.checked_add(SESSION).unwrap_or(now);
+    let mut record = Record::new(Kind::SignIn, now);
+    record.subject = Some(name.to_string());
+    record.agent = Some(request.agent.id.to_string());
+    record.decision = Some(Verdict::Allow);
+    record.source_ip = Some(peer.text());
+    let mut tx = app.store.write().await?;
+    oauth::end_session(tx.conn(), &visit.browser.session()).await?;
+    oauth::start_session(tx.conn(), &browser.session(), name.as_str(), now, expires).await?;
+    tx.audit(&record).await?;
+    tx.commit().await?;
+    Ok(visit.reload(&browser))
+}
+
+/// Ends the session.
+pub(super) async fn sign_out(app: &App, visit: &Visit) -> Result<Response, Refused> {
+    let mut tx = app.store.write().await?;
+    oauth::end_session(tx.conn(), &visit.browser.session()).await?;
+    tx.commit().await?;
+    Ok(visit.reload(&Browser::new()))
+}
+
+fn too_many(
+    visit: &Visit,
+    request: &AuthorizationRequest,
+    tried: &str,
+    retry_after_s: u64,
+) -> Response {
+    let minutes = retry_after_s.div_ceil(60);
+    let unit = if minutes == 1 { "minute" } else { "minutes" };
+    let problem = format!("Too many tries. Wait {minutes} {unit}, then try again.");
+    let mut response = page(visit, request, tried, Some(&problem));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+    response
+}

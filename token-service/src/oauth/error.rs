@@ -1,0 +1,152 @@
+//! What can go wrong at the token endpoint, and the one place where it becomes an answer (RFC 6749 section 5.2).
+
+use std::borrow::Cow;
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::store::StoreError;
+
+/// A sentence for the developer of the client: what happened and what to do. Never holds a secret.
+pub type Description = Cow<'static, str>;
+
+/// An error of the token endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OAuthError {
+    /// RFC 6749 section 5.2: a parameter is missing, repeated, malformed or too long.
+    #[error("{0}")]
+    InvalidRequest(Description),
+    /// RFC 6749 section 5.2: the client or gateway did not prove who it is.
+    #[error("{0}")]
+    InvalidClient(Description),
+    /// RFC 6749 section 5.2: the code, or the subject token, is no good.
+    #[error("{0}")]
+    InvalidGrant(Description),
+    /// RFC 6749 section 5.2: this client may not use this grant.
+    #[error("{0}")]
+    UnauthorizedClient(Description),
+    /// RFC 6749 section 5.2: no such grant here.
+    #[error("{0}")]
+    UnsupportedGrantType(Description),
+    /// RFC 6749 section 5.2: more scope than the server has or the user granted.
+    #[error("{0}")]
+    InvalidScope(Description),
+    /// RFC 8707 section 2: the resource is missing, unknown or switched off.
+    #[error("{0}")]
+    InvalidTarget(Description),
+    /// RFC 9396 section 5: what is asked for is not what the message says.
+    #[error("{0}")]
+    InvalidAuthorizationDetails(Description),
+    /// RFC 6749 section 4.1.2.1: policy said no; the sentence is the policy's reason.
+    #[error("{0}")]
+    AccessDenied(Description),
+    /// RFC 6749 section 4.1.2.1: try again in a moment.
+    #[error("{0}")]
+    TemporarilyUnavailable(Description),
+    /// RFC 6749 section 4.1.2.1: our fault; what happened is in the log, not in the answer.
+    #[error("the service failed; its log says why")]
+    ServerError,
+}
+
+/// Seconds a client should wait after [`OAuthError::TemporarilyUnavailable`].
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+impl OAuthError {
+    /// The registered error code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidClient(_) => "invalid_client",
+            Self::InvalidGrant(_) => "invalid_grant",
+            Self::UnauthorizedClient(_) => "unauthorized_client",
+            Self::UnsupportedGrantType(_) => "unsupported_grant_type",
+            Self::InvalidScope(_) => "invalid_scope",
+            Self::InvalidTarget(_) => "invalid_target",
+            Self::InvalidAuthorizationDetails(_) => "invalid_authorization_details",
+            Self::AccessDenied(_) => "access_denied",
+            Self::TemporarilyUnavailable(_) => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
+            Self::AccessDenied(_) => StatusCode::FORBIDDEN,
+            Self::TemporarilyUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Logs a fault of ours and hides it from the client.
+    pub fn internal(fault: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = fault, "an OAuth request failed");
+        Self::ServerError
+    }
+}
+
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy | StoreError::Stale => {
+                Self::TemporarilyUnavailable("the service is busy; try again in a moment".into())
+            }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": self.code(), "error_description": self.to_string() });
+        let mut response = (self.status(), NO_STORE, Json(body)).into_response();
+        let extra = match self {
+            // RFC 6749 section 5.2: name the scheme that this endpoint takes.
+            Self::InvalidClient(_) => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"writ\", charset=\"UTF-8\""),
+            )),
+            Self::TemporarilyUnavailable(_) => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
+            _ => None,
+        };
+        if let Some((name, value)) = extra {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// RFC 6749 section 5.1: answers with tokens, and about tokens, are never kept.
+pub const NO_STORE: [(HeaderName, HeaderValue); 2] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::PRAGMA, HeaderValue::from_static("no-cache")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_fails_to_authenticate_is_told_the_scheme() {
+        let response = OAuthError::InvalidClient("no".into()).into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        let challenge = &response.headers()[header::WWW_AUTHENTICATE];
+        assert!(challenge.to_str().unwrap().starts_with("Basic "));
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    }
+
+    #[test]
+    fn only_what_is_worth_another_try_says_when() {
+        let busy = OAuthError::TemporarilyUnavailable("busy".into()).into_response();
+        assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
+        let wrong = OAuthError::InvalidGrant("no".into()).into_response();
+        assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+        assert!(!wrong.headers().contains_key(header::RETRY_AFTER));
+    }
+}

@@ -1,0 +1,44 @@
+//! What the grants that issue callers' tokens have in common.
+
+use serde_json::json;
+
+use crate::{
+    app::App,
+    audit::{Kind, Record, Verdict},
+    http::Peer,
+    oauth::{OAuthError, caller_token::CallerClaims, client_auth::Client, target::Target},
+    registry::{Grant, Registry, Status},
+};
+
+/// Refuses a client that was switched off since it authenticated.
+pub(super) fn still_approved(registry: &Registry, client: &Client) -> Result<(), OAuthError> {
+    registry
+        .agent(client.id())
+        .filter(|agent| agent.status == Status::Approved)
+        .map(drop)
+        .ok_or(OAuthError::InvalidClient("this client is disabled".into()))
+}
+
+/// The record of a token, for the transaction that it is issued in.
+pub(super) fn record(
+    app: &App,
+    claims: &CallerClaims,
+    target: &Target,
+    grant: Grant,
+    peer: Peer,
+) -> Record {
+    let mut record = Record::new(Kind::TokenIssued, app.clock.now());
+    record.subject = Some(claims.sub.clone());
+    record.agent = Some(claims.client_id.clone());
+    record.server = Some(target.server.id.to_string());
+    record.decision = Some(Verdict::Allow);
+    record.token_id = Some(claims.jti.clone());
+    record.source_ip = Some(peer.text());
+    record.detail = Some(json!({
+        "grant": grant.as_str(),
+        "scope": claims.scope,
+        "agent_authn": claims.agent_authn,
+        "expires": claims.exp,
+    }));
+    record
+}

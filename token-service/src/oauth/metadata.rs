@@ -1,0 +1,112 @@
+//! Where everything is (RFC 8414), and the keys that verify tokens (RFC 7517).
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, header},
+    response::IntoResponse,
+};
+use serde_json::json;
+
+use crate::{app::SharedApp, keys::Algorithm};
+
+/// The endpoints of an issuer: below its path where it has one.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoints<'a> {
+    issuer: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Endpoints<'a> {
+    /// The endpoints of this issuer identifier, which is an origin and maybe a path without a slash at its end.
+    #[must_use]
+    pub fn of(issuer: &'a str) -> Self {
+        let after_scheme = issuer.find("://").map_or(0, |at| at + 3);
+        let path = issuer
+            .get(after_scheme..)
+            .and_then(|rest| rest.find('/'))
+            .and_then(|at| issuer.get(after_scheme + at..))
+            .unwrap_or_default();
+        Self { issuer, path }
+    }
+
+    /// The request path of an endpoint.
+    #[must_use]
+    pub fn path(&self, endpoint: &str) -> String {
+        format!("{}{endpoint}", self.path)
+    }
+
+    /// The request path of the metadata: the well-known segment comes before the issuer's path (RFC 8414 section 3.1).
+    #[must_use]
+    pub fn metadata_path(&self) -> String {
+        format!("/.well-known/oauth-authorization-server{}", self.path)
+    }
+
+    fn url(&self, endpoint: &str) -> String {
+        format!("{}{endpoint}", self.issuer)
+    }
+}
+
+/// Public documents: any web page may read them.
+const PUBLIC: [(HeaderName, HeaderValue); 2] = [
+    (
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=300"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    ),
+];
+
+/// `GET /.well-known/oauth-authorization-server`.
+pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
+    let at = Endpoints::of(&app.config.issuer);
+    let signing = Algorithm::ALL.map(Algorithm::name);
+    let body = json!({
+        "issuer": app.config.issuer,
+        "authorization_endpoint": at.url("/oauth/authorize"),
+        "token_endpoint": at.url("/oauth/token"),
+        "jwks_uri": at.url("/oauth/jwks"),
+        "introspection_endpoint": at.url("/oauth/introspect"),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "client_credentials"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": signing,
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+    });
+    (PUBLIC, Json(body))
+}
+
+/// `GET /oauth/jwks`.
+pub async fn jwks(State(app): State<SharedApp>) -> impl IntoResponse {
+    (PUBLIC, Json(app.keys.jwks().clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_of_an_issuer_with_a_path_lies_before_that_path() {
+        let plain = Endpoints::of("https://writ.test");
+        assert_eq!(
+            plain.metadata_path(),
+            "/.well-known/oauth-authorization-server"
+        );
+        assert_eq!(plain.path("/oauth/token"), "/oauth/token");
+        let below = Endpoints::of("https://writ.test:8443/id/eu");
+        assert_eq!(
+            below.metadata_path(),
+            "/.well-known/oauth-authorization-server/id/eu"
+        );
+        assert_eq!(below.path("/oauth/token"), "/id/eu/oauth/token");
+        assert_eq!(
+            below.url("/oauth/token"),
+            "https://writ.test:8443/id/eu/oauth/token"
+        );
+    }
+}

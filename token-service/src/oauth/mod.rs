@@ -1,0 +1,52 @@
+//! The OAuth 2.1 issuer: everything that a standard names.
+//!
+//! [`metadata`] says where things are; [`authorize`] takes a user through sign-in and consent to a code; [`token`]
+//! authenticates the client ([`client_auth`]) and hands over to one of the [`grants`]; [`introspect`] tells servers
+//! about tokens. Parameters are read by [`params`], errors answered by [`OAuthError`].
+
+pub mod assertion;
+pub mod authorize;
+pub mod caller_token;
+pub mod client_auth;
+mod error;
+pub mod grants;
+pub mod introspect;
+pub mod metadata;
+pub mod params;
+pub mod password;
+pub mod pkce;
+pub mod redirect;
+pub mod scope;
+mod strict_json;
+pub mod target;
+pub mod token;
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+
+pub use error::{Description, NO_STORE, OAuthError};
+
+use crate::{app::SharedApp, config::Config, pages::throttle::Throttle};
+
+/// The most a form of a person or client may hold: the longest one is an assertion.
+const MAX_BODY: usize = 64 * 1024;
+
+/// The public endpoints of the issuer, under the issuer's path where it has one.
+pub fn public_routes(config: &Config) -> Router<SharedApp> {
+    let at = metadata::Endpoints::of(&config.issuer);
+    Router::new()
+        .route(&at.metadata_path(), get(metadata::metadata))
+        .route(&at.path("/oauth/jwks"), get(metadata::jwks))
+        .route(
+            &at.path("/oauth/authorize"),
+            get(authorize::ask).post(authorize::answer),
+        )
+        .route(&at.path("/oauth/token"), post(token::token))
+        .layer(Extension(Arc::new(Throttle::default())))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}

@@ -1,0 +1,115 @@
+//! Scopes (RFC 6749 section 3.3): a set of words, never more than the server has.
+
+use std::fmt;
+
+use crate::registry::Server;
+
+/// More than any server has.
+const MAX_SCOPES: usize = 64;
+
+/// A set of scopes, in the order asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope(Vec<String>);
+
+/// Why a scope is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// Not in the grammar of RFC 6749 section 3.3.
+    #[error("scope must be words of printable ASCII separated by single spaces")]
+    Malformed,
+    /// Not among the server's.
+    #[error("this server has no scope {0}; leave scope out to ask for all it has")]
+    Unknown(String),
+}
+
+impl Scope {
+    /// What a client gets that asks this server for `requested`: exactly that, or all the server has when it names
+    /// nothing. Policy decides each call, whatever the scope.
+    ///
+    /// # Errors
+    /// When the text is malformed, or names a scope that the server does not have.
+    pub fn grant(requested: Option<&str>, server: &Server) -> Result<Self, ScopeError> {
+        let Some(requested) = requested else {
+            return Ok(Self(server.scopes.clone()));
+        };
+        let mut granted = Vec::new();
+        for word in requested.split(' ') {
+            if !is_scope_token(word) || granted.len() >= MAX_SCOPES {
+                return Err(ScopeError::Malformed);
+            }
+            if !server.scopes.iter().any(|s| s == word) {
+                return Err(ScopeError::Unknown(word.to_owned()));
+            }
+            if !granted.iter().any(|g| g == word) {
+                granted.push(word.to_owned());
+            }
+        }
+        Ok(Self(granted))
+    }
+
+    /// The scopes one by one.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
+
+/// `1*( %x21 / %x23-5B / %x5D-7E )`.
+fn is_scope_token(word: &str) -> bool {
+    (1..=128).contains(&word.len())
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        registry::{Enforcement, Id, Labels, Status},
+        secret::SecretHash,
+    };
+
+    fn server(scopes: &[&str]) -> Server {
+        Server {
+            id: Id::parse("ledger").unwrap(),
+            resource: "https://ledger.test/mcp".into(),
+            upstream_audience: "urn:ledger".into(),
+            enforcement: Enforcement::Guard,
+            status: Status::Approved,
+            labels: Labels::new(),
+            scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
+            secret: SecretHash::of("x"),
+        }
+    }
+
+    #[test]
+    fn a_client_gets_what_it_asks_for_and_the_server_has() {
+        let server = server(&["read", "write"]);
+        let granted = |asked| Scope::grant(asked, &server).map(|s| s.to_string());
+        assert_eq!(granted(Some("write")), Ok("write".into()));
+        assert_eq!(granted(Some("read read")), Ok("read".into()));
+        assert_eq!(granted(None), Ok("read write".into()));
+        assert_eq!(
+            granted(Some("admin")),
+            Err(ScopeError::Unknown("admin".into()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_scope_is_refused() {
+        let server = server(&["read"]);
+        for bad in [" read", "read  read", "re\"ad", "réad", "a\\b", "read\n"] {
+            assert_eq!(
+                Scope::grant(Some(bad), &server),
+                Err(ScopeError::Malformed),
+                "{bad}"
+            );
+        }
+    }
+}

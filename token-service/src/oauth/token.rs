@@ -1,0 +1,101 @@
+//! `POST /oauth/token`: read strictly, authenticate the client, hand over to a grant, answer.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{
+    NO_STORE, OAuthError,
+    caller_token::CallerClaims,
+    client_auth,
+    grants::{authorization_code, client_credentials},
+    params::Params,
+};
+use crate::{
+    app::{App, SharedApp},
+    http::Peer,
+};
+
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// A successful answer (RFC 6749 section 5.1).
+#[derive(Debug, Serialize)]
+pub struct TokenResponse {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+}
+
+impl TokenResponse {
+    /// Signs the claims.
+    ///
+    /// # Errors
+    /// [`OAuthError::ServerError`].
+    pub fn sign(app: &App, claims: &CallerClaims) -> Result<Self, OAuthError> {
+        Ok(Self {
+            access_token: app
+                .keys
+                .sign(claims)
+                .map_err(|e| OAuthError::internal(&e))?,
+            token_type: "Bearer",
+            expires_in: claims.exp.saturating_sub(claims.iat),
+            scope: claims.scope.clone(),
+        })
+    }
+}
+
+/// `POST /oauth/token`.
+pub async fn token(
+    State(app): State<SharedApp>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match answer(&app, peer, &headers, &body).await {
+        Ok(token) => (NO_STORE, Json(token)).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn answer(
+    app: &App,
+    peer: Peer,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<TokenResponse, OAuthError> {
+    let params = Params::form(headers, body)?;
+    let registry = app.current_registry().await?;
+    let grant: Grant = params.require("grant_type")?.try_into()?;
+    let client = client_auth::authenticate(app, &registry, headers, &params, peer).await?;
+    match grant {
+        Grant::AuthorizationCode => authorization_code::redeem(app, &client, &params, peer).await,
+        Grant::ClientCredentials => client_credentials::issue(app, &client, &params, peer).await,
+    }
+}
+
+/// The grants of this endpoint.
+enum Grant {
+    AuthorizationCode,
+    ClientCredentials,
+}
+
+impl TryFrom<&str> for Grant {
+    type Error = OAuthError;
+
+    fn try_from(name: &str) -> Result<Self, OAuthError> {
+        let refused = |told: &'static str| Err(OAuthError::UnsupportedGrantType(told.into()));
+        match name {
+            "authorization_code" => Ok(Self::AuthorizationCode),
+            "client_credentials" => Ok(Self::ClientCredentials),
+            TOKEN_EXCHANGE => refused("token exchange is for gateways, at the gateways' listener"),
+            _ => refused("the grants here are authorization_code and client_credentials"),
+        }
+    }
+}
