@@ -40,6 +40,8 @@ pub enum PolicyError {
 pub(super) struct Sources {
     pub(super) modules: Vec<Module>,
     pub(super) data: String,
+    /// The directory, which is no part of the policy: the same files elsewhere are the same policy.
+    root: PathBuf,
     data_path: PathBuf,
 }
 
@@ -49,6 +51,7 @@ impl Sources {
             return Ok(Self {
                 modules: library::modules(),
                 data: "{}".to_owned(),
+                root: PathBuf::new(),
                 data_path: PathBuf::from("(no data)"),
             });
         };
@@ -76,7 +79,17 @@ impl Sources {
         Ok(Self {
             modules,
             data,
+            root: dir.to_owned(),
             data_path,
+        })
+    }
+
+    /// The modules' paths below the directory, and their texts.
+    pub(super) fn named_texts(&self) -> impl Iterator<Item = (String, &str)> {
+        self.modules.iter().map(|m| {
+            let path = Path::new(&m.path);
+            let below = path.strip_prefix(&self.root).unwrap_or(path);
+            (below.display().to_string(), m.text.as_str())
         })
     }
 

@@ -67,16 +67,15 @@ impl Policy {
 /// A digest over names and contents, each with its length, so that no two policies share one.
 fn revision(sources: &Sources) -> String {
     let mut hash = Sha256::new();
-    let modules = sources
-        .modules
-        .iter()
-        .flat_map(|m| [m.path.as_str(), m.text.as_str()]);
-    for part in [engine::ENGINE, sources.data.as_str()]
-        .into_iter()
-        .chain(modules)
-    {
+    let mut add = |part: &str| {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
+    };
+    add(engine::ENGINE);
+    add(&sources.data);
+    for (name, text) in sources.named_texts() {
+        add(&name);
+        add(text);
     }
     hash.finalize()
         .iter()

@@ -1,0 +1,310 @@
+//! A service in this process, on ports of its own, with two servers, two agents and a gateway for the first server.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use writ_core::message::content_digest;
+use writ_token_service::{
+    audit::Record,
+    clock::{SystemClock, unix},
+    config::{Config, GatewayListen},
+    registry::{Agent, AuthMethod, Enforcement, Gateway, Grant, Id, Server, Status},
+    secret::{self, SecretHash},
+    serve::Running,
+    store::{Store, audit::Filter},
+};
+
+pub const RESOURCE: &str = "http://127.0.0.1:10000/mcp";
+pub const AUDIENCE: &str = "urn:writ:ledger";
+pub const OTHER_RESOURCE: &str = "http://127.0.0.1:10000/other";
+pub const OTHER_AUDIENCE: &str = "urn:writ:other";
+
+const POLICY: &str = r#"package writ
+import rego.v1
+default call := {"allow": false, "reason": "only echo is allowed"}
+call := {"allow": true, "reason": "echo is for everybody"} if input.mcp.tool == "echo"
+call := {"allow": true, "obligations": {"ttl_s": 5, "scopes": ["ledger:read", "never:had"]}} if input.mcp.tool == "brief"
+call := {"allow": true, "reason": "looking around"} if input.mcp.method in {"initialize", "tools/list", "stream/open"}
+call := {"allow": true, "reason": "closing"} if input.mcp.method == "session/close"
+"#;
+
+pub struct Service {
+    pub dir: TempDir,
+    pub running: Running,
+    pub http: Client,
+    pub gateway_secret: String,
+    pub server_secret: String,
+    pub other_secret: String,
+}
+
+impl Service {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = dir.path().join("policy");
+        std::fs::create_dir(&policy).unwrap();
+        std::fs::write(policy.join("test.rego"), POLICY).unwrap();
+        let mut config = Config::load(None, []).unwrap();
+        config.data_dir = dir.path().join("data");
+        config.policy_dir = Some(policy);
+        config.public = "127.0.0.1:0".parse().unwrap();
+        config.gateway = GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
+        change(&mut config);
+        let secrets = register(&config).await;
+        let running = Running::start(config, Arc::new(SystemClock), None)
+            .await
+            .unwrap();
+        let [server_secret, other_secret, gateway_secret] = secrets;
+        Self {
+            dir,
+            running,
+            http: Client::new(),
+            gateway_secret,
+            server_secret,
+            other_secret,
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.running.app.store
+    }
+
+    /// A store of its own on the same database, as another process has it.
+    pub async fn elsewhere(&self) -> Store {
+        Store::open(&self.running.app.config.data_dir)
+            .await
+            .unwrap()
+    }
+
+    pub fn gateway_url(&self, path: &str) -> String {
+        let GatewayListen::Loopback(address) = &self.running.gateway else {
+            panic!("not on TCP")
+        };
+        format!("http://{address}{path}")
+    }
+
+    pub fn public_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.running.public)
+    }
+
+    /// The claims of a good caller's token.
+    pub fn caller_claims(&self) -> Value {
+        let now = unix(Timestamp::now());
+        json!({
+            "iss": self.running.app.config.issuer, "sub": "alice", "aud": RESOURCE, "client_id": "assistant",
+            "scope": "ledger:read ledger:write", "iat": now, "exp": now + 600, "jti": secret::new_id(),
+            "subject_type": "user", "agent_authn": "none", "groups": ["finance"],
+        })
+    }
+
+    pub fn sign(&self, claims: &Value) -> String {
+        self.running.app.keys.sign(claims).unwrap()
+    }
+
+    pub fn caller_token(&self) -> String {
+        self.sign(&self.caller_claims())
+    }
+
+    pub async fn exchange(&self, form: &Form) -> Response {
+        let request = self.http.post(self.gateway_url("/oauth/token"));
+        request
+            .basic_auth("edge", Some(&self.gateway_secret))
+            .form(&form.0)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// A minted token for `message`, and the whole answer.
+    pub async fn mint(&self, message: &Value) -> (String, Value) {
+        let response = self
+            .exchange(&Form::new(&self.caller_token(), message))
+            .await;
+        assert_eq!(
+            response.status(),
+            StatusCode::OK,
+            "{:?}",
+            response.text().await
+        );
+        let answer: Value = response.json().await.unwrap();
+        (answer["access_token"].as_str().unwrap().to_owned(), answer)
+    }
+
+    pub async fn introspect(&self, form: &[(&str, &str)]) -> Value {
+        let response = self
+            .introspect_as("ledger", &self.server_secret, form)
+            .await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    }
+
+    pub async fn introspect_as(
+        &self,
+        server: &str,
+        secret: &str,
+        form: &[(&str, &str)],
+    ) -> Response {
+        let request = self.http.post(self.public_url("/oauth/introspect"));
+        request
+            .basic_auth(server, Some(secret))
+            .form(form)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    pub async fn report(&self, events: &Value) -> Response {
+        let request = self.http.post(self.gateway_url("/gateway/v1/events"));
+        request
+            .basic_auth("edge", Some(&self.gateway_secret))
+            .json(&json!({"events": events}))
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// The trail without the administrator's records of the set-up.
+    pub async fn records(&self) -> Vec<Record> {
+        let entries = self
+            .store()
+            .newest_records(&Filter::default(), 100_000)
+            .await
+            .unwrap();
+        entries
+            .into_iter()
+            .map(|e| e.record)
+            .filter(|r| r.kind.as_str() != "admin")
+            .collect()
+    }
+}
+
+async fn register(config: &Config) -> [String; 3] {
+    let store = Store::open(&config.data_dir).await.unwrap();
+    let now = Timestamp::now();
+    let secrets = [0; 3].map(|_| secret::generate().to_string());
+    let server = |id: &str, resource: &str, audience: &str, secret: &str| Server {
+        id: Id::parse(id).unwrap(),
+        resource: resource.to_owned(),
+        upstream_audience: audience.to_owned(),
+        enforcement: Enforcement::Introspect,
+        status: Status::Approved,
+        labels: [("owner".to_owned(), "finance".to_owned())].into(),
+        scopes: vec!["ledger:read".to_owned(), "ledger:write".to_owned()],
+        secret: SecretHash::of(secret),
+    };
+    store
+        .add_server(&server("ledger", RESOURCE, AUDIENCE, &secrets[0]), now)
+        .await
+        .unwrap();
+    store
+        .add_server(
+            &server("other", OTHER_RESOURCE, OTHER_AUDIENCE, &secrets[1]),
+            now,
+        )
+        .await
+        .unwrap();
+    for id in ["assistant", "helper"] {
+        let agent = Agent {
+            id: Id::parse(id).unwrap(),
+            name: id.to_owned(),
+            auth: AuthMethod::None,
+            secret: None,
+            jwks: None,
+            redirect_uris: Vec::new(),
+            grants: vec![Grant::AuthorizationCode],
+            tools: [
+                ("ledger".to_owned(), vec!["echo".to_owned()]),
+                ("other".to_owned(), vec!["x".to_owned()]),
+            ]
+            .into(),
+            labels: [].into(),
+            status: Status::Approved,
+        };
+        store.add_agent(&agent, now).await.unwrap();
+    }
+    let gateway = Gateway {
+        id: Id::parse("edge").unwrap(),
+        secret: SecretHash::of(&secrets[2]),
+        servers: BTreeSet::from(["ledger".to_owned()]),
+        status: Status::Approved,
+    };
+    store.add_gateway(&gateway, now).await.unwrap();
+    store.close().await;
+    secrets
+}
+
+pub fn call(tool: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {"text": "hi"}}})
+}
+
+/// The form of a token exchange, right until a test changes it.
+#[derive(Clone)]
+pub struct Form(pub Vec<(&'static str, String)>);
+
+impl Form {
+    pub fn new(subject_token: &str, message: &Value) -> Self {
+        let body = message.to_string();
+        let method = message["method"].as_str().unwrap();
+        let details = if ["initialize", "tools/list"].contains(&method) {
+            json!([{"type": "mcp_discovery", "server": "ledger"}])
+        } else {
+            let digest = content_digest(body.as_bytes());
+            let mut one = json!({"type": "mcp_request", "server": "ledger", "method": method, "content_digest": digest});
+            if let Some(name) = message["params"]["name"].as_str() {
+                one["target"] = name.into();
+            }
+            json!([one])
+        };
+        let context = json!({
+            "request_id": "req-1", "time": "2026-11-23T18:00:00Z", "source_ip": "192.0.2.7",
+            "protocol_version": "2025-11-25", "headers": {"user-agent": "test"}, "policy_revision": "gateway-revision",
+        });
+        Self(vec![
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange".to_owned(),
+            ),
+            ("subject_token", subject_token.to_owned()),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token".to_owned(),
+            ),
+            (
+                "requested_token_type",
+                "urn:ietf:params:oauth:token-type:access_token".to_owned(),
+            ),
+            ("resource", RESOURCE.to_owned()),
+            ("authorization_details", details.to_string()),
+            ("mcp_message", URL_SAFE_NO_PAD.encode(body)),
+            ("mcp_context", context.to_string()),
+        ])
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.0.retain(|(n, _)| *n != name);
+        self.0.push((name, value.into()));
+        self
+    }
+
+    pub fn without(mut self, name: &'static str) -> Self {
+        self.0.retain(|(n, _)| *n != name);
+        self
+    }
+}
+
+/// The status and the `error` of a refused request.
+pub async fn refusal(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    (
+        status,
+        body["error"].as_str().unwrap_or_default().to_owned(),
+    )
+}

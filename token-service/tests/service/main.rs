@@ -1,0 +1,21 @@
+//! The service as others meet it: over HTTP, by its command line, and in its database.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code: a panic is how it says no"
+)]
+
+mod audit_trail;
+mod events;
+mod exchange;
+mod harness;
+mod introspection;
+mod listeners;
+mod process;
+mod snapshot;
+mod staleness;

@@ -1,0 +1,309 @@
+//! The `writ` program: its output, its errors, and what it keeps when it is killed.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use jiff::Timestamp;
+use reqwest::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use writ_token_service::{
+    clock::unix,
+    keys::{Algorithm, Keys},
+    secret,
+};
+
+use crate::harness::{AUDIENCE, Form, RESOURCE, call};
+
+const ALLOW: &str = "package writ\nimport rego.v1\ncall := {\"allow\": true}\n";
+
+fn writ(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_writ"));
+    command
+        .env_clear()
+        .env("WRIT_DATA_DIR", dir.join("data"))
+        .env("WRIT_PUBLIC__LISTEN", "127.0.0.1:0")
+        .env("WRIT_GATEWAY__LISTEN", "127.0.0.1:0")
+        .env("WRIT_ISSUER", "https://writ.test")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    writ(dir).args(arguments).output().unwrap()
+}
+
+/// The one JSON object that a command prints.
+fn json_of(dir: &Path, arguments: &[&str]) -> Value {
+    let output = run(dir, arguments);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+struct Serving {
+    child: Child,
+    gateway: String,
+}
+
+fn serve(dir: &Path) -> Serving {
+    let mut child = writ(dir)
+        .arg("serve")
+        .env("WRIT_POLICY__DIR", dir.join("policy"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let public = lines.next().unwrap();
+    assert!(
+        public.starts_with("listening public http://127.0.0.1:"),
+        "{public}"
+    );
+    let gateway = lines
+        .next()
+        .unwrap()
+        .strip_prefix("listening gateway ")
+        .unwrap()
+        .to_owned();
+    assert_eq!(lines.next().unwrap(), "ready");
+    Serving { child, gateway }
+}
+
+fn registered() -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("policy")).unwrap();
+    std::fs::write(dir.path().join("policy/allow.rego"), ALLOW).unwrap();
+    let at = dir.path();
+    let server = [
+        "--resource",
+        RESOURCE,
+        "--audience",
+        AUDIENCE,
+        "--enforcement",
+        "introspect",
+    ];
+    json_of(
+        at,
+        &[&["--json", "server", "add", "ledger"], server.as_slice()].concat(),
+    );
+    let agent = [
+        "--name",
+        "Assistant",
+        "--auth",
+        "none",
+        "--redirect-uri",
+        "http://127.0.0.1/cb",
+    ];
+    json_of(
+        at,
+        &[&["--json", "agent", "add", "assistant"], agent.as_slice()].concat(),
+    );
+    let gateway = json_of(
+        at,
+        &["gateway", "add", "edge", "--server", "ledger", "--json"],
+    );
+    (dir, gateway["secret"].as_str().unwrap().to_owned())
+}
+
+fn caller_token(dir: &Path) -> String {
+    let keys = Keys::open(&dir.join("data/keys"), Algorithm::EdDsa).unwrap();
+    let now = unix(Timestamp::now());
+    keys.sign(&json!({
+        "iss": "https://writ.test", "sub": "alice", "aud": RESOURCE, "client_id": "assistant", "scope": "",
+        "iat": now, "exp": now + 600, "jti": secret::new_id(), "subject_type": "user", "agent_authn": "none",
+    }))
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_mint_survives_kill_9() {
+    let (dir, secret) = registered();
+    let mut serving = serve(dir.path());
+    let http = Client::new();
+    let token = caller_token(dir.path());
+    let mut answered = Vec::new();
+    for _ in 0..20 {
+        let request = http
+            .post(format!("{}/oauth/token", serving.gateway))
+            .basic_auth("edge", Some(&secret));
+        let response = request
+            .form(&Form::new(&token, &call("echo")).0)
+            .send()
+            .await
+            .unwrap();
+        let answer: Value = response.json().await.unwrap();
+        answered.push(answer["jti"].as_str().unwrap().to_owned());
+    }
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    let listed = run(dir.path(), &["audit", "list", "--json", "--kind", "mint"]);
+    let kept: Vec<Value> = listed
+        .stdout
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let kept: Vec<&str> = kept
+        .iter()
+        .map(|r| r["token_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(kept, answered);
+}
+
+#[test]
+fn the_service_ends_in_order_when_it_is_told_to() {
+    let (dir, _) = registered();
+    let mut serving = serve(dir.path());
+    let told = Command::new("kill")
+        .args(["-TERM", &serving.child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(told.success());
+    assert!(serving.child.wait().unwrap().success());
+}
+
+#[test]
+fn tail_shows_records_as_they_come() {
+    let (dir, _) = registered();
+    let mut tail = writ(dir.path())
+        .args(["audit", "tail", "--json", "--limit", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("gateway add"));
+    run(dir.path(), &["agent", "disable", "assistant"]);
+    let next: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+    assert_eq!(next["method"], "agent disable");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_the_configuration_or_the_policy_stops_the_start_and_says_where() {
+    let (dir, _) = registered();
+    let config = dir.path().join("writ.toml");
+    let fails = |message: &[&str]| {
+        let output = writ(dir.path())
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        for part in message {
+            assert!(said.contains(part), "{said}");
+        }
+    };
+    std::fs::write(&config, "[tokens]\nminted_ttl = \"5m\"\n").unwrap();
+    fails(&["writ.toml", "tokens.minted_ttl", "between 1s and 60s"]);
+    std::fs::write(&config, "[gatway]\nlisten = \"x\"\n").unwrap();
+    fails(&["writ.toml", "gatway", "line 1"]);
+    std::fs::write(
+        &config,
+        format!("[policy]\ndir = {:?}\n", dir.path().join("policy")),
+    )
+    .unwrap();
+    std::fs::write(
+        dir.path().join("policy/broken.rego"),
+        "package writ\n\ncall := {",
+    )
+    .unwrap();
+    fails(&["broken.rego", "3"]);
+}
+
+#[test]
+fn a_secret_is_printed_once_and_never_listed() {
+    let (dir, secret) = registered();
+    let listed = run(dir.path(), &["gateway", "list", "--json"]);
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains(&secret));
+    let mut user = writ(dir.path())
+        .args([
+            "user",
+            "add",
+            "alice",
+            "--group",
+            "finance",
+            "--password-stdin",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    user.stdin
+        .take()
+        .unwrap()
+        .write_all(b"correct horse battery staple\n")
+        .unwrap();
+    let mut printed = String::new();
+    user.stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
+    assert!(user.wait().unwrap().success());
+    assert_eq!(printed, "user alice added\n");
+}
+
+#[test]
+fn registrations_that_make_no_sense_are_refused_with_what_to_do() {
+    let (dir, _) = registered();
+    let cases: [(&[&str], &str); 6] = [
+        (
+            &["agent", "add", "a", "--name", "A", "--auth", "none"],
+            "--redirect-uri",
+        ),
+        (
+            &["agent", "add", "a", "--name", "A", "--auth", "key"],
+            "--jwks",
+        ),
+        (
+            &[
+                "agent",
+                "add",
+                "assistant",
+                "--name",
+                "A",
+                "--auth",
+                "secret",
+            ],
+            "exists already",
+        ),
+        (
+            &["gateway", "add", "g", "--server", "nowhere"],
+            "writ server list",
+        ),
+        (&["server", "disable", "nowhere"], "writ server list"),
+        (
+            &[
+                "agent",
+                "add",
+                "a",
+                "--name",
+                "A",
+                "--auth",
+                "none",
+                "--redirect-uri",
+                "http://evil.test/",
+            ],
+            "loopback",
+        ),
+    ];
+    for (arguments, hint) in cases {
+        let output = run(dir.path(), arguments);
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(hint), "{said}");
+    }
+}
