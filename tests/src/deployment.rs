@@ -6,38 +6,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::envoy::{self, Envoy, Yaml};
 use crate::ledger::Ledger;
 use crate::ledger::issuer::Registration;
-use crate::oauth::{AgentKey, Client, SignIn, client_credentials};
+use crate::oauth::{Client, SignIn, client_credentials};
+use crate::registrations::{
+    ASSISTANT, AUDIENCE, BATCH, PASSWORD, RECONCILER, REDIRECT_URI, Registrations, SCOPES, SERVER, USER,
+};
 use crate::scratch::Scratch;
 use crate::token_service::{self, TokenService};
 use crate::wait::{PATIENCE, until};
 use crate::{binaries, mcp, ports};
-
-/// The gateway's id in the shipped YAML.
-pub const GATEWAY: &str = "edge";
-/// The server's id in the shipped YAML.
-pub const SERVER: &str = "ledger";
-/// The audience of tokens minted for the ledger.
-pub const AUDIENCE: &str = "urn:example:ledger";
-/// The scopes callers ask for.
-pub const SCOPES: &str = "ledger:read ledger:write";
-/// The agent that users sign in with.
-pub const ASSISTANT: &str = "assistant";
-/// Where the assistant is sent after a sign-in; nothing listens there, the script reads the redirect.
-pub const REDIRECT_URI: &str = "http://localhost:33418/callback";
-/// The port in it.
-pub const REDIRECT_PORT: u16 = 33418;
-/// The autonomous agent with a key, registered for `reconcile` and `getAccount`.
-pub const RECONCILER: &str = "nightly-reconciler";
-/// An autonomous agent with a secret, registered for the same; handy where a test needs any caller's token.
-pub const BATCH: &str = "batch";
-/// The user: in `finance` and `treasury`.
-pub const USER: &str = "alice";
-/// The user's password.
-pub const PASSWORD: &str = "correct horse battery staple";
 
 /// What differs from one deployment to another.
 #[derive(Clone, Debug, Default)]
@@ -63,10 +44,7 @@ pub struct Options {
 impl Options {
     /// The usual deployment under this name.
     pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }
 
@@ -79,14 +57,8 @@ pub struct Deployment {
     pub service: TokenService,
     /// The MCP server.
     pub ledger: Ledger,
-    /// The reconciler's key.
-    pub key: AgentKey,
-    /// The batch agent's secret.
-    pub batch_secret: String,
-    /// The gateway's secret.
-    pub gateway_secret: String,
-    /// The server's secret for introspection.
-    pub server_secret: String,
+    /// Who is registered, and with what credentials.
+    pub registered: Registrations,
     /// For requests by hand.
     pub http: reqwest::Client,
     /// Where all of it lies.
@@ -101,12 +73,10 @@ impl Deployment {
             Some((gateway, issuer)) => (ports::preferably(gateway)?, Some(ports::preferably(issuer)?)),
             None => (ports::free()?, None),
         };
-        let resource = format!("http://127.0.0.1:{port}/mcp");
         let policy = match &options.policy {
             Some(rego) => policy_of(&scratch, rego)?,
             None => demo_policy(&scratch)?,
         };
-
         let mut service = TokenService::prepare(
             &scratch,
             token_service::Options {
@@ -116,67 +86,30 @@ impl Deployment {
                 public_port,
             },
         )?;
-        let server_secret = register_server(&service, &resource)?;
-        let gateway_secret =
-            service.cli_secret(&["gateway", "add", GATEWAY, "--server", SERVER])?;
-        let key = AgentKey::generate();
-        let batch_secret = register_agents(&service, &scratch, &key)?;
-        service.cli_with_input(
-            &[
-                "user",
-                "add",
-                USER,
-                "--group",
-                "finance",
-                "--group",
-                "treasury",
-                "--password-stdin",
-            ],
-            PASSWORD,
-        )?;
+        let resource = format!("http://127.0.0.1:{port}/mcp");
+        let registered = Registrations::make(&service, &scratch, &resource)?;
         service.serve().await?;
 
         let listener = Ledger::bind().await?;
-        let upstream = listener.local_addr()?.port();
+        let upstream = options.upstream.map_or_else(|| Ok(listener.local_addr()?.port()), Ok::<_, anyhow::Error>)?;
         let ledger = if options.open_ledger {
             Ledger::start_open(listener).await?
         } else {
-            let registration = Registration {
-                issuer: service.issuer(),
-                server_id: SERVER.to_owned(),
-                audience: AUDIENCE.to_owned(),
-                secret: server_secret.clone(),
-            };
-            Ledger::start(listener, registration).await?
+            verifying_ledger(listener, &service, &registered).await?
         };
 
-        let mut yaml = gateway_yaml(options.upstream.unwrap_or(upstream), service.gateway_port())?;
+        let mut yaml = gateway_yaml(upstream, service.gateway_port())?;
         for (from, to) in &options.yaml {
             yaml = yaml.replace(from, to)?;
         }
-        let envoy = Envoy::start(
-            &scratch,
-            yaml,
-            envoy::Options {
-                workers: options.workers.max(1),
-                env: vec![("WRIT_GATEWAY_SECRET".to_owned(), gateway_secret.clone())],
-                port: Some(port),
-                ..envoy::Options::default()
-            },
-        )
-        .await?;
-
-        let deployment = Self {
-            envoy,
-            service,
-            ledger,
-            key,
-            batch_secret,
-            gateway_secret,
-            server_secret,
-            http: reqwest::Client::new(),
-            scratch,
+        let envoy_options = envoy::Options {
+            workers: options.workers.max(1),
+            env: vec![("WRIT_GATEWAY_SECRET".to_owned(), registered.gateway_secret.clone())],
+            port: Some(port),
+            ..envoy::Options::default()
         };
+        let envoy = Envoy::start(&scratch, yaml, envoy_options).await?;
+        let deployment = Self { envoy, service, ledger, registered, http: reqwest::Client::new(), scratch };
         deployment.wait_for_snapshot().await?;
         Ok(deployment)
     }
@@ -198,20 +131,14 @@ impl Deployment {
 
     /// A token of the batch agent: no user, a secret, `reconcile` and `getAccount` and nothing else.
     pub async fn batch_token(&self) -> Result<String> {
-        let client = Client::Secret {
-            id: BATCH,
-            secret: &self.batch_secret,
-        };
-        client_credentials(&self.service.issuer(), &client, &self.url(), SCOPES).await
+        let client = Client::Secret { id: BATCH, secret: &self.registered.batch_secret };
+        client_credentials(&self.service.issuer(), &client, &self.registered.resource, SCOPES).await
     }
 
     /// A token of the reconciler: no user, a key, `reconcile` and `getAccount` and nothing else.
     pub async fn reconciler_token(&self) -> Result<String> {
-        let client = Client::Key {
-            id: RECONCILER,
-            key: &self.key,
-        };
-        client_credentials(&self.service.issuer(), &client, &self.url(), SCOPES).await
+        let client = Client::Key { id: RECONCILER, key: &self.registered.key };
+        client_credentials(&self.service.issuer(), &client, &self.registered.resource, SCOPES).await
     }
 
     /// A token of the assistant for the user, who signs in through the browser flow.
@@ -226,7 +153,7 @@ impl Deployment {
             client_id: ASSISTANT,
             client: None,
             redirect_uri: REDIRECT_URI,
-            resource: &self.url(),
+            resource: &self.registered.resource,
             scope: SCOPES,
             username,
             password,
@@ -242,20 +169,31 @@ impl Deployment {
 
     /// Waits for an audit record that `wanted` accepts.
     pub async fn audit_record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        until(
-            &format!("an audit record of {what}"),
-            PATIENCE,
-            async || self.service.audit().ok()?.into_iter().find(&wanted),
-        )
+        until(&format!("an audit record of {what}"), PATIENCE, async || {
+            self.service.audit().ok()?.into_iter().find(&wanted)
+        })
         .await
     }
 }
 
+/// The ledger as it is registered at this service.
+pub async fn verifying_ledger(
+    listener: TcpListener,
+    service: &TokenService,
+    registered: &Registrations,
+) -> Result<Ledger> {
+    let registration = Registration {
+        issuer: service.issuer(),
+        server_id: SERVER.to_owned(),
+        audience: AUDIENCE.to_owned(),
+        secret: registered.server_secret.clone(),
+    };
+    Ledger::start(listener, registration).await
+}
+
 /// The shipped gateway YAML with these two addresses.
 pub fn gateway_yaml(upstream: u16, token_service: u16) -> Result<Yaml> {
-    Yaml::shipped("gateway.yaml")?
-        .port(8080, upstream)?
-        .port(8182, token_service)
+    Yaml::shipped("gateway.yaml")?.port(8080, upstream)?.port(8182, token_service)
 }
 
 /// The policy library that ships, with the demo's data instead of its own.
@@ -263,10 +201,7 @@ pub fn demo_policy(scratch: &Scratch) -> Result<PathBuf> {
     let library = binaries::workspace().join("policies");
     for entry in std::fs::read_dir(&library)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if name.ends_with(".rego") && !name.ends_with("_test.rego") {
             scratch.write(&format!("policy/{name}"), std::fs::read(&path)?)?;
         }
@@ -281,74 +216,4 @@ pub fn policy_of(scratch: &Scratch, rego: &str) -> Result<PathBuf> {
     scratch.write("policy/policy.rego", rego)?;
     scratch.write("policy/data.json", "{}")?;
     Ok(scratch.path().join("policy"))
-}
-
-fn register_server(service: &TokenService, resource: &str) -> Result<String> {
-    service.cli_secret(&[
-        "server",
-        "add",
-        SERVER,
-        "--resource",
-        resource,
-        "--audience",
-        AUDIENCE,
-        "--enforcement",
-        "introspect",
-        "--scope",
-        "ledger:read",
-        "--scope",
-        "ledger:write",
-        "--label",
-        "owner=finance",
-    ])
-}
-
-/// Registers the three agents; returns the batch agent's secret.
-fn register_agents(service: &TokenService, scratch: &Scratch, key: &AgentKey) -> Result<String> {
-    service.cli(&[
-        "agent",
-        "add",
-        ASSISTANT,
-        "--name",
-        "Assistant",
-        "--redirect-uri",
-        REDIRECT_URI,
-        "--auth",
-        "none",
-        "--grant",
-        "authorization_code",
-    ])?;
-    let jwks = scratch.write("reconciler.jwks.json", key.jwks()?.to_string())?;
-    service.cli(&[
-        "agent",
-        "add",
-        RECONCILER,
-        "--name",
-        "Nightly reconciler",
-        "--auth",
-        "key",
-        "--jwks",
-        &jwks.display().to_string(),
-        "--grant",
-        "client_credentials",
-        "--tool",
-        "ledger:reconcile",
-        "--tool",
-        "ledger:getAccount",
-    ])?;
-    service.cli_secret(&[
-        "agent",
-        "add",
-        BATCH,
-        "--name",
-        "Batch",
-        "--auth",
-        "secret",
-        "--grant",
-        "client_credentials",
-        "--tool",
-        "ledger:reconcile",
-        "--tool",
-        "ledger:getAccount",
-    ])
 }

@@ -18,6 +18,7 @@ pub mod mcp;
 pub mod oauth;
 pub mod ports;
 pub mod process;
+pub mod registrations;
 pub mod scratch;
 pub mod signer;
 pub mod token_service;

@@ -23,7 +23,8 @@ impl Signer {
     /// The token service's own key, from its data directory.
     pub fn of_service(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join("keys/eddsa.pem");
-        let pem = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let pem = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self::new(Ed25519KeyPair::from_pem(&pem)?))
     }
 
@@ -56,15 +57,26 @@ impl Signer {
 
     /// Signs any claims with any `typ`.
     pub fn sign(&self, typ: &str, claims: &Value) -> Result<String> {
-        let header = HeaderOptions { signature_type: Some(typ.to_owned()), content_type: None };
-        Ok(self.0.sign_with_options(bare(claims), &header)?)
+        let header = HeaderOptions {
+            signature_type: Some(typ.to_owned()),
+            content_type: None,
+        };
+        self.0
+            .sign_with_options(bare(claims), &header)
+            .context("cannot sign the token")
     }
 }
 
 /// Signs claims with HMAC-SHA256 (RFC 7518 section 3.2): what an attacker does with a public key.
 pub fn sign_hs256(secret: &[u8], kid: &str, claims: &Value) -> Result<String> {
-    let header = HeaderOptions { signature_type: Some(ACCESS_TOKEN.to_owned()), content_type: None };
-    Ok(HS256Key::from_bytes(secret).with_key_id(kid).authenticate_with_options(bare(claims), &header)?)
+    let header = HeaderOptions {
+        signature_type: Some(ACCESS_TOKEN.to_owned()),
+        content_type: None,
+    };
+    HS256Key::from_bytes(secret)
+        .with_key_id(kid)
+        .authenticate_with_options(bare(claims), &header)
+        .context("cannot sign the token")
 }
 
 /// The claims as they are: the library adds none of its own.
@@ -83,7 +95,13 @@ fn bare(claims: &Value) -> JWTClaims<&Value> {
 }
 
 /// A caller's token as the service makes it for an agent without a user; tests change what they test.
-pub fn workload_claims(issuer: &str, agent: &str, resource: &str, scope: &str, life_s: u64) -> Value {
+pub fn workload_claims(
+    issuer: &str,
+    agent: &str,
+    resource: &str,
+    scope: &str,
+    life_s: u64,
+) -> Value {
     let now = unix_now();
     json!({
         "iss": issuer,
@@ -101,5 +119,7 @@ pub fn workload_claims(issuer: &str, agent: &str, resource: &str, scope: &str, l
 
 /// Seconds since the epoch.
 pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -3,8 +3,9 @@
 use base64::{Engine, prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD}};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use writ_tests::deployment::{AUDIENCE, BATCH, Deployment, GATEWAY, Options, SERVER};
+use writ_tests::deployment::{Deployment, Options};
 use writ_tests::mcp;
+use writ_tests::registrations::{AUDIENCE, BATCH, GATEWAY, SERVER};
 
 fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a JWT has three parts");

@@ -3,7 +3,8 @@
 use anstyle::Style;
 use anyhow::Result;
 use serde_json::json;
-use writ_tests::deployment::{ASSISTANT, BATCH, Deployment, PASSWORD, REDIRECT_PORT, USER};
+use writ_tests::deployment::Deployment;
+use writ_tests::registrations::{ASSISTANT, BATCH, PASSWORD, REDIRECT_PORT, USER};
 
 const BOLD: Style = Style::new().bold();
 
@@ -38,7 +39,7 @@ What it does is on record:
 
   {writ} --data-dir {data} audit tail
 ",
-        secret = demo.batch_secret,
+        secret = demo.registered.batch_secret,
         writ = demo.service.binary().display(),
         data = demo.service.data_dir().display(),
     );

@@ -5,9 +5,10 @@ use reqwest::StatusCode;
 use reqwest::header::WWW_AUTHENTICATE;
 use rmcp::ServiceError;
 use serde_json::{Value, json};
-use writ_tests::deployment::{Deployment, PASSWORD, USER};
+use writ_tests::deployment::Deployment;
 use writ_tests::ledger::tap::Heard;
 use writ_tests::mcp::{self, Era, McpClient};
+use writ_tests::registrations::{PASSWORD, USER};
 
 use crate::stage::Stage;
 
