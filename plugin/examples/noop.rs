@@ -2,6 +2,11 @@
 //!
 //! `cargo build --profile wasm --target wasm32-wasip1 -p writ-plugin --example noop`
 
+#![allow(
+    missing_docs,
+    reason = "`proxy_wasm::main!` makes an export without documentation"
+)]
+
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 

@@ -1,0 +1,43 @@
+//! How much is measured.
+
+/// Rounds and requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Interleaved rounds of every row.
+    pub rounds: usize,
+    /// Requests in a round.
+    pub requests: u64,
+    /// Requests before the first round.
+    pub warm_up: u64,
+    /// Requests after which the filter's memory is looked at.
+    pub memory_requests: u64,
+    /// Mints in a round.
+    pub mints: u64,
+}
+
+/// `make bench`.
+pub const USUAL: Plan = Plan {
+    rounds: 7,
+    requests: 8_000,
+    warm_up: 6_000,
+    memory_requests: 100_000,
+    mints: 8_000,
+};
+
+/// `make bench-full`.
+pub const FULL: Plan = Plan {
+    rounds: 21,
+    requests: 20_000,
+    warm_up: 20_000,
+    memory_requests: 1_000_000,
+    mints: 20_000,
+};
+
+/// Whether everything runs.
+pub const SMOKE: Plan = Plan {
+    rounds: 1,
+    requests: 200,
+    warm_up: 100,
+    memory_requests: 1_000,
+    mints: 100,
+};
