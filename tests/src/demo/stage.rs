@@ -1,6 +1,5 @@
 //! Printing the story as it happens.
 
-use std::fmt::Write as _;
 use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
@@ -56,24 +55,14 @@ impl Stage {
         }
     }
 
-    /// A step that could not be played, because of one before it.
-    pub fn skipped(&mut self, title: &str) {
-        self.wrong += 1;
-        anstream::println!("  {RED}✗ {title}{RED:#} (not played: a step before it failed)");
-    }
-
     /// Says how it went altogether.
     pub fn sum_up(&self) -> bool {
         let all = self.right + self.wrong;
-        let mut line = String::from("\n");
-        let done = if self.wrong == 0 {
-            write!(line, "{GREEN}✓ all {all} steps came out right{GREEN:#}")
+        if self.wrong == 0 {
+            anstream::println!("\n{GREEN}✓ all {all} steps came out right{GREEN:#}");
         } else {
-            write!(line, "{RED}✗ {} of {all} steps did not come out right{RED:#}", self.wrong)
-        };
-        // Writing into a String cannot fail.
-        let _ = done;
-        anstream::println!("{line}");
+            anstream::println!("\n{RED}✗ {} of {all} steps did not come out right{RED:#}", self.wrong);
+        }
         self.wrong == 0
     }
 }

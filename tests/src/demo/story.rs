@@ -29,51 +29,44 @@ async fn a_user_and_her_agent(demo: &Deployment, stage: &mut Stage) -> Option<St
             let token = demo.user_token_for(USER, PASSWORD).await?;
             Ok((token, "a token for the assistant, good at the gateway only".to_owned()))
         })
-        .await;
-    let Some(token) = token else {
-        stage.skipped("(a) the assistant lists the accounts");
-        stage.skipped("(b) a transfer above the limit");
-        stage.skipped("(c) a tool outside alice's groups");
-        return None;
-    };
+        .await?;
     let client = stage
         .step("(a) the assistant connects and sees the ledger's tools", async {
             let client = mcp::connect(&demo.url(), &token, Era::Stateless).await?;
             let tools = client.list_all_tools().await?;
             let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_ref()).collect();
-            let text = names.join(", ");
-            Ok((client, text))
+            Ok((client, names.join(", ")))
         })
         .await;
-    let Some(client) = client else {
-        stage.skipped("(a) the assistant lists the accounts");
-        stage.skipped("(b) a transfer above the limit");
-        stage.skipped("(c) a tool outside alice's groups");
-        return Some(token);
-    };
-    stage.step("(a) it lists the accounts", allowed(&client, "listAccounts", json!({}))).await;
-    stage.step("(b) a transfer of 250 EUR is within the policy's limit", allowed(&client, "transfer", order(250))).await;
+    if let Some(client) = client {
+        the_assistant_at_work(demo, stage, &client).await;
+    }
+    Some(token)
+}
+
+async fn the_assistant_at_work(demo: &Deployment, stage: &mut Stage, client: &McpClient) {
+    stage.step("(a) it lists the accounts", allowed(client, "listAccounts", json!({}))).await;
+    stage.step("(b) a transfer of 250 EUR is within the policy's limit", allowed(client, "transfer", order(250))).await;
     stage
         .step(
             "(b) a transfer of 25000 EUR is not, and the agent is told why",
-            refused(&client, "transfer", order(25_000), "above the limit of 1000"),
+            refused(client, "transfer", order(25_000), "above the limit of 1000"),
         )
         .await;
     stage
         .step(
             "(c) the audit report is for another group than alice's",
-            refused(&client, "exportAuditReport", json!({}), "no grant for exportAuditReport"),
+            refused(client, "exportAuditReport", json!({}), "no grant for exportAuditReport"),
         )
         .await;
     stage
-        .step("    and none of what was refused reached the ledger", async {
+        .step("    and nothing that was refused reached the ledger", async {
             ensure!(demo.ledger.tap().last_call("exportAuditReport").is_none(), "the refused call reached the ledger");
             let balance = demo.ledger.book().account("ops").context("the account is gone")?.balance;
             ensure!(balance == 47_950, "the balance is {balance}");
             Ok(((), format!("the account stands at {balance} EUR")))
         })
         .await;
-    Some(token)
 }
 
 /// (d): an agent with a key and no user.
@@ -86,10 +79,7 @@ async fn an_agent_of_its_own(demo: &Deployment, stage: &mut Stage) {
             Ok((client, "connected, in the session era's protocol".to_owned()))
         })
         .await;
-    let Some(client) = client else {
-        stage.skipped("(d) it reconciles the books, and does nothing else");
-        return;
-    };
+    let Some(client) = client else { return };
     stage.step("(d) it reconciles the books", allowed(&client, "reconcile", json!({}))).await;
     stage
         .step(
@@ -133,13 +123,9 @@ async fn past_the_gateway(demo: &Deployment, stage: &mut Stage, user_token: Opti
             Ok(((), record))
         })
         .await;
-    let title = "(h) the assistant's own token is refused there, and reported";
-    let Some(token) = user_token else {
-        stage.skipped(title);
-        return;
-    };
+    let Some(token) = user_token else { return };
     stage
-        .step(title, async {
+        .step("(h) the assistant's own token is refused there, and reported", async {
             refused_by_ledger(demo, token, "listAccounts", &json!({})).await?;
             let record = rogue(demo, "caller_token").await?;
             Ok(((), record))
@@ -150,11 +136,14 @@ async fn past_the_gateway(demo: &Deployment, stage: &mut Stage, user_token: Opti
 /// (g): the token that was minted for a call is caught by whoever reads what the server reads.
 async fn a_stolen_token(demo: &Deployment, stage: &mut Stage) {
     stage.heading("a thief who reads what reaches the ledger");
-    let Some(caught) = demo.ledger.tap().last_call("listAccounts").filter(|heard| heard.status == Some(StatusCode::OK))
-    else {
-        stage.skipped("(g) the minted token is used again");
-        return;
-    };
+    let caught = stage
+        .step("(g) the token minted for the call of listAccounts is caught", async {
+            let caught = demo.ledger.tap().heard().into_iter().find(|heard| heard.calls("listAccounts"));
+            let caught = caught.filter(|heard| heard.status == Some(StatusCode::OK)).context("there was no such call")?;
+            Ok((caught, "on its way into the ledger, headers and all".to_owned()))
+        })
+        .await;
+    let Some(caught) = caught else { return };
     let token = caught.bearer().unwrap_or_default().to_owned();
     stage
         .step("(g) the minted token is sent again with the same call", async {

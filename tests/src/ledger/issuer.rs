@@ -43,7 +43,7 @@ struct Keys {
 enum Key {
     EdDsa(Ed25519PublicKey),
     Es256(ES256PublicKey),
-    Rs256(RS256PublicKey),
+    Rs256(Box<RS256PublicKey>),
 }
 
 impl Issuer {
@@ -115,7 +115,7 @@ impl Issuer {
                 let key = match jwk.get("kty")?.as_str()? {
                     "OKP" => Key::EdDsa(Ed25519PublicKey::from_jwk(&text).ok()?),
                     "EC" => Key::Es256(ES256PublicKey::from_jwk(&text).ok()?),
-                    "RSA" => Key::Rs256(RS256PublicKey::from_jwk(&text).ok()?),
+                    "RSA" => Key::Rs256(Box::new(RS256PublicKey::from_jwk(&text).ok()?)),
                     _ => return None,
                 };
                 Some((id, key))
