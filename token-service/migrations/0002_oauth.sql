@@ -16,6 +16,14 @@ BEGIN UPDATE registry_revision SET revision = revision + 1; END;
 CREATE TRIGGER users_deleted AFTER DELETE ON users
 BEGIN UPDATE registry_revision SET revision = revision + 1; END;
 
+-- Both are a token's `sub`: a workload must never pass for a person (RFC 9068 section 5).
+CREATE TRIGGER users_name_is_no_agent BEFORE INSERT ON users
+WHEN EXISTS (SELECT 1 FROM agents WHERE id = NEW.name)
+BEGIN SELECT RAISE(ABORT, 'subject_is_taken'); END;
+CREATE TRIGGER agents_id_is_no_user BEFORE INSERT ON agents
+WHEN EXISTS (SELECT 1 FROM users WHERE name = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'subject_is_taken'); END;
+
 -- One row a signed-in browser. The cookie's value is the only thing that finds it.
 CREATE TABLE sessions (
     secret_hash BLOB NOT NULL PRIMARY KEY,

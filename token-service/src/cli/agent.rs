@@ -204,8 +204,8 @@ fn jwks(path: &std::path::Path) -> Result<serde_json::Value, CliError> {
         );
         return Err(CliError::Usage(told));
     }
-    writ_core::token::KeySet::from_jwks(&jwks)
-        .map_err(|e| CliError::Usage(format!("{shown} has no key that can be used: {e}")))?;
+    crate::oauth::assertion::check_jwks(&jwks)
+        .map_err(|e| CliError::Usage(format!("{shown}: {e}")))?;
     Ok(jwks)
 }
 

@@ -200,6 +200,10 @@ fn refused(error: sqlx::Error, what: &'static str, id: &str) -> StoreError {
         StoreError::Conflict(
             "the audience is a server's resource: a minted token must never pass for a caller's; choose another",
         )
+    } else if message.contains(super::users::SUBJECT_IS_TAKEN) {
+        StoreError::Conflict(
+            "a user has this name: a workload must never pass for a person; choose another id",
+        )
     } else if message.contains("servers.resource") {
         StoreError::Conflict(
             "another server has this resource already; `writ server list` shows which",

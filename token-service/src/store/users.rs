@@ -76,7 +76,8 @@ impl User {
 /// Adds a user.
 ///
 /// # Errors
-/// [`StoreError::Exists`] when the name is taken; when the database fails.
+/// [`StoreError::Exists`] when the name is taken, [`StoreError::Conflict`] when it is an agent's id; when the database
+/// fails.
 pub async fn add(
     conn: &mut SqliteConnection,
     name: &UserName,
@@ -94,7 +95,8 @@ pub async fn add(
     .bind(groups)
     .bind(rfc3339(now))
     .execute(conn)
-    .await?;
+    .await
+    .map_err(refused)?;
     if added.rows_affected() == 0 {
         return Err(StoreError::Exists {
             what: "user",
@@ -194,6 +196,18 @@ pub async fn set_active(
         super::oauth::end_sessions_of(conn, name).await?;
     }
     Ok(())
+}
+
+/// What the trigger against a user and an agent of one name says.
+pub(super) const SUBJECT_IS_TAKEN: &str = "subject_is_taken";
+
+fn refused(error: sqlx::Error) -> StoreError {
+    match error.as_database_error() {
+        Some(e) if e.message().contains(SUBJECT_IS_TAKEN) => StoreError::Conflict(
+            "an agent has this id: a workload must never pass for a person; choose another name",
+        ),
+        _ => StoreError::Database(error),
+    }
 }
 
 fn user(row: &SqliteRow) -> Result<User, StoreError> {

@@ -1,8 +1,15 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use writ_token_service::{oauth::assertion, store::registrations::Registered};
+use std::collections::BTreeSet;
 
-use crate::issuer::{CONFIDENTIAL, Issuer, PUBLIC, RESOURCE, ROBOT, SECRET};
+use jiff::Timestamp;
+use writ_token_service::{
+    oauth::{assertion, password::PasswordHash},
+    registry::AuthMethod,
+    store::{StoreError, registrations::Registered, users},
+};
+
+use crate::issuer::{CONFIDENTIAL, Issuer, PASSWORD, PUBLIC, RESOURCE, ROBOT, SECRET, USER, agent};
 
 async fn with_assertion(issuer: &Issuer, text: &str) -> (u16, Value) {
     issuer
@@ -294,4 +301,24 @@ async fn a_disabled_agent_is_refused_at_once() {
     let form = [("grant_type", "client_credentials"), ("resource", RESOURCE)];
     let (_, answer) = issuer.token_with(Some((CONFIDENTIAL, SECRET)), &form).await;
     assert_eq!(answer["error"], "invalid_target");
+}
+
+#[tokio::test]
+async fn a_workload_never_has_the_name_of_a_person() {
+    let issuer = Issuer::start().await;
+    let store = &issuer.running.app.store;
+    let namesake = agent(USER, AuthMethod::Secret, &[]);
+    let refused = store.add_agent(&namesake, Timestamp::now()).await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict(_))),
+        "{refused:?}"
+    );
+    let hash = PasswordHash::new(PASSWORD).unwrap();
+    let mut tx = store.write().await.unwrap();
+    let robot = ROBOT.parse().unwrap();
+    let refused = users::add(tx.conn(), &robot, &hash, &BTreeSet::new(), Timestamp::now()).await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict(_))),
+        "{refused:?}"
+    );
 }

@@ -228,7 +228,7 @@ impl Issuer {
     }
 }
 
-fn agent(id: &str, auth: AuthMethod, redirects: &[&str]) -> Agent {
+pub(crate) fn agent(id: &str, auth: AuthMethod, redirects: &[&str]) -> Agent {
     Agent {
         id: Id::parse(id).unwrap(),
         name: format!("The <b>{id}</b>"),

@@ -71,17 +71,15 @@ pub async fn redeem(
         now,
     );
     claims.jti = token_id;
-    let token = TokenResponse::sign(app, &claims)?;
-    tx.audit(&issue::record(
+    issue::commit(
         app,
+        tx,
         &claims,
-        &target,
+        &target.server,
         Grant::AuthorizationCode,
         peer,
-    ))
-    .await?;
-    tx.commit().await?;
-    Ok(token)
+    )
+    .await
 }
 
 /// Whoever presents the code must be whom it was given to. The transaction is dropped on an error, so that a stolen

@@ -36,7 +36,7 @@ pub async fn issue(
     }
 
     // Under an open write transaction nobody can change the registry: what is read now holds until the commit.
-    let mut tx = app.store.write().await?;
+    let tx = app.store.write().await?;
     let registry = app.current_registry().await?;
     issue::still_approved(&registry, client)?;
     let target = Target::of(&registry, params.get("resource"), params.get("scope"))?;
@@ -48,15 +48,13 @@ pub async fn issue(
         &target.scope,
         app.clock.now(),
     );
-    let token = TokenResponse::sign(app, &claims)?;
-    tx.audit(&issue::record(
+    issue::commit(
         app,
+        tx,
         &claims,
-        &target,
+        &target.server,
         Grant::ClientCredentials,
         peer,
-    ))
-    .await?;
-    tx.commit().await?;
-    Ok(token)
+    )
+    .await
 }

@@ -6,8 +6,9 @@ use crate::{
     app::App,
     audit::{Kind, Record, Verdict},
     http::Peer,
-    oauth::{OAuthError, caller_token::CallerClaims, client_auth::Client, target::Target},
-    registry::{Grant, Registry, Status},
+    oauth::{OAuthError, caller_token::CallerClaims, client_auth::Client, token::TokenResponse},
+    registry::{Grant, Registry, Server, Status},
+    store::WriteTx,
 };
 
 /// Refuses a client that was switched off since it authenticated.
@@ -19,18 +20,27 @@ pub(super) fn still_approved(registry: &Registry, client: &Client) -> Result<(),
         .ok_or(OAuthError::InvalidClient("this client is disabled".into()))
 }
 
-/// The record of a token, for the transaction that it is issued in.
-pub(super) fn record(
+/// Signs a token and commits it with its record: no token without it, and no answer before it is durable.
+pub(super) async fn commit(
     app: &App,
+    mut tx: WriteTx,
     claims: &CallerClaims,
-    target: &Target,
+    server: &Server,
     grant: Grant,
     peer: Peer,
-) -> Record {
+) -> Result<TokenResponse, OAuthError> {
+    let token = TokenResponse::sign(app, claims)?;
+    tx.audit(&record(app, claims, server, grant, peer)).await?;
+    tx.commit().await?;
+    metrics::counter!("writ_tokens_issued_total", "grant" => grant.as_str()).increment(1);
+    Ok(token)
+}
+
+fn record(app: &App, claims: &CallerClaims, server: &Server, grant: Grant, peer: Peer) -> Record {
     let mut record = Record::new(Kind::TokenIssued, app.clock.now());
     record.subject = Some(claims.sub.clone());
     record.agent = Some(claims.client_id.clone());
-    record.server = Some(target.server.id.to_string());
+    record.server = Some(server.id.to_string());
     record.decision = Some(Verdict::Allow);
     record.token_id = Some(claims.jti.clone());
     record.source_ip = Some(peer.text());
