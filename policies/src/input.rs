@@ -171,7 +171,42 @@ impl<T: Serialize> From<&T> for Document<T> {
     }
 }
 
-/// The keys of the input document, allocated once.
+/// An [`Agent`] put together from parts, some of them in the engine's own form already.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentParts<'a> {
+    /// See [`Agent::id`].
+    pub id: &'a str,
+    /// See [`Agent::kind`].
+    pub kind: AgentKind,
+    /// See [`Agent::authn`].
+    pub authn: AgentAuthn,
+    /// See [`Agent::labels`].
+    pub labels: &'a Value,
+    /// See [`Agent::tools`].
+    pub tools: &'a Value,
+}
+
+impl AgentParts<'_> {
+    /// The document of an agent whose registration is [`Status::Approved`]; no other is ever asked about.
+    #[must_use]
+    pub fn approved(&self) -> Document<Agent> {
+        let keys = &*KEYS;
+        let value = object([
+            (&keys.authn, keys.agent_authn(self.authn).clone()),
+            (&keys.id, Value::from(self.id)),
+            (&keys.kind, keys.agent_kind(self.kind).clone()),
+            (&keys.labels, self.labels.clone()),
+            (&keys.status, keys.approved.clone()),
+            (&keys.tools, self.tools.clone()),
+        ]);
+        Document {
+            value,
+            of: PhantomData,
+        }
+    }
+}
+
+/// The keys and the fixed values of the input document, allocated once.
 struct Keys {
     agent: Value,
     annotations: Value,
@@ -192,6 +227,36 @@ struct Keys {
     tool: Value,
     version: Value,
     nothing: Value,
+    authn: Value,
+    kind: Value,
+    labels: Value,
+    status: Value,
+    tools: Value,
+    approved: Value,
+    delegated: Value,
+    autonomous: Value,
+    none: Value,
+    secret: Value,
+    key: Value,
+    workload: Value,
+}
+
+impl Keys {
+    fn agent_kind(&self, kind: AgentKind) -> &Value {
+        match kind {
+            AgentKind::Delegated => &self.delegated,
+            AgentKind::Autonomous => &self.autonomous,
+        }
+    }
+
+    fn agent_authn(&self, authn: AgentAuthn) -> &Value {
+        match authn {
+            AgentAuthn::None => &self.none,
+            AgentAuthn::Secret => &self.secret,
+            AgentAuthn::Key => &self.key,
+            AgentAuthn::Workload => &self.workload,
+        }
+    }
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
@@ -214,6 +279,18 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     tool: Value::from("tool"),
     version: Value::from("version"),
     nothing: Value::new_object(),
+    authn: Value::from("authn"),
+    kind: Value::from("kind"),
+    labels: Value::from("labels"),
+    status: Value::from("status"),
+    tools: Value::from("tools"),
+    approved: Value::from("approved"),
+    delegated: Value::from("delegated"),
+    autonomous: Value::from("autonomous"),
+    none: Value::from("none"),
+    secret: Value::from("secret"),
+    key: Value::from("key"),
+    workload: Value::from("workload"),
 });
 
 fn object<const N: usize>(entries: [(&Value, Value); N]) -> Value {
@@ -272,5 +349,41 @@ impl Input<'_> {
             (&keys.server, self.server.value.clone()),
             (&keys.subject, self.subject.value.clone()),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_put_together_is_the_agent_written_out() {
+        for kind in [AgentKind::Delegated, AgentKind::Autonomous] {
+            for authn in [
+                AgentAuthn::None,
+                AgentAuthn::Secret,
+                AgentAuthn::Key,
+                AgentAuthn::Workload,
+            ] {
+                let written = Agent {
+                    id: "a".to_owned(),
+                    kind,
+                    authn,
+                    status: Status::Approved,
+                    labels: Labels::from([("team".to_owned(), "red".to_owned())]),
+                    tools: vec!["t".to_owned()],
+                };
+                let labels = Value::from_json_str(r#"{"team":"red"}"#).unwrap();
+                let tools = Value::from_json_str(r#"["t"]"#).unwrap();
+                let parts = AgentParts {
+                    id: "a",
+                    kind,
+                    authn,
+                    labels: &labels,
+                    tools: &tools,
+                };
+                assert_eq!(parts.approved().value, Document::from(&written).value);
+            }
+        }
     }
 }

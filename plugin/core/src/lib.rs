@@ -1,6 +1,21 @@
-//! What a request goes through in the filter, as plain Rust over a `Host` trait: no proxy, no I/O.
+//! What a request goes through in the filter, as plain Rust over a [`host::Host`]: no proxy, no I/O.
 //!
-//! The token service uses [`message`] and [`token`] too, so that both sides read a message and a token alike.
+//! In the order of a request's life: [`gateway`] (what a worker's requests share), [`exchange`] (one request), and on
+//! its way headers, identity, [`message`], decision, mint, outcome. The token service uses [`message`] and [`token`]
+//! too, so that both sides read a message and a token alike.
 
+pub mod config;
+pub mod exchange;
+pub mod gateway;
+mod headers;
+pub mod held;
+pub mod host;
+mod identity;
 pub mod message;
+mod mint;
+mod outcome;
+mod refuse;
+mod reports;
+mod rules;
 pub mod token;
+mod units;

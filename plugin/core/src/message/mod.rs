@@ -145,10 +145,15 @@ impl Message {
     /// The protocol version that the message names, in `_meta` or as `initialize` does.
     #[must_use]
     pub fn protocol_version(&self) -> Option<&str> {
-        let meta = member(&self.params, "_meta").and_then(|meta| meta.as_object().ok());
-        let named =
-            meta.and_then(|meta| meta.get(&Value::from("io.modelcontextprotocol/protocolVersion")));
-        match named.or_else(|| member(&self.params, "protocolVersion")) {
+        self.meta_version()
+            .or_else(|| self.string("protocolVersion"))
+    }
+
+    /// The protocol version in `params._meta` (MCP 2026-07-28).
+    #[must_use]
+    pub fn meta_version(&self) -> Option<&str> {
+        let meta = member(&self.params, "_meta")?;
+        match member(meta, "io.modelcontextprotocol/protocolVersion") {
             Some(Value::String(version)) => Some(version),
             _ => None,
         }

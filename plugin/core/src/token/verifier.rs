@@ -12,6 +12,8 @@ use super::{Claims, KeySet, MAX_TOKEN, TokenError, header};
 /// A token whose signature, time and issuer are good.
 #[derive(Debug)]
 pub struct Accepted {
+    /// SHA-256 of the token.
+    pub digest: [u8; 32],
     /// What the token says.
     pub claims: Claims,
     /// The subject as decisions see it.
@@ -72,12 +74,12 @@ impl Verifier {
             return Ok(accepted);
         }
         self.misses += 1;
-        let accepted = Arc::new(self.check(token, now)?);
+        let accepted = Arc::new(self.check(token, digest, now)?);
         self.checked.insert(digest, Arc::clone(&accepted));
         Ok(accepted)
     }
 
-    fn check(&self, token: &str, now: u64) -> Result<Accepted, TokenError> {
+    fn check(&self, token: &str, digest: [u8; 32], now: u64) -> Result<Accepted, TokenError> {
         let (header, payload) = header::split(token)?;
         let claims = Claims::read(&payload)?;
         let issuer = self.issuers.get(&claims.issuer).ok_or(TokenError::Issuer)?;
@@ -102,7 +104,11 @@ impl Verifier {
             scopes: claims.scopes.clone(),
             claims: claims.others.clone(),
         });
-        Ok(Accepted { claims, subject })
+        Ok(Accepted {
+            digest,
+            claims,
+            subject,
+        })
     }
 
     /// How often a signature was known already, and how often it had to be checked.

@@ -1,0 +1,444 @@
+//! The filter's configuration: the JSON in the Envoy YAML, checked once.
+//!
+//! `Raw…` types are what is written; [`Config`] is what is meant. Whatever is wrong names its field.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::token::{KeySet, KeySetError};
+use crate::units;
+
+/// The headers that carry credentials and therefore never go upstream, beside `authorization`.
+pub(crate) const CREDENTIAL_HEADERS: [&str; 16] = [
+    "proxy-authorization",
+    "cookie",
+    "dpop",
+    "api-key",
+    "apikey",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-id-token",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "x-functions-key",
+    "x-forwarded-access-token",
+    "ocp-apim-subscription-key",
+    "private-token",
+    "x-github-token",
+];
+
+/// Why the configuration is not usable. Envoy does not start, and prints this.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON of the right shape.
+    #[error("Writ's configuration: field `{field}`: {problem}")]
+    Shape {
+        /// Dotted path of the field.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The right shape with a value that cannot be used.
+    #[error("Writ's configuration: field `{field}`: {problem}")]
+    Value {
+        /// Dotted path of the field.
+        field: String,
+        /// What is wrong, and what to write.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    fn value(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Value {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Where decisions come from.
+    pub mode: Mode,
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+    /// Tolerance between clocks, in seconds.
+    pub skew_s: u64,
+    /// Request headers that policies see, in lower case.
+    pub policy_headers: Vec<String>,
+}
+
+/// Where decisions come from.
+#[derive(Debug)]
+pub enum Mode {
+    /// From a token service, which also mints.
+    Gateway(TokenService),
+    /// From this configuration alone.
+    Static(Box<Static>),
+}
+
+/// How to reach the token service.
+#[derive(Debug)]
+pub struct TokenService {
+    /// The Envoy cluster.
+    pub cluster: String,
+    /// `authorization` of every request to it.
+    pub credential: String,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// How often to ask for a new snapshot.
+    pub snapshot_interval: Duration,
+}
+
+/// Everything a filter without a token service decides from.
+#[derive(Debug)]
+pub struct Static {
+    /// Servers by id.
+    pub servers: BTreeMap<String, StaticServer>,
+    /// Trusted issuers with their keys and accepted `typ` values.
+    pub issuers: Vec<(String, KeySet, Vec<String>)>,
+    /// Rego source.
+    pub rego: String,
+    /// Rego's `data`, as JSON.
+    pub data: String,
+    /// Whether the caller's token goes upstream.
+    pub caller_token: CallerToken,
+}
+
+/// What becomes of the caller's token in static mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallerToken {
+    /// Taken off.
+    Strip,
+    /// Forwarded as it came: the server must be one that the token may be shown to.
+    Keep,
+}
+
+/// A server of static mode.
+#[derive(Debug)]
+pub struct StaticServer {
+    /// `host` to match, `*` for any.
+    pub host: String,
+    /// Path to match, exactly.
+    pub path: String,
+    /// The resource identifier (RFC 8707).
+    pub resource: String,
+    /// Named in the protected-resource metadata (RFC 9728).
+    pub authorization_servers: Vec<String>,
+    /// Named in the metadata and in challenges.
+    pub scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct RawKind {
+    mode: RawMode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawMode {
+    Gateway,
+    Static,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGateway {
+    #[serde(rename = "mode")]
+    _mode: RawMode,
+    token_service: RawTokenService,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default = "default_skew", deserialize_with = "units::duration")]
+    clock_skew: Duration,
+    #[serde(default)]
+    policy_headers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTokenService {
+    cluster: String,
+    gateway_id: String,
+    secret_env: String,
+    #[serde(default = "default_timeout", deserialize_with = "units::duration")]
+    timeout: Duration,
+    #[serde(default = "default_interval", deserialize_with = "units::duration")]
+    snapshot_interval: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStatic {
+    #[serde(rename = "mode")]
+    _mode: RawMode,
+    servers: BTreeMap<String, RawServer>,
+    issuers: BTreeMap<String, RawIssuer>,
+    policy: RawPolicy,
+    caller_token: CallerToken,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default = "default_skew", deserialize_with = "units::duration")]
+    clock_skew: Duration,
+    #[serde(default)]
+    policy_headers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawServer {
+    #[serde(default = "any_host")]
+    host: String,
+    path: String,
+    resource: String,
+    #[serde(default)]
+    authorization_servers: Vec<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIssuer {
+    jwks: serde_json::Value,
+    #[serde(default = "access_token_types")]
+    token_types: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPolicy {
+    rego: String,
+    #[serde(default)]
+    data: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLimits {
+    #[serde(deserialize_with = "units::size")]
+    body: usize,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self { body: 1 << 20 }
+    }
+}
+
+fn default_skew() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn default_interval() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn any_host() -> String {
+    "*".to_owned()
+}
+
+fn access_token_types() -> Vec<String> {
+    vec!["at+jwt".to_owned()]
+}
+
+impl Config {
+    /// Checks `json`; `env` reads the VM's environment variables (`vm_config.environment_variables`).
+    pub fn read(json: &[u8], env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        match shape::<RawKind>(json)?.mode {
+            RawMode::Gateway => shape::<RawGateway>(json)?.check(env),
+            RawMode::Static => shape::<RawStatic>(json)?.check(),
+        }
+    }
+}
+
+fn shape<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, ConfigError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ConfigError::Shape {
+        field: error.path().to_string(),
+        problem: error.inner().to_string(),
+    })
+}
+
+impl RawGateway {
+    fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let service = self.token_service;
+        if service.cluster.is_empty() {
+            return Err(ConfigError::value(
+                "token_service.cluster",
+                "name the Envoy cluster of the token service",
+            ));
+        }
+        if service.gateway_id.is_empty() {
+            return Err(ConfigError::value(
+                "token_service.gateway_id",
+                "name this gateway, as in `writ gateway add`",
+            ));
+        }
+        let secret = env(&service.secret_env)
+            .filter(|secret| !secret.is_empty())
+            .ok_or_else(|| {
+                ConfigError::value(
+                    "token_service.secret_env",
+                    format!(
+                        "the environment variable {} is not set; set it for Envoy and list it in \
+                     vm_config.environment_variables.host_env_keys",
+                        service.secret_env
+                    ),
+                )
+            })?;
+        let bounds = Duration::from_millis(10)..=Duration::from_mins(1);
+        for (field, value) in [
+            ("timeout", service.timeout),
+            ("snapshot_interval", service.snapshot_interval),
+        ] {
+            if !bounds.contains(&value) {
+                return Err(ConfigError::value(
+                    format!("token_service.{field}"),
+                    "must be from 10ms to 1m",
+                ));
+            }
+        }
+        let common = Common {
+            limits: self.limits,
+            clock_skew: self.clock_skew,
+            policy_headers: self.policy_headers,
+        };
+        common.check(Mode::Gateway(TokenService {
+            cluster: service.cluster,
+            credential: basic(&service.gateway_id, &secret),
+            timeout: service.timeout,
+            snapshot_interval: service.snapshot_interval,
+        }))
+    }
+}
+
+/// RFC 7617 credentials, both parts form-encoded as RFC 6749 section 2.3.1 has it.
+fn basic(id: &str, secret: &str) -> String {
+    use base64::Engine as _;
+    let form = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", form(id), form(secret));
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(pair)
+    )
+}
+
+impl RawStatic {
+    fn check(self) -> Result<Config, ConfigError> {
+        if self.servers.is_empty() {
+            return Err(ConfigError::value(
+                "servers",
+                "name at least one MCP server",
+            ));
+        }
+        if self.issuers.is_empty() {
+            return Err(ConfigError::value(
+                "issuers",
+                "name at least one issuer whose tokens are accepted",
+            ));
+        }
+        let mut issuers = Vec::new();
+        for (name, issuer) in self.issuers {
+            let keys = KeySet::from_jwks(&issuer.jwks).map_err(|error: KeySetError| {
+                ConfigError::value(format!("issuers.{name}.jwks"), error.to_string())
+            })?;
+            issuers.push((name, keys, issuer.token_types));
+        }
+        let mut servers = BTreeMap::new();
+        for (id, server) in self.servers {
+            let resource = Url::parse(&server.resource)
+                .ok()
+                .filter(|url| url.has_host() && url.fragment().is_none());
+            if resource.is_none() {
+                return Err(ConfigError::value(
+                    format!("servers.{id}.resource"),
+                    "must be an absolute URL without a fragment (RFC 8707)",
+                ));
+            }
+            if !server.path.starts_with('/') {
+                return Err(ConfigError::value(
+                    format!("servers.{id}.path"),
+                    "must start with `/`",
+                ));
+            }
+            servers.insert(
+                id,
+                StaticServer {
+                    host: server.host.to_ascii_lowercase(),
+                    path: server.path,
+                    resource: server.resource,
+                    authorization_servers: server.authorization_servers,
+                    scopes: server.scopes,
+                },
+            );
+        }
+        let common = Common {
+            limits: self.limits,
+            clock_skew: self.clock_skew,
+            policy_headers: self.policy_headers,
+        };
+        common.check(Mode::Static(Box::new(Static {
+            servers,
+            issuers,
+            rego: self.policy.rego,
+            data: serde_json::Value::Object(self.policy.data).to_string(),
+            caller_token: self.caller_token,
+        })))
+    }
+}
+
+/// What both modes have.
+struct Common {
+    limits: RawLimits,
+    clock_skew: Duration,
+    policy_headers: Vec<String>,
+}
+
+impl Common {
+    fn check(self, mode: Mode) -> Result<Config, ConfigError> {
+        if !(1 << 10..=16 << 20).contains(&self.limits.body) {
+            return Err(ConfigError::value(
+                "limits.body",
+                "must be from 1KiB to 16MiB",
+            ));
+        }
+        if self.clock_skew > Duration::from_mins(1) {
+            return Err(ConfigError::value("clock_skew", "must be at most 1m"));
+        }
+        let policy_headers: Vec<_> = self
+            .policy_headers
+            .iter()
+            .map(|name| name.to_ascii_lowercase())
+            .collect();
+        if let Some(name) = policy_headers
+            .iter()
+            .find(|name| *name == "authorization" || CREDENTIAL_HEADERS.contains(&name.as_str()))
+        {
+            return Err(ConfigError::value(
+                "policy_headers",
+                format!("`{name}` carries a credential; policies see the token's claims instead"),
+            ));
+        }
+        Ok(Config {
+            mode,
+            max_body: self.limits.body,
+            skew_s: self.clock_skew.as_secs(),
+            policy_headers,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,864 @@
+//! One request's way through the filter, and its response's way back.
+//!
+//! Headers (route, identity) → body (message) → decision → mint → swap → upstream → outcome. Every step that is not
+//! understood, allowed and recorded ends in an answer of the filter's own; nothing goes on by default.
+
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine as _;
+use writ_policy::decision::{Decision, DenialCause, Obligations};
+use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, EventBatch, Outcome};
+use writ_policy::input::{Input, RequestContext, Status};
+
+use crate::config::{CallerToken, Mode};
+use crate::gateway::{Gateway, report};
+use crate::headers::{Headers, is_json};
+use crate::host::{CallId, Host, Reply, answer_status};
+use crate::identity::{self, Caller};
+use crate::message::{self, Message, SESSION_CLOSE, STREAM_OPEN, Travel, content_digest};
+use crate::mint::{self, Context, Expected, MintError, Minted};
+use crate::outcome::Watch;
+use crate::refuse::{Challenge, Refusal};
+use crate::rules::{ServerRule, WELL_KNOWN};
+
+/// A discovery token is used again only if it lives at least this many seconds longer.
+const DISCOVERY_MARGIN_S: u64 = 2;
+
+/// What the proxy is to do with the request or response at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Let it pass.
+    Continue,
+    /// Hold it: an answer has been given, or something is awaited.
+    Pause,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Exchange {
+    context: u32,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing has come yet.
+    Start,
+    /// Headers are good; the body is awaited.
+    Body(Asked),
+    /// The record of a denial is awaited; then this is the answer.
+    Recording(CallId, Reply),
+    /// A token is awaited.
+    Minting(CallId, Box<Minting>),
+    /// Upstream.
+    Forwarded(Box<Forwarded>),
+    /// Answered, or not ours to watch any longer.
+    Over,
+}
+
+/// A request whose headers are good.
+#[derive(Debug)]
+struct Asked {
+    headers: Headers,
+    server: Rc<ServerRule>,
+    caller: Caller,
+    source_ip: String,
+    now: Duration,
+}
+
+#[derive(Debug)]
+struct Minting {
+    asked: Asked,
+    expected: Expected,
+    message: Message,
+    request_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Forwarded {
+    token_id: String,
+    request_id: String,
+    since: Duration,
+    request_bytes: u64,
+    watch: Option<Watch>,
+    ended: bool,
+}
+
+impl Exchange {
+    /// A request that the proxy knows as `context`.
+    #[must_use]
+    pub fn new(context: u32) -> Self {
+        Self {
+            context,
+            phase: Phase::Start,
+        }
+    }
+
+    /// The headers have come, and with `end_of_stream` the whole request.
+    pub fn on_request_headers(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        end_of_stream: bool,
+    ) -> Flow {
+        let now = host.now();
+        let headers = match Headers::read(host.request_headers(), &gateway.config.policy_headers) {
+            Ok(headers) => headers,
+            Err(error) => {
+                return self.refuse(
+                    gateway,
+                    host,
+                    &Refusal::Headers(error.to_string()),
+                    &Refused::default(),
+                );
+            }
+        };
+        let request_id = headers.request_id.clone();
+        let refused = Refused {
+            request_id: &request_id,
+            ..Refused::default()
+        };
+        if headers.path_only().starts_with(WELL_KNOWN) {
+            return self.describe(gateway, host, &headers);
+        }
+        let server = match route(gateway, host, &headers) {
+            Ok(server) => server,
+            Err(refusal) => return self.refuse(gateway, host, &refusal, &refused),
+        };
+        let source_ip = source_ip(host);
+        let refused = Refused {
+            server: Some(&server),
+            source_ip: &source_ip,
+            ..refused
+        };
+        let bodiless = match http_method(&headers, gateway.config.max_body, end_of_stream) {
+            Ok(bodiless) => bodiless,
+            Err(refusal) => return self.refuse(gateway, host, &refusal, &refused),
+        };
+        let Some(rules) = &gateway.rules else {
+            return self.refuse(gateway, host, &no_snapshot(), &refused);
+        };
+        let caller = match identity::check(
+            &headers,
+            &server,
+            rules,
+            &mut gateway.verifier,
+            now.as_secs(),
+        ) {
+            Ok(caller) => caller,
+            Err(refusal) => return self.refuse(gateway, host, &refusal, &refused),
+        };
+        let asked = Asked {
+            headers,
+            server: Rc::clone(&server),
+            caller,
+            source_ip: source_ip.clone(),
+            now,
+        };
+        match bodiless {
+            Some(method) => self.decide(gateway, host, asked, Message::bodiless(method), b""),
+            None => {
+                gateway.held.begin(self.context, host);
+                self.phase = Phase::Body(asked);
+                Flow::Pause
+            }
+        }
+    }
+
+    /// `size` bytes of the body are buffered, and with `end_of_stream` all of it.
+    pub fn on_request_body(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
+        let asked = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Body(asked) => asked,
+            // A request without a body that brings one after all, or a body after an answer.
+            phase @ (Phase::Recording(..) | Phase::Minting(..)) => {
+                self.phase = phase;
+                return Flow::Pause;
+            }
+            phase @ Phase::Forwarded(_) => {
+                self.phase = phase;
+                return Flow::Continue;
+            }
+            Phase::Start | Phase::Over => return Flow::Pause,
+        };
+        gateway.held.delivered();
+        let limit = gateway.config.max_body;
+        if size > limit {
+            return self.refuse(
+                gateway,
+                host,
+                &Refusal::TooLarge(limit),
+                &Refused::of(&asked),
+            );
+        }
+        if !end_of_stream {
+            self.phase = Phase::Body(asked);
+            return Flow::Pause;
+        }
+        let body = host.request_body(size).unwrap_or_default();
+        if body.len() != size {
+            let refusal =
+                Refusal::Unavailable("the proxy did not hand over the whole body".to_owned());
+            return self.refuse(gateway, host, &refusal, &Refused::of(&asked));
+        }
+        let message = match message::parse(&body) {
+            Ok(message) => message,
+            Err(error) => {
+                return self.refuse(
+                    gateway,
+                    host,
+                    &Refusal::Message(error),
+                    &Refused::of(&asked),
+                );
+            }
+        };
+        if let Err(refusal) = agree(&asked.headers, &message) {
+            return self.refuse(
+                gateway,
+                host,
+                &refusal,
+                &Refused {
+                    message: Some(&message),
+                    ..Refused::of(&asked)
+                },
+            );
+        }
+        self.decide(gateway, host, asked, message, &body)
+    }
+
+    /// The body ended in trailers, which no MCP client sends.
+    pub fn on_request_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) -> Flow {
+        match &self.phase {
+            Phase::Body(_) | Phase::Start => {
+                let refusal = Refusal::Headers("trailers are not accepted".to_owned());
+                self.refuse(gateway, host, &refusal, &Refused::default())
+            }
+            Phase::Forwarded(_) => Flow::Continue,
+            Phase::Recording(..) | Phase::Minting(..) | Phase::Over => Flow::Pause,
+        }
+    }
+
+    /// Asks the policy, then denies, mints or (without token service) forwards.
+    fn decide(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: Asked,
+        message: Message,
+        body: &[u8],
+    ) -> Flow {
+        let time = rfc3339(asked.now);
+        let Some(rules) = &mut gateway.rules else {
+            return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
+        };
+        let version = asked.headers.mcp_version.as_deref();
+        let decision = rules.evaluator.call(&Input {
+            subject: &asked.caller.accepted.subject,
+            agent: &asked.caller.agent,
+            server: &asked.server.document,
+            mcp: &message.mcp(version, asked.headers.mcp_session.as_deref()),
+            request: &RequestContext {
+                id: &asked.headers.request_id,
+                time: &time,
+                source_ip: &asked.source_ip,
+                headers: &asked.headers.shown,
+            },
+        });
+        match decision {
+            Decision::Deny { cause, reason } => {
+                self.deny(gateway, host, &asked, &message, body, (cause, reason), time)
+            }
+            Decision::Allow { obligations, .. } => match &gateway.config.mode {
+                Mode::Static(config) => {
+                    let keep = config.caller_token == CallerToken::Keep;
+                    self.forward_plainly(gateway, host, &asked, keep)
+                }
+                Mode::Gateway(_) => {
+                    self.obtain(gateway, host, asked, message, body, &obligations, &time)
+                }
+            },
+        }
+    }
+
+    /// Records a denial, then answers with it.
+    fn deny(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: &Asked,
+        message: &Message,
+        body: &[u8],
+        (cause, reason): (DenialCause, String),
+        time: String,
+    ) -> Flow {
+        gateway.stats.denied += 1;
+        let reply =
+            Refusal::Denied(reason.clone()).reply(message.id(), &asked.headers.request_id, None);
+        let Mode::Gateway(service) = &gateway.config.mode else {
+            return self.answer(host, &reply);
+        };
+        let policy_revision = gateway
+            .rules
+            .as_ref()
+            .map(|rules| rules.policy_revision.clone())
+            .unwrap_or_default();
+        let event = Event::Denied(Denied {
+            call: asked.call(message, time),
+            cause,
+            reason,
+            policy_revision,
+            content_digest: Some(content_digest(body)),
+        });
+        let batch = EventBatch {
+            events: vec![event],
+        };
+        let sent = report(
+            host,
+            service,
+            &serde_json::to_vec(&batch).unwrap_or_default(),
+        );
+        match sent {
+            Ok(call) => {
+                self.phase = Phase::Recording(call, reply);
+                Flow::Pause
+            }
+            Err(_) => {
+                batch
+                    .events
+                    .into_iter()
+                    .for_each(|event| gateway.reports.add(event));
+                self.answer(host, &reply)
+            }
+        }
+    }
+
+    /// Gets the token that the message may go upstream on.
+    fn obtain(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: Asked,
+        message: Message,
+        body: &[u8],
+        obligations: &Obligations,
+        time: &str,
+    ) -> Flow {
+        let (Mode::Gateway(service), Some(rules)) = (&gateway.config.mode, &gateway.rules) else {
+            return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
+        };
+        let content_digest = content_digest(body);
+        if message.travel() == Travel::Discovery
+            && let Some(minted) = gateway.discovery.get(&asked.discovery_key())
+            && minted.expires > asked.now.as_secs() + DISCOVERY_MARGIN_S
+        {
+            gateway.reports.add(Event::DiscoveryUse(DiscoveryUse {
+                call: asked.call(&message, time.to_owned()),
+                token_id: minted.id.clone(),
+                policy_revision: rules.policy_revision.clone(),
+            }));
+            gateway.stats.discovery_reused += 1;
+            self.forward(
+                gateway,
+                host,
+                &asked,
+                &minted,
+                &content_digest,
+                body.len() as u64,
+            );
+            return Flow::Continue;
+        }
+        let request = mint::Request {
+            caller: &asked.caller,
+            server: &asked.server,
+            message: &message,
+            body,
+            content_digest: &content_digest,
+            obligations,
+            context: Context {
+                request_id: &asked.headers.request_id,
+                time,
+                source_ip: &asked.source_ip,
+                method: body.is_empty().then(|| message.method()),
+                protocol_version: asked.headers.mcp_version.as_deref(),
+                session: asked.headers.mcp_session.as_deref(),
+                headers: &asked.headers.shown,
+                policy_revision: &rules.policy_revision,
+            },
+        };
+        match request.send(host, service) {
+            Ok(call) => {
+                let claims = &asked.caller.accepted.claims;
+                let expected = Expected {
+                    issuer: rules.issuer.clone(),
+                    audience: asked.server.upstream_audience.clone(),
+                    server: asked.server.id.clone(),
+                    subject: claims.subject.clone(),
+                    client_id: claims.client_id.clone(),
+                    travel: message.travel(),
+                    method: message.method().to_owned(),
+                    target: message.target().map(str::to_owned),
+                    content_digest,
+                };
+                let request_bytes = body.len() as u64;
+                self.phase = Phase::Minting(
+                    call,
+                    Box::new(Minting {
+                        asked,
+                        expected,
+                        message,
+                        request_bytes,
+                    }),
+                );
+                Flow::Pause
+            }
+            Err(_) => {
+                let refusal = Refusal::Unavailable(
+                    "the token service cannot be reached; try again".to_owned(),
+                );
+                let refused = Refused {
+                    message: Some(&message),
+                    ..Refused::of(&asked)
+                };
+                self.refuse(gateway, host, &refusal, &refused)
+            }
+        }
+    }
+
+    /// The answer to a call of this request has come.
+    pub fn on_answer(&mut self, gateway: &mut Gateway, host: &dyn Host, call: CallId) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Recording(awaited, reply) if awaited == call => {
+                if !matches!(answer_status(host), Some(200..=299)) {
+                    log::error!(
+                        "a denial could not be recorded at once: the token service did not take it"
+                    );
+                }
+                self.answer(host, &reply);
+            }
+            Phase::Minting(awaited, minting) if awaited == call => {
+                self.on_token(gateway, host, *minting)
+            }
+            other => self.phase = other,
+        }
+    }
+
+    fn on_token(&mut self, gateway: &mut Gateway, host: &dyn Host, minting: Minting) {
+        let Minting {
+            asked,
+            expected,
+            message,
+            request_bytes,
+        } = minting;
+        let now = host.now();
+        let refused = Refused {
+            message: Some(&message),
+            ..Refused::of(&asked)
+        };
+        match mint::read(host, answer_status(host), &expected, now.as_secs()) {
+            Ok(minted) => {
+                if expected.travel == Travel::Discovery {
+                    gateway
+                        .discovery
+                        .insert(asked.discovery_key(), minted.clone());
+                } else {
+                    gateway.stats.minted += 1;
+                }
+                self.forward(
+                    gateway,
+                    host,
+                    &asked,
+                    &minted,
+                    &expected.content_digest,
+                    request_bytes,
+                );
+                host.resume_request();
+            }
+            Err(MintError::Denied(reason)) => {
+                gateway.stats.denied += 1;
+                self.refuse(gateway, host, &Refusal::Denied(reason), &refused);
+            }
+            Err(MintError::Caller(description)) => {
+                let refusal = Refusal::NotAccepted {
+                    kind: "refused_by_service",
+                    description,
+                };
+                self.refuse(gateway, host, &refusal, &refused);
+            }
+            Err(MintError::Failed(problem)) => {
+                log::error!("no token for a call to {}: {problem}", asked.server.id);
+                let refusal =
+                    Refusal::Unavailable(format!("{problem}; nothing was forwarded, try again"));
+                self.refuse(gateway, host, &refusal, &refused);
+            }
+        }
+    }
+
+    /// Sends the request on with the minted token in place of everything the caller brought.
+    fn forward(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: &Asked,
+        minted: &Minted,
+        content_digest: &str,
+        request_bytes: u64,
+    ) {
+        gateway.stats.allowed += 1;
+        host.set_request_header("authorization", &format!("Bearer {}", minted.token));
+        host.set_request_header("content-digest", content_digest);
+        host.set_request_header("accept-encoding", "identity");
+        for name in &asked.headers.credentials {
+            host.remove_request_header(name);
+        }
+        self.phase = Phase::Forwarded(Box::new(Forwarded {
+            token_id: minted.id.clone(),
+            request_id: asked.headers.request_id.clone(),
+            since: host.now(),
+            request_bytes,
+            watch: None,
+            ended: false,
+        }));
+    }
+
+    /// Sends the request on in static mode.
+    fn forward_plainly(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: &Asked,
+        keep_token: bool,
+    ) -> Flow {
+        gateway.stats.allowed += 1;
+        if !keep_token {
+            host.remove_request_header("authorization");
+        }
+        for name in &asked.headers.credentials {
+            host.remove_request_header(name);
+        }
+        self.phase = Phase::Over;
+        Flow::Continue
+    }
+
+    /// The response's headers have come.
+    pub fn on_response_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
+        if let Phase::Forwarded(forwarded) = &mut self.phase {
+            let status = host.response_header(":status");
+            let status = status
+                .as_deref()
+                .and_then(|s| std::str::from_utf8(s).ok())
+                .and_then(|s| s.parse().ok());
+            forwarded.watch = Some(Watch::new(
+                status,
+                host.response_header("content-type").as_deref(),
+            ));
+            forwarded.ended = end_of_stream;
+        }
+    }
+
+    /// `size` bytes of the response pass.
+    pub fn on_response_body(&mut self, host: &dyn Host, size: usize, end_of_stream: bool) {
+        if let Phase::Forwarded(forwarded) = &mut self.phase
+            && let Some(watch) = &mut forwarded.watch
+        {
+            if watch.wants_bytes() {
+                watch.see(&host.response_body(size).unwrap_or_default());
+            } else {
+                watch.pass(size);
+            }
+            forwarded.ended |= end_of_stream;
+        }
+    }
+
+    /// The response ended in trailers.
+    pub fn on_response_trailers(&mut self) {
+        if let Phase::Forwarded(forwarded) = &mut self.phase {
+            forwarded.ended = true;
+        }
+    }
+
+    /// The request and its response are over, well or not.
+    pub fn on_end(&mut self, gateway: &mut Gateway, host: &dyn Host) {
+        gateway.held.end(self.context);
+        let Phase::Forwarded(forwarded) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        let Forwarded {
+            token_id,
+            request_id,
+            since,
+            request_bytes,
+            watch,
+            ended,
+        } = *forwarded;
+        let (status, response_bytes) = watch
+            .as_ref()
+            .map_or((None, 0), |watch| (watch.status(), watch.bytes()));
+        let now = host.now();
+        gateway.reports.add(Event::Outcome(Outcome {
+            token_id,
+            request_id,
+            time: rfc3339(now),
+            status,
+            result: watch
+                .filter(|_| ended)
+                .map_or(CallResult::CutOff, Watch::end),
+            duration_us: u64::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u64::MAX),
+            request_bytes,
+            response_bytes,
+        }));
+    }
+
+    /// Answers a request for protected-resource metadata (RFC 9728).
+    fn describe(&mut self, gateway: &mut Gateway, host: &dyn Host, headers: &Headers) -> Flow {
+        let refused = Refused {
+            request_id: &headers.request_id,
+            ..Refused::default()
+        };
+        let Some(rules) = &gateway.rules else {
+            return self.refuse(gateway, host, &no_snapshot(), &refused);
+        };
+        let Some(server) = rules.described_at(&headers.authority, headers.path_only()) else {
+            let refusal = Refusal::NoServer("no MCP server is registered for this path".to_owned());
+            return self.refuse(gateway, host, &refusal, &refused);
+        };
+        let reply = Reply {
+            status: 200,
+            headers: vec![
+                ("content-type", "application/json".to_owned()),
+                ("cache-control", "max-age=60".to_owned()),
+                ("access-control-allow-origin", "*".to_owned()),
+            ],
+            body: server.metadata.clone(),
+        };
+        self.answer(host, &reply)
+    }
+
+    fn refuse(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        refusal: &Refusal,
+        refused: &Refused<'_>,
+    ) -> Flow {
+        let server = refused
+            .server
+            .map(|server| server.id.as_str())
+            .unwrap_or_default();
+        match (refusal, refusal.unauthenticated()) {
+            (_, Some(kind)) => {
+                gateway.stats.unauthenticated += 1;
+                if matches!(gateway.config.mode, Mode::Gateway(_)) {
+                    gateway
+                        .reports
+                        .count(kind, refused.source_ip, server, rfc3339(host.now()));
+                }
+            }
+            (Refusal::Unavailable(_), None) => gateway.stats.unavailable += 1,
+            (Refusal::Denied(_), None) => {}
+            _ => gateway.stats.malformed += 1,
+        }
+        let challenge = refused.server.map(|server| Challenge {
+            metadata: &server.metadata_url,
+            scope: &server.scope,
+        });
+        let id = refused.message.and_then(Message::id);
+        self.answer(host, &refusal.reply(id, refused.request_id, challenge))
+    }
+
+    fn answer(&mut self, host: &dyn Host, reply: &Reply) -> Flow {
+        self.phase = Phase::Over;
+        host.respond(reply);
+        Flow::Pause
+    }
+}
+
+/// What is known about a request when it is refused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused<'a> {
+    request_id: &'a str,
+    source_ip: &'a str,
+    server: Option<&'a ServerRule>,
+    message: Option<&'a Message>,
+}
+
+impl<'a> Refused<'a> {
+    fn of(asked: &'a Asked) -> Self {
+        Self {
+            request_id: &asked.headers.request_id,
+            source_ip: &asked.source_ip,
+            server: Some(&asked.server),
+            message: None,
+        }
+    }
+}
+
+impl Asked {
+    fn discovery_key(&self) -> ([u8; 32], String) {
+        (self.caller.accepted.digest, self.server.id.clone())
+    }
+
+    fn call(&self, message: &Message, time: String) -> Call {
+        let claims = &self.caller.accepted.claims;
+        Call {
+            request_id: self.headers.request_id.clone(),
+            time,
+            server: self.server.id.clone(),
+            method: message.method().to_owned(),
+            target: message.target().map(str::to_owned),
+            source_ip: Some(self.source_ip.clone()),
+            subject: claims.subject.clone(),
+            agent: claims.client_id.clone(),
+            subject_token_id: claims.id.clone(),
+        }
+    }
+}
+
+/// Which server the request is for: what the Envoy route says, or in static mode the configuration's table.
+fn route(gateway: &Gateway, host: &dyn Host, headers: &Headers) -> Result<Rc<ServerRule>, Refusal> {
+    let rules = gateway.rules.as_ref().ok_or_else(no_snapshot)?;
+    let found = match &gateway.config.mode {
+        Mode::Static(_) => rules
+            .matched(&headers.authority, headers.path_only())
+            .ok_or_else(|| {
+                Refusal::NoServer("no MCP server is configured for this host and path".to_owned())
+            })?,
+        Mode::Gateway(_) => {
+            let id = host
+                .property(&["xds", "route_metadata", "filter_metadata", "writ", "server"])
+                .unwrap_or_default();
+            let id = std::str::from_utf8(&id).unwrap_or_default();
+            if id.is_empty() {
+                return Err(Refusal::NoServer(
+                    "this route names no MCP server: set metadata.filter_metadata.writ.server on it".to_owned(),
+                ));
+            }
+            rules.servers.get(id).ok_or_else(|| {
+                Refusal::NoServer(format!(
+                    "MCP server `{id}` is not registered for this gateway"
+                ))
+            })?
+        }
+    };
+    match found.status {
+        Status::Approved => Ok(Rc::clone(found)),
+        Status::Pending | Status::Disabled => Err(Refusal::NoServer(format!(
+            "MCP server `{}` is switched off; ask an administrator",
+            found.id
+        ))),
+    }
+}
+
+/// What the HTTP method means: nothing in particular for POST, or the name of a bodiless message.
+fn http_method(
+    headers: &Headers,
+    max_body: usize,
+    end_of_stream: bool,
+) -> Result<Option<&'static str>, Refusal> {
+    let no_body = |method| {
+        if end_of_stream {
+            Ok(Some(method))
+        } else {
+            Err(Refusal::Headers("GET and DELETE take no body".to_owned()))
+        }
+    };
+    match headers.method.as_str() {
+        "POST" => {
+            if !is_json(headers.content_type.as_deref()) || headers.content_encoding.is_some() {
+                return Err(Refusal::MediaType);
+            }
+            let announced = headers
+                .content_length
+                .as_deref()
+                .and_then(|length| length.parse::<usize>().ok());
+            if announced.is_some_and(|length| length > max_body) {
+                return Err(Refusal::TooLarge(max_body));
+            }
+            if end_of_stream {
+                return Err(Refusal::Headers("the request has no body".to_owned()));
+            }
+            Ok(None)
+        }
+        "GET"
+            if headers
+                .accept
+                .as_deref()
+                .is_some_and(|accept| accept.contains("text/event-stream")) =>
+        {
+            no_body(STREAM_OPEN)
+        }
+        "GET" => Err(Refusal::NotAcceptable),
+        "DELETE" => no_body(SESSION_CLOSE),
+        _ => Err(Refusal::HttpMethod),
+    }
+}
+
+/// Checks that the headers that name method, target and version say what the body says (MCP 2026-07-28).
+fn agree(headers: &Headers, message: &Message) -> Result<(), Refusal> {
+    if headers
+        .mcp_method
+        .as_deref()
+        .is_some_and(|method| method != message.method())
+    {
+        return Err(Refusal::Mismatch {
+            header: "Mcp-Method",
+        });
+    }
+    if let Some(name) = &headers.mcp_name {
+        let name = decode_header(name).ok_or(Refusal::Mismatch { header: "Mcp-Name" })?;
+        if Some(name.as_str()) != message.target() {
+            return Err(Refusal::Mismatch { header: "Mcp-Name" });
+        }
+    }
+    match (headers.mcp_version.as_deref(), message.meta_version()) {
+        (Some(header), Some(body)) if header != body => Err(Refusal::Mismatch {
+            header: "MCP-Protocol-Version",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The value of a header in the `=?base64?…?=` form of MCP 2026-07-28, or as it stands.
+fn decode_header(value: &str) -> Option<String> {
+    let value = value.trim_matches([' ', '\t']);
+    match value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+    {
+        None => Some(value.to_owned()),
+        Some(encoded) => {
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(encoded)
+                .ok()?;
+            String::from_utf8(bytes).ok()
+        }
+    }
+}
+
+/// The caller's address, without its port.
+fn source_ip(host: &dyn Host) -> String {
+    let address = host.property(&["source", "address"]).unwrap_or_default();
+    let address = String::from_utf8(address).unwrap_or_default();
+    match address.rsplit_once(':') {
+        Some((ip, _)) => ip.trim_matches(['[', ']']).to_owned(),
+        None => address,
+    }
+}
+
+fn no_snapshot() -> Refusal {
+    Refusal::Unavailable(
+        "this gateway has no policy yet: its token service has not answered; try again, or check the service".to_owned(),
+    )
+}
+
+fn rfc3339(time: Duration) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + time).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! What a worker's requests share: rules, verified tokens, discovery tokens, reports. Lives as long as the
+//! configuration, and does its own work on a timer.
+
+use std::time::Duration;
+
+use writ_policy::snapshot::Snapshot;
+
+use crate::config::{Config, ConfigError, Mode, TokenService};
+use crate::held::Held;
+use crate::host::{Call, CallId, CallRefused, Host, answer_status};
+use crate::mint::Minted;
+use crate::reports::Reports;
+use crate::rules::{Rules, RulesError};
+use crate::token::cache::Cache;
+use crate::token::{KeySet, KeySetError, Verifier};
+
+/// Tokens whose signature is remembered, per worker.
+const REMEMBERED_TOKENS: usize = 8192;
+
+/// Discovery tokens kept, per worker.
+const DISCOVERY_TOKENS: usize = 4096;
+
+/// The largest snapshot that is read, in bytes.
+const MAX_SNAPSHOT: usize = 64 << 20;
+
+/// How often [`Gateway::on_tick`] wants to be called.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Why the filter does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The static policy is wrong.
+    #[error("Writ's configuration: field `policy`: {0}")]
+    Policy(RulesError),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SnapshotError {
+    #[error("it is not a snapshot: {0}")]
+    Shape(#[from] serde_json::Error),
+    #[error("its keys: {0}")]
+    Keys(#[from] KeySetError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+}
+
+/// Numbers for the proxy's metrics, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests that went upstream.
+    pub allowed: u64,
+    /// Requests that policy denied.
+    pub denied: u64,
+    /// Requests without a good token.
+    pub unauthenticated: u64,
+    /// Requests that were malformed.
+    pub malformed: u64,
+    /// Requests refused because a decision could not be had or carried out.
+    pub unavailable: u64,
+    /// Tokens minted for single messages.
+    pub minted: u64,
+    /// Discovery tokens used again.
+    pub discovery_reused: u64,
+    /// Signatures that were known.
+    pub signature_hits: u64,
+    /// Signatures that had to be checked.
+    pub signature_misses: u64,
+    /// Snapshots that could not be fetched or used.
+    pub snapshot_errors: u64,
+    /// Audit events given up.
+    pub events_lost: u64,
+}
+
+/// The state of one worker.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) rules: Option<Rules>,
+    pub(crate) verifier: Verifier,
+    pub(crate) discovery: Cache<([u8; 32], String), Minted>,
+    pub(crate) reports: Reports,
+    pub(crate) stats: Stats,
+    /// Requests whose headers are held until their body has come.
+    pub held: Held,
+    jwks: serde_json::Value,
+    snapshot_call: Option<CallId>,
+    snapshot_due: Duration,
+}
+
+impl Gateway {
+    /// Reads the configuration; `env` reads the VM's environment variables.
+    pub fn start(
+        configuration: &[u8],
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, StartError> {
+        let mut config = Config::read(configuration, env)?;
+        let mut verifier = Verifier::new(config.skew_s, REMEMBERED_TOKENS);
+        let mut rules = None;
+        if let Mode::Static(fixed) = &mut config.mode {
+            for (issuer, keys, types) in fixed.issuers.drain(..) {
+                let types: Vec<_> = types.iter().map(String::as_str).collect();
+                verifier.trust(&issuer, keys, &types);
+            }
+            rules = Some(Rules::from_static(fixed).map_err(StartError::Policy)?);
+        }
+        Ok(Self {
+            config,
+            rules,
+            verifier,
+            discovery: Cache::new(DISCOVERY_TOKENS),
+            reports: Reports::default(),
+            stats: Stats::default(),
+            held: Held::default(),
+            jwks: serde_json::Value::Null,
+            snapshot_call: None,
+            snapshot_due: Duration::ZERO,
+        })
+    }
+
+    /// The numbers so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (signature_hits, signature_misses) = self.verifier.cache_use();
+        Stats {
+            signature_hits,
+            signature_misses,
+            events_lost: self.reports.lost,
+            ..self.stats
+        }
+    }
+
+    /// Asks for a newer snapshot when it is time, and sends what is to be reported.
+    pub fn on_tick(&mut self, host: &dyn Host) {
+        let Mode::Gateway(service) = &self.config.mode else {
+            return;
+        };
+        let now = host.now();
+        if self.snapshot_call.is_none() && now >= self.snapshot_due {
+            self.snapshot_due = now + service.snapshot_interval;
+            self.snapshot_call = ask_for_snapshot(host, service, self.rules.as_ref());
+            if self.snapshot_call.is_none() {
+                self.stats.snapshot_errors += 1;
+                log::warn!(
+                    "cluster {} does not take calls; is the token service configured and up?",
+                    service.cluster
+                );
+            }
+        }
+        send_reports(host, service, &mut self.reports);
+    }
+
+    /// Takes the answer to a call that [`Gateway::on_tick`] made.
+    pub fn on_answer(&mut self, call: CallId, host: &dyn Host) {
+        let status = answer_status(host);
+        if self.snapshot_call == Some(call) {
+            self.snapshot_call = None;
+            self.on_snapshot(status, host);
+        } else if self.reports.settle(call, status)
+            && let Mode::Gateway(service) = &self.config.mode
+            && matches!(status, Some(200..=299))
+        {
+            send_reports(host, service, &mut self.reports);
+        }
+    }
+
+    fn on_snapshot(&mut self, status: Option<u16>, host: &dyn Host) {
+        let problem = match status {
+            Some(304) => return,
+            Some(200) => {
+                match self.take_snapshot(&host.answer_body(MAX_SNAPSHOT).unwrap_or_default()) {
+                    Ok(()) => return,
+                    Err(error) => format!("the snapshot cannot be used: {error}"),
+                }
+            }
+            Some(401) => {
+                "the token service does not know this gateway; check gateway_id and its secret"
+                    .to_owned()
+            }
+            Some(status) => {
+                format!("the token service answered {status} to a request for the snapshot")
+            }
+            None => "the token service did not answer a request for the snapshot".to_owned(),
+        };
+        self.stats.snapshot_errors += 1;
+        log::warn!("{problem}; the last good snapshot, if any, stays in force");
+    }
+
+    fn take_snapshot(&mut self, body: &[u8]) -> Result<(), SnapshotError> {
+        let snapshot: Snapshot = serde_json::from_slice(body)?;
+        let (issuer, jwks) = (snapshot.issuer.clone(), snapshot.jwks.clone());
+        let keys = if jwks == self.jwks {
+            None
+        } else {
+            Some(KeySet::from_jwks(&jwks)?)
+        };
+        let rules = Rules::from_snapshot(snapshot)?;
+        if let Some(keys) = keys {
+            self.verifier.trust(&issuer, keys, &["at+jwt"]);
+            self.jwks = jwks;
+        }
+        log::info!(
+            "snapshot {} is in force: {} servers",
+            rules.revision,
+            rules.servers.len()
+        );
+        self.rules = Some(rules);
+        self.discovery.clear();
+        Ok(())
+    }
+}
+
+fn ask_for_snapshot(
+    host: &dyn Host,
+    service: &TokenService,
+    rules: Option<&Rules>,
+) -> Option<CallId> {
+    let etag = rules.map(|rules| format!("\"{}\"", rules.revision));
+    let mut headers = vec![
+        (":method", "GET"),
+        (":path", "/gateway/v1/snapshot"),
+        (":authority", "writ"),
+        ("authorization", service.credential.as_str()),
+        ("accept", "application/json"),
+    ];
+    if let Some(etag) = &etag {
+        headers.push(("if-none-match", etag));
+    }
+    host.call(&Call {
+        cluster: &service.cluster,
+        headers: &headers,
+        body: b"",
+        timeout: service.timeout * 10,
+    })
+    .ok()
+}
+
+fn send_reports(host: &dyn Host, service: &TokenService, reports: &mut Reports) {
+    let Some(batch) = reports.next_batch() else {
+        return;
+    };
+    let body = serde_json::to_vec(&batch).unwrap_or_default();
+    match report(host, service, &body) {
+        Ok(call) => reports.sent(call, batch),
+        Err(_) => reports.put_back(batch),
+    }
+}
+
+/// Sends `body` to where events are reported.
+pub(crate) fn report(
+    host: &dyn Host,
+    service: &TokenService,
+    body: &[u8],
+) -> Result<CallId, CallRefused> {
+    host.call(&Call {
+        cluster: &service.cluster,
+        headers: &[
+            (":method", "POST"),
+            (":path", "/gateway/v1/events"),
+            (":authority", "writ"),
+            ("authorization", &service.credential),
+            ("content-type", "application/json"),
+        ],
+        body,
+        timeout: service.timeout,
+    })
+}

@@ -1,0 +1,215 @@
+//! The request's headers, read once and strictly.
+
+use crate::config::CREDENTIAL_HEADERS;
+
+/// The longest request id that is kept, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Why headers are not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeaderError {
+    #[error("header `{0}` is not UTF-8")]
+    NotUtf8(String),
+    #[error("header `{0}` was sent more than once")]
+    Repeated(&'static str),
+}
+
+/// What the filter reads of a request's headers.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) authority: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) content_length: Option<String>,
+    pub(crate) accept: Option<String>,
+    pub(crate) request_id: String,
+    pub(crate) mcp_method: Option<String>,
+    pub(crate) mcp_name: Option<String>,
+    pub(crate) mcp_version: Option<String>,
+    pub(crate) mcp_session: Option<String>,
+    /// Headers that policies are shown.
+    pub(crate) shown: Vec<(String, String)>,
+    /// Headers with credentials that must not go upstream.
+    pub(crate) credentials: Vec<&'static str>,
+}
+
+impl Headers {
+    /// Reads `raw`, keeping the headers named in `shown` for policies.
+    pub(crate) fn read(raw: Vec<(String, Vec<u8>)>, shown: &[String]) -> Result<Self, HeaderError> {
+        let mut headers = Self::default();
+        for (name, value) in raw {
+            let Ok(value) = String::from_utf8(value) else {
+                return Err(HeaderError::NotUtf8(name));
+            };
+            if shown.contains(&name) {
+                headers.shown.push((name.clone(), value.clone()));
+            }
+            match name.as_str() {
+                ":method" => headers.method = value,
+                ":path" => headers.path = value,
+                ":authority" => headers.authority = value,
+                "x-request-id" if value.len() <= MAX_REQUEST_ID => headers.request_id = value,
+                "authorization" => once(&mut headers.authorization, "authorization", value)?,
+                "content-type" => once(&mut headers.content_type, "content-type", value)?,
+                "content-encoding" => {
+                    once(&mut headers.content_encoding, "content-encoding", value)?
+                }
+                "content-length" => once(&mut headers.content_length, "content-length", value)?,
+                "accept" => {
+                    headers.accept = Some(
+                        headers
+                            .accept
+                            .map_or(value.clone(), |a| format!("{a}, {value}")),
+                    )
+                }
+                "mcp-method" => once(&mut headers.mcp_method, "mcp-method", value)?,
+                "mcp-name" => once(&mut headers.mcp_name, "mcp-name", value)?,
+                "mcp-protocol-version" => {
+                    once(&mut headers.mcp_version, "mcp-protocol-version", value)?
+                }
+                "mcp-session-id" => once(&mut headers.mcp_session, "mcp-session-id", value)?,
+                other => {
+                    if let Some(credential) = CREDENTIAL_HEADERS.iter().find(|name| **name == other)
+                    {
+                        headers.credentials.push(credential);
+                    }
+                }
+            }
+        }
+        Ok(headers)
+    }
+
+    /// The path without its query.
+    pub(crate) fn path_only(&self) -> &str {
+        self.path.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// Whether the query carries a token (RFC 6750 section 2.3), which MCP forbids.
+    pub(crate) fn token_in_query(&self) -> bool {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        form_urlencoded::parse(query.as_bytes())
+            .any(|(name, _)| name.eq_ignore_ascii_case("access_token"))
+    }
+}
+
+fn once(slot: &mut Option<String>, name: &'static str, value: String) -> Result<(), HeaderError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(HeaderError::Repeated(name)),
+    }
+}
+
+/// Whether a `content-type` is JSON (RFC 8259: always UTF-8).
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
+    let Some(value) = content_type else {
+        return false;
+    };
+    let mut parts = value.split(';');
+    let essence = parts.next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.all(|parameter| {
+            let parameter = parameter.trim();
+            parameter.is_empty()
+                || parameter.split_once('=').is_some_and(|(name, value)| {
+                    !name.trim().eq_ignore_ascii_case("charset")
+                        || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+                })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(raw: &[(&str, &[u8])]) -> Result<Headers, HeaderError> {
+        Headers::read(
+            raw.iter()
+                .map(|(n, v)| ((*n).to_owned(), v.to_vec()))
+                .collect(),
+            &["x-team".to_owned()],
+        )
+    }
+
+    #[test]
+    fn what_matters_is_kept() {
+        let headers = read(&[
+            (":path", b"/mcp?a=1"),
+            ("x-team", b"red"),
+            ("accept", b"application/json"),
+            ("accept", b"text/event-stream"),
+            ("cookie", b"a=b"),
+            ("x-api-key", b"k"),
+        ])
+        .unwrap();
+        assert_eq!(headers.path_only(), "/mcp");
+        assert_eq!(headers.shown, [("x-team".to_owned(), "red".to_owned())]);
+        assert_eq!(
+            headers.accept.as_deref(),
+            Some("application/json, text/event-stream")
+        );
+        assert_eq!(headers.credentials, ["cookie", "x-api-key"]);
+    }
+
+    #[test]
+    fn headers_that_two_readers_could_read_differently_are_refused() {
+        for name in [
+            "authorization",
+            "content-type",
+            "content-length",
+            "mcp-method",
+            "mcp-name",
+            "mcp-session-id",
+        ] {
+            assert!(
+                matches!(
+                    read(&[(name, b"a"), (name, b"a")]),
+                    Err(HeaderError::Repeated(_))
+                ),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            read(&[("x-other", b"\xff")]).unwrap_err(),
+            HeaderError::NotUtf8("x-other".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_seen_however_it_is_spelt() {
+        for (path, found) in [
+            ("/mcp?access_token=x", true),
+            ("/mcp?a=1&access%5Ftoken=x", true),
+            ("/mcp?ACCESS_TOKEN=x", true),
+            ("/mcp?a=access_token", false),
+            ("/mcp", false),
+        ] {
+            assert_eq!(
+                read(&[(":path", path.as_bytes())])
+                    .unwrap()
+                    .token_in_query(),
+                found,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        for (value, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json; charset=\"utf-8\"", true),
+            ("application/json; charset=utf-16", false),
+            ("application/json; charset", false),
+            ("application/jsonp", false),
+            ("text/plain", false),
+            ("application/json, text/plain", false),
+        ] {
+            assert_eq!(is_json(Some(value)), json, "{value}");
+        }
+        assert!(!is_json(None));
+    }
+}

@@ -1,0 +1,290 @@
+//! Every way of saying no, in the protocol's own shape: JSON-RPC in the body, OAuth in the header.
+//!
+//! A decision against a call is an answer to it: HTTP 200 with a JSON-RPC error, because clients throw away the body
+//! of a transport error and with it the reason. MCP defines no code for it; 403 lies outside JSON-RPC's own range.
+
+use serde_json::json;
+
+use crate::host::Reply;
+use crate::message::{Id, MessageError, Problem};
+use crate::token::TokenError;
+
+/// JSON-RPC code for a decision against a call.
+pub(crate) const DENIED: i64 = 403;
+
+/// JSON-RPC code for a decision that could not be had or carried out.
+pub(crate) const UNAVAILABLE: i64 = 503;
+
+/// JSON-RPC: not JSON.
+const PARSE_ERROR: i64 = -32700;
+
+/// JSON-RPC: not a request.
+const INVALID_REQUEST: i64 = -32600;
+
+/// JSON-RPC: wrong parameters.
+const INVALID_PARAMS: i64 = -32602;
+
+/// MCP 2026-07-28: headers and body disagree.
+const HEADER_MISMATCH: i64 = -32020;
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER_S: &str = "1";
+
+/// Why a request does not go upstream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// No token.
+    #[error("this MCP server needs an access token: sign in at the authorization server it names")]
+    NoToken,
+    /// More than one way to read the credentials, or not bearer at all (RFC 6750 section 3.1 `invalid_request`).
+    #[error("{0}")]
+    BadCredentials(&'static str),
+    /// The token does not count (RFC 6750 section 3.1 `invalid_token`).
+    #[error("{0}")]
+    BadToken(#[from] TokenError),
+    /// The token is good, but not here or not any more.
+    #[error("{description}")]
+    NotAccepted {
+        /// For counting.
+        kind: &'static str,
+        /// For the caller.
+        description: String,
+    },
+    /// The body is not a message.
+    #[error("{0}")]
+    Message(MessageError),
+    /// Header and body do not say the same.
+    #[error("the `{header}` header and the body disagree; send the same value in both")]
+    Mismatch {
+        /// The header's name.
+        header: &'static str,
+    },
+    /// Headers that cannot be read safely.
+    #[error("{0}")]
+    Headers(String),
+    /// Not JSON.
+    #[error("send the message as `content-type: application/json`, without `content-encoding`")]
+    MediaType,
+    /// Too much.
+    #[error("the body is larger than the limit of {0} bytes")]
+    TooLarge(usize),
+    /// Not a method of the transport.
+    #[error("an MCP endpoint takes POST, GET and DELETE")]
+    HttpMethod,
+    /// GET without `text/event-stream`.
+    #[error("a GET opens a stream: send `accept: text/event-stream`")]
+    NotAcceptable,
+    /// No server for this request.
+    #[error("{0}")]
+    NoServer(String),
+    /// The policy, here or at the service, said no.
+    #[error("{0}")]
+    Denied(String),
+    /// The decision could not be had or carried out.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Where a challenge sends the caller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Challenge<'a> {
+    /// URL of the protected-resource metadata (RFC 9728 section 5.1).
+    pub(crate) metadata: &'a str,
+    /// Scopes to ask for, joined by spaces.
+    pub(crate) scope: &'a str,
+}
+
+impl Refusal {
+    /// A short name for counting unauthenticated tries; none where a caller was authenticated or no token was looked at.
+    pub(crate) fn unauthenticated(&self) -> Option<&'static str> {
+        match self {
+            Self::NoToken => Some("missing_token"),
+            Self::BadCredentials(_) => Some("bad_credentials"),
+            Self::BadToken(error) => Some(error.kind()),
+            Self::NotAccepted { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+
+    fn status(&self) -> u32 {
+        match self {
+            Self::Denied(_) => 200,
+            Self::Message(_) | Self::Mismatch { .. } | Self::Headers(_) => 400,
+            Self::NoToken
+            | Self::BadCredentials(_)
+            | Self::BadToken(_)
+            | Self::NotAccepted { .. } => 401,
+            Self::NoServer(_) => 404,
+            Self::HttpMethod => 405,
+            Self::NotAcceptable => 406,
+            Self::TooLarge(_) => 413,
+            Self::MediaType => 415,
+            Self::Unavailable(_) => 503,
+        }
+    }
+
+    fn code(&self) -> i64 {
+        match self {
+            Self::Message(error) => match &error.problem {
+                Problem::Json(_) => PARSE_ERROR,
+                Problem::Batch | Problem::Envelope(_) => INVALID_REQUEST,
+                Problem::Parameter { .. } => INVALID_PARAMS,
+            },
+            Self::Mismatch { .. } => HEADER_MISMATCH,
+            Self::Denied(_) => DENIED,
+            Self::Unavailable(_) => UNAVAILABLE,
+            Self::NoToken
+            | Self::BadCredentials(_)
+            | Self::BadToken(_)
+            | Self::NotAccepted { .. } => 401,
+            _ => INVALID_REQUEST,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "policy_denied",
+            Self::Unavailable(_) => "unavailable",
+            Self::NoToken
+            | Self::BadCredentials(_)
+            | Self::BadToken(_)
+            | Self::NotAccepted { .. } => "unauthenticated",
+            _ => "bad_request",
+        }
+    }
+
+    /// The answer. `id` is the request's, where it is known; `request_id` lets a person find the record.
+    pub(crate) fn reply(
+        &self,
+        id: Option<&Id>,
+        request_id: &str,
+        challenge: Option<Challenge<'_>>,
+    ) -> Reply {
+        let id = match (self, id) {
+            (_, Some(id)) => Some(id),
+            (Self::Message(error), None) => error.id.as_ref(),
+            _ => None,
+        };
+        let body = json!({
+            "jsonrpc": "2.0",
+            "id": id.map(|id| match id {
+                Id::Number(number) => json!(number),
+                Id::String(text) => json!(text),
+            }),
+            "error": {
+                "code": self.code(),
+                "message": self.to_string(),
+                "data": {"type": self.kind(), "request_id": request_id},
+            },
+        });
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+        ];
+        match self {
+            Self::Unavailable(_) => headers.push(("retry-after", RETRY_AFTER_S.to_owned())),
+            Self::HttpMethod => headers.push(("allow", "POST, GET, DELETE".to_owned())),
+            _ => {}
+        }
+        if let Some(challenge) = challenge.filter(|_| self.status() == 401) {
+            headers.push(("www-authenticate", self.challenge(challenge)));
+        }
+        Reply {
+            status: self.status(),
+            headers,
+            body: body.to_string(),
+        }
+    }
+
+    /// RFC 6750 section 3 with the parameter of RFC 9728 section 5.1.
+    fn challenge(&self, challenge: Challenge<'_>) -> String {
+        let mut value = "Bearer ".to_owned();
+        let error = match self {
+            Self::NoToken => None,
+            Self::BadCredentials(_) => Some("invalid_request"),
+            _ => Some("invalid_token"),
+        };
+        if let Some(error) = error {
+            value.push_str(&format!(
+                "error=\"{error}\", error_description=\"{}\", ",
+                quotable(&self.to_string())
+            ));
+        }
+        value.push_str(&format!(
+            "resource_metadata=\"{}\"",
+            quotable(challenge.metadata)
+        ));
+        if !challenge.scope.is_empty() {
+            value.push_str(&format!(", scope=\"{}\"", quotable(challenge.scope)));
+        }
+        value
+    }
+}
+
+/// What `error_description` may hold (RFC 6750 section 3): printable ASCII without quote and backslash.
+fn quotable(text: &str) -> String {
+    text.chars()
+        .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_is_an_answer_with_its_reason() {
+        let reply =
+            Refusal::Denied("above the limit".to_owned()).reply(Some(&Id::Number(7)), "r1", None);
+        assert_eq!(reply.status, 200);
+        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!(
+            body,
+            json!({"jsonrpc": "2.0", "id": 7, "error": {"code": 403, "message": "above the limit",
+                "data": {"type": "policy_denied", "request_id": "r1"}}})
+        );
+    }
+
+    #[test]
+    fn a_challenge_names_metadata_scope_and_error() {
+        let challenge = Challenge {
+            metadata: "https://g/.well-known/oauth-protected-resource/mcp",
+            scope: "a b",
+        };
+        let header = |refusal: Refusal| {
+            let reply = refusal.reply(None, "", Some(challenge));
+            assert_eq!(reply.status, 401);
+            reply
+                .headers
+                .into_iter()
+                .find(|(name, _)| *name == "www-authenticate")
+                .unwrap()
+                .1
+        };
+        assert_eq!(
+            header(Refusal::NoToken),
+            "Bearer resource_metadata=\"https://g/.well-known/oauth-protected-resource/mcp\", scope=\"a b\""
+        );
+        assert_eq!(
+            header(Refusal::NotAccepted {
+                kind: "x",
+                description: "say \"no\"\r\n\\ü".to_owned()
+            }),
+            "Bearer error=\"invalid_token\", error_description=\"say no\", \
+             resource_metadata=\"https://g/.well-known/oauth-protected-resource/mcp\", scope=\"a b\""
+        );
+    }
+
+    #[test]
+    fn an_unavailable_service_says_when_to_come_back() {
+        let reply = Refusal::Unavailable("x".to_owned()).reply(None, "", None);
+        assert_eq!(reply.status, 503);
+        assert!(reply.headers.contains(&("retry-after", "1".to_owned())));
+        assert!(
+            !reply
+                .headers
+                .iter()
+                .any(|(name, _)| *name == "www-authenticate")
+        );
+    }
+}

@@ -1,0 +1,308 @@
+//! What the filter decides from: servers, agents, policy. Built whole from a snapshot or from the configuration,
+//! and replaced whole.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use url::Url;
+use writ_policy::Value;
+use writ_policy::engine::{
+    self, CompileError, Data, ENGINE, EngineError, Evaluator, Module, Program,
+};
+use writ_policy::input::{Document, Labels, Server, Status};
+use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
+
+use crate::config::Static;
+
+/// The well-known path of protected-resource metadata (RFC 9728 section 3).
+pub(crate) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// Why a snapshot or a static policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// Written for another filter.
+    #[error(
+        "the snapshot has format {0}; this filter reads format {FORMAT}: use a filter and a token service of one release"
+    )]
+    Format(u32),
+    /// Compiled for another engine.
+    #[error(
+        "the policy is compiled for {0}; this filter runs {ENGINE}: use a filter and a token service of one release"
+    )]
+    Engine(String),
+    /// The program is no base64url.
+    #[error("the policy program is not base64url")]
+    Encoding,
+    /// A resource identifier is no URL.
+    #[error("server `{0}`: the resource must be an absolute URL without a fragment (RFC 8707)")]
+    Resource(String),
+    /// The Rego source does not compile.
+    #[error("the policy: {0}")]
+    Compile(#[from] CompileError),
+    /// The program or its data does not load.
+    #[error("the policy: {0}")]
+    Load(#[from] EngineError),
+}
+
+/// One MCP server, with everything that does not change from request to request.
+#[derive(Debug)]
+pub(crate) struct ServerRule {
+    pub(crate) id: String,
+    pub(crate) status: Status,
+    /// The `aud` of callers' tokens.
+    pub(crate) resource: String,
+    /// The `aud` of minted tokens; none in static mode.
+    pub(crate) upstream_audience: String,
+    pub(crate) document: Document<Server>,
+    /// URL of the protected-resource metadata.
+    pub(crate) metadata_url: String,
+    /// The protected-resource metadata itself.
+    pub(crate) metadata: String,
+    /// Scopes, joined by spaces.
+    pub(crate) scope: String,
+    authority: String,
+    path: String,
+}
+
+/// A registered agent.
+#[derive(Debug)]
+pub(crate) struct AgentRule {
+    pub(crate) status: Status,
+    pub(crate) labels: Value,
+    tools: HashMap<String, Value>,
+}
+
+impl AgentRule {
+    /// The tools that the registration names on `server`.
+    pub(crate) fn tools<'a>(&'a self, server: &str, none: &'a Value) -> &'a Value {
+        self.tools.get(server).unwrap_or(none)
+    }
+}
+
+/// Who counts as an agent.
+#[derive(Debug)]
+pub(crate) enum Agents {
+    /// Those in the registry.
+    Registered(HashMap<String, AgentRule>),
+    /// Any that a trusted issuer names.
+    Any,
+}
+
+/// One revision of everything.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The snapshot's revision.
+    pub(crate) revision: String,
+    pub(crate) policy_revision: String,
+    pub(crate) issuer: String,
+    pub(crate) servers: BTreeMap<String, Rc<ServerRule>>,
+    pub(crate) agents: Agents,
+    pub(crate) disabled_subjects: BTreeSet<String>,
+    pub(crate) evaluator: Evaluator,
+    /// No tools, no labels.
+    pub(crate) no_tools: Value,
+    pub(crate) no_labels: Value,
+    matches: Vec<(String, String, Rc<ServerRule>)>,
+}
+
+impl Rules {
+    /// Builds the rules of a snapshot.
+    pub(crate) fn from_snapshot(snapshot: Snapshot) -> Result<Self, RulesError> {
+        if snapshot.format != FORMAT {
+            return Err(RulesError::Format(snapshot.format));
+        }
+        if snapshot.policy.engine != ENGINE {
+            return Err(RulesError::Engine(snapshot.policy.engine));
+        }
+        let program = URL_SAFE_NO_PAD
+            .decode(&snapshot.policy.program)
+            .map_err(|_| RulesError::Encoding)?;
+        let data = Data::from_json(&snapshot.policy.data.to_string())?;
+        let evaluator = Evaluator::new(&Program::from_bytes(&program)?, &data)?;
+        let mut servers = BTreeMap::new();
+        for (id, entry) in snapshot.servers {
+            let rule = ServerRule::registered(&id, entry, &snapshot.issuer)?;
+            servers.insert(id, Rc::new(rule));
+        }
+        Ok(Self {
+            revision: snapshot.revision,
+            policy_revision: snapshot.policy.revision,
+            issuer: snapshot.issuer,
+            servers,
+            agents: Agents::Registered(
+                snapshot
+                    .agents
+                    .into_iter()
+                    .map(|(id, a)| (id, AgentRule::new(a)))
+                    .collect(),
+            ),
+            disabled_subjects: snapshot.disabled_subjects,
+            evaluator,
+            no_tools: Value::new_array(),
+            no_labels: Value::new_object(),
+            matches: Vec::new(),
+        })
+    }
+
+    /// Builds the rules of a configuration without token service.
+    pub(crate) fn from_static(config: &Static) -> Result<Self, RulesError> {
+        let module = Module {
+            path: "policy.rego".to_owned(),
+            text: config.rego.clone(),
+        };
+        let program = engine::compile(&[module])?;
+        let evaluator = Evaluator::new(&program, &Data::from_json(&config.data)?)?;
+        let (mut servers, mut matches) = (BTreeMap::new(), Vec::new());
+        for (id, server) in &config.servers {
+            let rule = Rc::new(ServerRule::new(
+                id,
+                &server.resource,
+                String::new(),
+                &Labels::new(),
+                &server.scopes,
+                &server.authority_servers(config),
+                Status::Approved,
+            )?);
+            matches.push((server.host.clone(), server.path.clone(), Rc::clone(&rule)));
+            servers.insert(id.clone(), rule);
+        }
+        Ok(Self {
+            revision: String::new(),
+            policy_revision: String::new(),
+            issuer: String::new(),
+            servers,
+            agents: Agents::Any,
+            disabled_subjects: BTreeSet::new(),
+            evaluator,
+            no_tools: Value::new_array(),
+            no_labels: Value::new_object(),
+            matches,
+        })
+    }
+
+    /// The server that the configuration's host and path table names (static mode).
+    pub(crate) fn matched(&self, authority: &str, path: &str) -> Option<&Rc<ServerRule>> {
+        self.matches
+            .iter()
+            .find(|(host, at, _)| {
+                at == path && (host == "*" || host.eq_ignore_ascii_case(authority))
+            })
+            .map(|(_, _, rule)| rule)
+    }
+
+    /// The server whose metadata lives at `path`: the well-known prefix with the resource's path behind it, or alone
+    /// where only one server is meant.
+    pub(crate) fn described_at(&self, authority: &str, path: &str) -> Option<&ServerRule> {
+        let suffix = path.strip_prefix(WELL_KNOWN)?;
+        let mut found = self.servers.values().filter(|server| {
+            server.status == Status::Approved
+                && (suffix.is_empty()
+                    || server.path == suffix
+                    || (suffix == "/" && server.path.is_empty()))
+        });
+        let (first, second) = (found.next(), found.next());
+        if second.is_none() {
+            return first.map(Rc::as_ref);
+        }
+        let mut here = self.servers.values().filter(|server| {
+            server.authority.eq_ignore_ascii_case(authority)
+                && (suffix.is_empty() || server.path == suffix)
+        });
+        match (here.next(), here.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+}
+
+impl crate::config::StaticServer {
+    /// The authorization servers to name: those configured, or the trusted issuers.
+    fn authority_servers(&self, config: &Static) -> Vec<String> {
+        if self.authorization_servers.is_empty() {
+            config
+                .issuers
+                .iter()
+                .map(|(name, _, _)| name.clone())
+                .collect()
+        } else {
+            self.authorization_servers.clone()
+        }
+    }
+}
+
+impl AgentRule {
+    fn new(entry: AgentEntry) -> Self {
+        let labels = serde_json::to_value(entry.labels).map_or(Value::Undefined, Value::from);
+        let tools = entry
+            .tools
+            .into_iter()
+            .map(|(server, tools)| {
+                (
+                    server,
+                    Value::from(tools.into_iter().map(Value::from).collect::<Vec<_>>()),
+                )
+            })
+            .collect();
+        Self {
+            status: entry.status,
+            labels,
+            tools,
+        }
+    }
+}
+
+impl ServerRule {
+    fn registered(id: &str, entry: ServerEntry, issuer: &str) -> Result<Self, RulesError> {
+        Self::new(
+            id,
+            &entry.resource,
+            entry.upstream_audience,
+            &entry.labels,
+            &entry.scopes,
+            &[issuer.to_owned()],
+            entry.status,
+        )
+    }
+
+    fn new(
+        id: &str,
+        resource: &str,
+        upstream_audience: String,
+        labels: &Labels,
+        scopes: &[String],
+        authorization_servers: &[String],
+        status: Status,
+    ) -> Result<Self, RulesError> {
+        let url = Url::parse(resource).map_err(|_| RulesError::Resource(id.to_owned()))?;
+        if !url.has_host() || url.fragment().is_some() {
+            return Err(RulesError::Resource(id.to_owned()));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        let authority = url.authority().to_owned();
+        let metadata = json!({
+            "resource": resource,
+            "authorization_servers": authorization_servers,
+            "scopes_supported": scopes,
+            "bearer_methods_supported": ["header"],
+        });
+        Ok(Self {
+            id: id.to_owned(),
+            status,
+            resource: resource.to_owned(),
+            upstream_audience,
+            document: Document::from(&Server {
+                id: id.to_owned(),
+                resource: resource.to_owned(),
+                labels: labels.clone(),
+            }),
+            metadata_url: format!("{}://{authority}{WELL_KNOWN}{path}", url.scheme()),
+            metadata: metadata.to_string(),
+            scope: scopes.join(" "),
+            authority,
+            path,
+        })
+    }
+}

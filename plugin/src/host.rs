@@ -1,0 +1,125 @@
+//! The proxy as the core sees it: every host call of the filter is in this file, in its `_bytes` form.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType};
+use writ_core::host::{Call, CallId, CallRefused, Host, Reply};
+
+/// Envoy, seen from one context of the filter.
+#[derive(Clone, Copy, Debug)]
+pub struct Envoy {
+    /// The context whose callback is running.
+    context: u32,
+    /// The filter's own context, which outlives every request.
+    root: u32,
+}
+
+impl Envoy {
+    /// Envoy as the context `context` of the filter `root` sees it.
+    pub fn new(context: u32, root: u32) -> Self {
+        Self { context, root }
+    }
+
+    /// Lets the calls that follow act on the request `context`; says whether it still exists.
+    pub fn enter(context: u32) -> bool {
+        hostcalls::set_effective_context(context).is_ok()
+    }
+}
+
+impl Host for Envoy {
+    fn now(&self) -> Duration {
+        hostcalls::get_current_time()
+            .ok()
+            .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
+            .unwrap_or_default()
+    }
+
+    fn request_headers(&self) -> Vec<(String, Vec<u8>)> {
+        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+    }
+
+    fn set_request_header(&self, name: &str, value: &str) {
+        if hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value.as_bytes()))
+            .is_err()
+        {
+            log::error!("the proxy did not set request header {name}");
+        }
+    }
+
+    fn remove_request_header(&self, name: &str) {
+        if hostcalls::remove_map_value(MapType::HttpRequestHeaders, name).is_err() {
+            log::error!("the proxy did not remove request header {name}");
+        }
+    }
+
+    fn request_body(&self, max: usize) -> Option<Vec<u8>> {
+        hostcalls::get_buffer(BufferType::HttpRequestBody, 0, max)
+            .ok()
+            .flatten()
+    }
+
+    fn resume_request(&self) {
+        if hostcalls::resume_http_request().is_err() {
+            log::error!("the proxy did not resume a request");
+        }
+    }
+
+    fn respond(&self, reply: &Reply) {
+        let headers = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        if hostcalls::send_http_response(reply.status, headers, Some(reply.body.as_bytes()))
+            .is_err()
+        {
+            log::error!("the proxy did not send an answer of the filter");
+        }
+    }
+
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name)
+            .ok()
+            .flatten()
+    }
+
+    fn response_body(&self, max: usize) -> Option<Vec<u8>> {
+        hostcalls::get_buffer(BufferType::HttpResponseBody, 0, max)
+            .ok()
+            .flatten()
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        hostcalls::get_property(path.to_vec()).ok().flatten()
+    }
+
+    fn call(&self, call: &Call<'_>) -> Result<CallId, CallRefused> {
+        // On the filter's own behalf: a call of a request would be cancelled with the request, and the record
+        // of a denial with it.
+        let entered = self.context == self.root || Self::enter(self.root);
+        let sent = hostcalls::dispatch_http_call(
+            call.cluster,
+            call.headers.to_vec(),
+            Some(call.body),
+            vec![],
+            call.timeout,
+        );
+        if entered && self.context != self.root {
+            Self::enter(self.context);
+        }
+        sent.map_err(|_| CallRefused)
+    }
+
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name)
+            .ok()
+            .flatten()
+    }
+
+    fn answer_body(&self, max: usize) -> Option<Vec<u8>> {
+        hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, max)
+            .ok()
+            .flatten()
+    }
+}

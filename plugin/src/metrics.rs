@@ -1,0 +1,87 @@
+//! The filter's numbers in the proxy's own metrics. Written on the timer, so that no request pays for them.
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MetricType;
+use writ_core::gateway::Stats;
+
+/// A counter: its name, and where its value is.
+type Counter = (&'static str, fn(&Stats) -> u64);
+
+const COUNTERS: [Counter; 11] = [
+    ("writ.requests.allowed", |stats| stats.allowed),
+    ("writ.requests.denied", |stats| stats.denied),
+    ("writ.requests.unauthenticated", |stats| {
+        stats.unauthenticated
+    }),
+    ("writ.requests.malformed", |stats| stats.malformed),
+    ("writ.requests.unavailable", |stats| stats.unavailable),
+    ("writ.tokens.minted", |stats| stats.minted),
+    ("writ.tokens.discovery_reused", |stats| {
+        stats.discovery_reused
+    }),
+    ("writ.signatures.hit", |stats| stats.signature_hits),
+    ("writ.signatures.miss", |stats| stats.signature_misses),
+    ("writ.snapshot.errors", |stats| stats.snapshot_errors),
+    ("writ.events.lost", |stats| stats.events_lost),
+];
+
+/// Bytes of a page of WebAssembly memory.
+const PAGE: usize = 64 * 1024;
+
+/// The metrics as the proxy knows them.
+#[derive(Debug)]
+pub struct Metrics {
+    counters: Vec<(u32, fn(&Stats) -> u64)>,
+    memory: Option<u32>,
+    last: Stats,
+}
+
+impl Metrics {
+    /// Defines the metrics; one that the proxy does not take is left out.
+    pub fn define() -> Self {
+        let counters = COUNTERS
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((
+                    hostcalls::define_metric(MetricType::Counter, name).ok()?,
+                    *value,
+                ))
+            })
+            .collect();
+        let memory = hostcalls::define_metric(MetricType::Gauge, "writ.vm_memory_bytes").ok();
+        Self {
+            counters,
+            memory,
+            last: Stats::default(),
+        }
+    }
+
+    /// Writes what has changed.
+    pub fn write(&mut self, stats: Stats) {
+        for (metric, value) in &self.counters {
+            let more = value(&stats).saturating_sub(value(&self.last));
+            if more > 0
+                && let Ok(more) = i64::try_from(more)
+                && hostcalls::increment_metric(*metric, more).is_err()
+            {
+                log::warn!("the proxy did not take a metric");
+            }
+        }
+        self.last = stats;
+        if let Some(memory) = self.memory
+            && hostcalls::record_metric(memory, memory_bytes()).is_err()
+        {
+            log::warn!("the proxy did not take a metric");
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn memory_bytes() -> u64 {
+    (core::arch::wasm32::memory_size(0) * PAGE) as u64
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn memory_bytes() -> u64 {
+    PAGE as u64
+}
