@@ -55,8 +55,10 @@ impl Throttle {
         let [by_user, by_address] = keys(peer, user);
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.turn(now);
-        if held.count(&by_user) >= PER_USER || held.count(&by_address) >= PER_ADDRESS {
-            return Err(held.wait(now));
+        for (key, most) in [(&by_user, PER_USER), (&by_address, PER_ADDRESS)] {
+            if held.count(key) >= most {
+                return Err(held.wait(key, most, now));
+            }
         }
         for key in [by_user, by_address] {
             let tries = held.current.entry(key).or_default();
@@ -95,8 +97,15 @@ impl Generations {
         in_generation(&self.current).saturating_add(in_generation(&self.previous))
     }
 
-    fn wait(&self, now: Timestamp) -> TooManyTries {
-        let left = WINDOW.saturating_sub(now.duration_since(self.since));
+    /// Until enough of the tries are forgotten: the older generation goes first, this one a window later.
+    fn wait(&self, key: &Key, most: u32, now: Timestamp) -> TooManyTries {
+        let turns_in = WINDOW.saturating_sub(now.duration_since(self.since));
+        let tried_lately = self.current.get(key).is_some_and(|tries| *tries >= most);
+        let left = if tried_lately {
+            turns_in.saturating_add(WINDOW)
+        } else {
+            turns_in
+        };
         TooManyTries {
             retry_after_s: u64::try_from(left.as_secs()).unwrap_or(0).max(1),
         }
@@ -147,13 +156,13 @@ mod tests {
         for _ in 0..PER_USER {
             throttle.begin(peer, "alice", at(0)).unwrap();
         }
-        assert_eq!(
+        let told = |now| {
             throttle
-                .begin(peer, "alice", at(1))
+                .begin(peer, "alice", at(now))
                 .unwrap_err()
-                .retry_after_s,
-            299
-        );
+                .retry_after_s
+        };
+        assert_eq!(told(1), 599);
         assert!(
             throttle.begin(peer, "bob", at(1)).is_ok(),
             "others can still sign in"
@@ -162,7 +171,8 @@ mod tests {
             throttle.begin(from("192.0.2.2"), "alice", at(1)).is_ok(),
             "alice is not locked out"
         );
-        assert!(throttle.begin(peer, "alice", at(299)).is_err());
+        assert_eq!(told(301), 300);
+        assert_eq!(told(600), 1);
         assert!(throttle.begin(peer, "alice", at(601)).is_ok());
     }
 

@@ -141,7 +141,7 @@ async fn the_consent_page_says_who_asks_for_what_and_where_it_leads() {
     let query = Request::new().query();
     let page = browser.consent_page(&query).await;
     for shown in [
-        "The &#60;b&#62;assistant",
+        "<bdi>The &#60;b&#62;assistant",
         "127.0.0.1:49152",
         "https://ledger.test/mcp",
         "accounts:read",

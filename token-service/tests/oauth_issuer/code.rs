@@ -218,3 +218,19 @@ async fn a_repeated_parameter_or_another_body_is_no_request() {
         .unwrap();
     assert_eq!(json.status(), 400);
 }
+
+#[tokio::test]
+async fn there_is_no_token_without_its_record() {
+    let issuer = Issuer::start().await;
+    let code = a_code(&issuer).await;
+    let refuse_records =
+        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END";
+    for (sql, status) in [(refuse_records, 500), ("DROP TRIGGER full", 200)] {
+        let mut tx = issuer.running.app.store.write().await.unwrap();
+        sqlx::query(sql).execute(tx.conn()).await.unwrap();
+        tx.commit().await.unwrap();
+        let (answered, answer) = redeem(&issuer, &code, &[]).await;
+        assert_eq!(answered, status, "{answer}");
+        assert_eq!(answer.get("access_token").is_some(), status == 200);
+    }
+}

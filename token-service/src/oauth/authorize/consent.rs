@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Refused, Visit, request::AuthorizationRequest, see_other};
 use crate::{
     app::App,
+    audit::printable,
     oauth::params::Params,
     pages::{self, Consent},
     secret::{self, SecretHash},
@@ -20,7 +21,7 @@ pub(super) fn page(visit: &Visit, request: &AuthorizationRequest, user_name: &st
     let scopes: Vec<&str> = request.target.scope.words().collect();
     let redirect = request.reply.redirect();
     let page = Consent {
-        client_name: &request.agent.name,
+        client_name: &printable(&request.agent.name),
         client_id: request.agent.id.as_str(),
         server: request.target.server.id.as_str(),
         resource: &request.target.server.resource,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Refused, Visit, request::AuthorizationRequest};
 use crate::{
     app::App,
-    audit::{Kind, Record, TryKind, Verdict},
+    audit::{Kind, Record, TryKind, Verdict, printable},
     http::Peer,
     oauth::{
         params::Params,
@@ -33,7 +33,7 @@ pub(super) fn page(
     problem: Option<&str>,
 ) -> Response {
     let page = SignIn {
-        client_name: &request.agent.name,
+        client_name: &printable(&request.agent.name),
         action: &visit.here,
         csrf: &visit.browser.csrf(),
         user_name,
