@@ -9,6 +9,22 @@ use crate::audit::{Kind, Record};
 /// How long a gateway may send the same event again without it being recorded twice, in seconds.
 const REPORTED_KEPT_S: u64 = 3600;
 
+/// `INSERT INTO audit … SELECT …`, to be completed with a `FROM` that gives records as JSONB in `value`.
+macro_rules! audit_insert {
+    () => {
+        "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
+                            gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
+                            request_id, source_ip, detail)
+         SELECT value ->> 'id', value ->> 'time', value ->> 'kind', value ->> 'subject', value ->> 'agent',
+                value ->> 'gateway', value ->> 'server', value ->> 'method', value ->> 'target',
+                value ->> 'decision', value ->> 'reason', value ->> 'gateway_policy',
+                value ->> 'service_policy', value ->> 'token_id', value ->> 'txn',
+                value ->> 'subject_token_id', value ->> 'content_digest', value ->> 'request_id',
+                value ->> 'source_ip', value -> 'detail'"
+    };
+}
+pub(super) use audit_insert;
+
 /// Appends records in order.
 pub(super) async fn append(
     conn: &mut SqliteConnection,
@@ -24,21 +40,10 @@ pub(super) async fn append_all(
     if records.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
-                            gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail)
-         SELECT value ->> 'id', value ->> 'time', value ->> 'kind', value ->> 'subject', value ->> 'agent',
-                value ->> 'gateway', value ->> 'server', value ->> 'method', value ->> 'target',
-                value ->> 'decision', value ->> 'reason', value ->> 'gateway_policy',
-                value ->> 'service_policy', value ->> 'token_id', value ->> 'txn',
-                value ->> 'subject_token_id', value ->> 'content_digest', value ->> 'request_id',
-                value ->> 'source_ip', value -> 'detail'
-         FROM jsonb_each(?) ORDER BY key",
-    )
-    .bind(super::json(records)?)
-    .execute(conn)
-    .await?;
+    sqlx::query(concat!(audit_insert!(), " FROM jsonb_each(?) ORDER BY key"))
+        .bind(super::json(records)?)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use sqlx::SqliteConnection;
 
 use super::{
-    StoreError, audit,
+    StoreError,
+    audit::{self, audit_insert},
     commit::{Report, SingleUse, Spent},
-    registry, tally, tokens,
+    registry, tally, timed_out, tokens,
 };
 use crate::audit::Record;
 
@@ -38,6 +39,65 @@ impl Work {
             Self::Record(_) | Self::Rogue(_) | Self::Report(_) | Self::Close => None,
         }
     }
+}
+
+/// Decisions that were all made at the same registry revision: nearly every batch there is.
+pub(super) struct SameDecisions<'a> {
+    revision: i64,
+    records: Vec<&'a Record>,
+    minted: Vec<&'a SingleUse>,
+}
+
+/// The batch as such, when it is one.
+pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>> {
+    let mut same = SameDecisions {
+        revision: work.first()?.revision()?,
+        records: Vec::with_capacity(work.len()),
+        minted: Vec::with_capacity(work.len()),
+    };
+    for w in work {
+        match w {
+            Work::Decision {
+                revision,
+                record,
+                token,
+            } if *revision == same.revision => {
+                same.records.push(record);
+                same.minted.extend(token);
+            }
+            _ => return None,
+        }
+    }
+    Some(same)
+}
+
+/// Begins, writes and commits in one trip to the database: with few callers, trips are what a mint costs most.
+pub(super) async fn commit_decisions(
+    conn: &mut SqliteConnection,
+    same: &SameDecisions<'_>,
+) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    let current: i64 = sqlx::query_scalar(concat!(
+        "BEGIN IMMEDIATE; ",
+        audit_insert!(),
+        " FROM jsonb_each(?1) WHERE ?3 = (SELECT revision FROM registry_revision) ORDER BY key; ",
+        "INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?2) ",
+        "WHERE ?3 = (SELECT revision FROM registry_revision); ",
+        "SELECT revision FROM registry_revision; ",
+        "COMMIT",
+    ))
+    .bind(super::json(&same.records)?)
+    .bind(tokens::rows(&same.minted)?)
+    .bind(same.revision)
+    .fetch_all(conn)
+    .await
+    .map_err(timed_out)?
+    .pop()
+    .ok_or(sqlx::Error::RowNotFound)?;
+    let answer = |_| match current == same.revision {
+        true => Ok(Spent::Now),
+        false => Err(StoreError::Stale),
+    };
+    Ok(same.records.iter().map(answer).collect())
 }
 
 /// Writes the work of all callers and returns their answers, in order.

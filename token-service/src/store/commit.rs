@@ -6,19 +6,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::SqlitePool;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
 
-use super::{
-    Store, StoreError, WAIT,
-    batch::{self, Work},
-    tally::Tried,
-    timed_out,
-};
+use super::{Store, StoreError, WAIT, batch::Work, tally::Tried, writer::Writer};
 use crate::audit::Record;
 
 /// How many callers may wait in the queue.
@@ -78,7 +72,7 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    pub(super) fn start(writer: SqlitePool) -> Self {
+    pub(super) fn start(writer: Writer) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let task = tokio::spawn(run(writer, jobs));
         Self {
@@ -186,7 +180,7 @@ impl Store {
     }
 }
 
-async fn run(writer: SqlitePool, mut jobs: mpsc::Receiver<Job>) {
+async fn run(mut writer: Writer, mut jobs: mpsc::Receiver<Job>) {
     let mut waiting = Vec::with_capacity(BATCH);
     loop {
         let Some(first) = jobs.recv().await else {
@@ -203,7 +197,7 @@ async fn run(writer: SqlitePool, mut jobs: mpsc::Receiver<Job>) {
         let closing = waiting.iter().any(|job| matches!(job.work, Work::Close));
         // Whoever has given up gets nothing written: they were told that nothing is known to be on record.
         waiting.retain(|job| !job.reply.is_closed() && !matches!(job.work, Work::Close));
-        commit(&writer, &mut waiting).await;
+        commit(&mut writer, &mut waiting).await;
         if closing {
             return;
         }
@@ -211,14 +205,14 @@ async fn run(writer: SqlitePool, mut jobs: mpsc::Receiver<Job>) {
 }
 
 /// Commits all that waits; when that fails, each alone, so that nobody fails for somebody else's work.
-async fn commit(writer: &SqlitePool, waiting: &mut Vec<Job>) {
+async fn commit(writer: &mut Writer, waiting: &mut Vec<Job>) {
     if waiting.is_empty() {
         return;
     }
     let together: Vec<&Work> = waiting.iter().map(|job| &job.work).collect();
     metrics::histogram!("writ_commit_batch_size")
         .record(u32::try_from(together.len()).unwrap_or(u32::MAX));
-    match transaction(writer, &together).await {
+    match writer.transaction(&together).await {
         Ok(answers) => {
             for (job, answer) in waiting.drain(..).zip(answers) {
                 let _ = job.reply.send(answer);
@@ -236,24 +230,11 @@ async fn commit(writer: &SqlitePool, waiting: &mut Vec<Job>) {
         Err(error) => {
             tracing::warn!(%error, callers = waiting.len(), "a transaction failed; committing one by one");
             for job in waiting.drain(..) {
-                let answer = transaction(writer, &[&job.work]).await;
+                let answer = writer.transaction(&[&job.work]).await;
                 let _ = job
                     .reply
                     .send(answer.and_then(|mut one| one.pop().unwrap_or(Err(StoreError::Busy))));
             }
         }
     }
-}
-
-async fn transaction(
-    writer: &SqlitePool,
-    work: &[&Work],
-) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
-    let mut tx = writer
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(timed_out)?;
-    let answers = batch::write(&mut tx, work).await?;
-    tx.commit().await.map_err(timed_out)?;
-    Ok(answers)
 }

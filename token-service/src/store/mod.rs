@@ -14,12 +14,17 @@ mod registry;
 pub mod tally;
 mod tokens;
 pub mod users;
+mod writer;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::timeout,
 };
 
 pub use error::StoreError;
@@ -34,6 +39,7 @@ const WAIT: Duration = Duration::from_secs(2);
 pub struct Store {
     readers: SqlitePool,
     writer: SqlitePool,
+    turns: Turns,
     commits: commit::Commits,
 }
 
@@ -68,11 +74,13 @@ impl Store {
         sqlx::migrate!("./migrations").run(&writer).await?;
         let readers = pool()
             .max_connections(4)
-            .connect_lazy_with(options.pragma("query_only", "ON"));
-        let commits = commit::Commits::start(writer.clone());
+            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+        let turns = Turns::default();
+        let commits = commit::Commits::start(writer::Writer::new(options, turns.clone()));
         Ok(Self {
             readers,
             writer,
+            turns,
             commits,
         })
     }
@@ -85,18 +93,19 @@ impl Store {
         self.readers.acquire().await.map_err(timed_out)
     }
 
-    /// Begins a transaction that writes. It holds the only writing connection: keep it short, and do slow
+    /// Begins a transaction that writes. Nobody else in this process writes meanwhile: keep it short, and do slow
     /// work (password hashing, signing) before it.
     ///
     /// # Errors
-    /// When the connection does not become free in time.
+    /// When its turn does not come in time.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
-        Ok(WriteTx(
-            self.writer
-                .begin_with("BEGIN IMMEDIATE")
-                .await
-                .map_err(timed_out)?,
-        ))
+        let turn = self.turns.take().await?;
+        let tx = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(timed_out)?;
+        Ok(WriteTx { tx, _turn: turn })
     }
 
     /// Deletes what has expired and nobody needs any more; never anything of the audit trail.
@@ -122,12 +131,15 @@ impl Store {
 
 /// A transaction that writes; rolled back when dropped.
 #[derive(Debug)]
-pub struct WriteTx(Transaction<'static, Sqlite>);
+pub struct WriteTx {
+    tx: Transaction<'static, Sqlite>,
+    _turn: OwnedMutexGuard<()>,
+}
 
 impl WriteTx {
     /// The connection, for the functions of this module.
     pub fn conn(&mut self) -> &mut SqliteConnection {
-        &mut self.0
+        &mut self.tx
     }
 
     /// Puts a record into the trail, as part of this transaction.
@@ -135,7 +147,7 @@ impl WriteTx {
     /// # Errors
     /// When the database fails.
     pub async fn audit(&mut self, record: &Record) -> Result<(), StoreError> {
-        audit::append(&mut self.0, std::slice::from_ref(record)).await
+        audit::append(&mut self.tx, std::slice::from_ref(record)).await
     }
 
     /// Makes it durable.
@@ -143,7 +155,19 @@ impl WriteTx {
     /// # Errors
     /// When the database fails; nothing is written then.
     pub async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.0.commit().await?)
+        Ok(self.tx.commit().await?)
+    }
+}
+
+/// Whose turn it is to write, first come first served: waiting here is fairer, and cheaper, than trying again and again
+/// for SQLite's lock, which is left to other processes.
+#[derive(Clone, Debug, Default)]
+struct Turns(Arc<Mutex<()>>);
+
+impl Turns {
+    async fn take(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let turn = Arc::clone(&self.0).lock_owned();
+        timeout(WAIT, turn).await.map_err(|_| StoreError::Busy)
     }
 }
 

@@ -12,6 +12,12 @@ use super::{
 /// How long a token's row outlives the token, in seconds: longer than any clock's error.
 const KEPT_PAST_EXPIRY_S: u64 = 300;
 
+/// The rows as JSON: `jti` and `exp`.
+pub(super) fn rows(minted: &[&SingleUse]) -> Result<String, StoreError> {
+    let rows: Vec<(&str, u64)> = minted.iter().map(|t| (t.jti.as_str(), t.exp)).collect();
+    super::json(&rows)
+}
+
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
     minted: &[&SingleUse],
@@ -19,9 +25,8 @@ pub(super) async fn insert(
     if minted.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(&str, u64)> = minted.iter().map(|t| (t.jti.as_str(), t.exp)).collect();
     sqlx::query("INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?)")
-        .bind(super::json(&rows)?)
+        .bind(rows(minted)?)
         .execute(conn)
         .await?;
     Ok(())
