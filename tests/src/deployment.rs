@@ -114,11 +114,12 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// Waits until the filter answers 401 rather than 503: it has a snapshot and knows its servers.
+    /// Waits until the filter has a snapshot: only then does it know the servers to describe.
     pub async fn wait_for_snapshot(&self) -> Result<()> {
+        let metadata = self.envoy.url("/.well-known/oauth-protected-resource/mcp");
         until("the filter's first snapshot", PATIENCE, async || {
-            let answer = self.http.post(self.url()).body("{}").send().await.ok()?;
-            (answer.status() == reqwest::StatusCode::UNAUTHORIZED).then_some(())
+            let answer = self.http.get(&metadata).send().await.ok()?;
+            answer.status().is_success().then_some(())
         })
         .await
         .with_context(|| format!("the end of Envoy's log:\n{}", self.envoy.process().tail()))

@@ -133,7 +133,8 @@ impl Envoy {
         command
             .arg("--config-path")
             .arg(config)
-            .args(["--disable-hot-restart", "--log-level", "info"])
+            .args(["--disable-hot-restart", "--log-level", "warning"])
+            .args(["--component-log-level", "wasm:info"])
             .args(["--concurrency", &options.workers.to_string()])
             .envs(options.env.iter().map(|(name, value)| (name, value)));
         Ok(Self {

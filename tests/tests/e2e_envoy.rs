@@ -163,9 +163,9 @@ async fn a_host_that_does_not_hold_headers_gets_a_503_and_leaks_nothing() {
 async fn a_wrong_field_stops_envoy_and_is_named() {
     let scratch = Scratch::new("wrong-field").unwrap();
     for (from, to, named) in [
-        ("clock_skew: 5s", "clock_skow: 5s", "clock_skow"),
-        ("limits: { body: 1MiB }", "limits: { body: lots }", "body"),
-        ("mode: gateway", "mode: gatewey", "gatewey"),
+        ("\"clock_skew\"", "\"clock_skow\"", "clock_skow"),
+        ("\"1MiB\"", "\"lots\"", "limits.body"),
+        ("\"mode\": \"gateway\"", "\"mode\": \"gatewey\"", "gatewey"),
     ] {
         let yaml = gateway_yaml(1, 1).unwrap().replace(from, to).unwrap();
         let options = envoy::Options {

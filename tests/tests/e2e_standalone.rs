@@ -32,7 +32,7 @@ impl World {
             .unwrap()
             .replace(SHIPPED_KEY, &BASE64_URL_SAFE_NO_PAD.encode(signer.public_bytes()))
             .unwrap()
-            .replace("\"echo\"", "\"getAccount\"")
+            .replace("`echo`", "`getAccount`")
             .unwrap();
         for (from, to) in replace {
             yaml = yaml.replace(from, to).unwrap();
@@ -78,7 +78,7 @@ async fn the_callers_token_stays_here_unless_told_otherwise() {
     let heard = stripping.ledger.tap().last_call("getAccount").unwrap();
     assert!(!heard.headers.contains_key("authorization"));
 
-    let keeping = World::start("standalone-keep", &[("caller_token: strip", "caller_token: keep")]).await;
+    let keeping = World::start("standalone-keep", &[("\"caller_token\": \"strip\"", "\"caller_token\": \"keep\"")]).await;
     let token = keeping.token();
     assert_eq!(keeping.call(&token, "getAccount").await.status(), 200);
     assert_eq!(keeping.ledger.tap().last_call("getAccount").unwrap().bearer(), Some(token.as_str()));
