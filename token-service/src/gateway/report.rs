@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use writ_policy::event::{Call, Event, EventBatch, Unauthenticated};
+use writ_policy::event::{Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, Unauthenticated};
 
 use crate::{
     audit::{Kind, Record, Verdict, clip},
     clock::unix,
     registry::{Gateway, Registry},
     store::{
-        commit::{Report, Reported},
+        reported::{EventKey, Report, Reported},
         tally::Tried,
     },
 };
@@ -30,77 +30,75 @@ pub(super) fn of(
         now: unix(now),
         ..Report::default()
     };
-    let mut times_seen: HashMap<[u8; 16], u32> = HashMap::new();
+    let mut times_seen: HashMap<EventKey, u32> = HashMap::new();
     for event in &batch.events {
-        if let Event::Unauthenticated(tries) = event {
-            report.tried.push(tried(registry, gateway, tries, now));
-            continue;
-        }
         let first_key = key(gateway, event, 0)?;
         let seen = times_seen.entry(first_key).or_default();
-        let key = if *seen == 0 {
-            first_key
-        } else {
-            key(gateway, event, *seen)?
+        let key = match *seen {
+            0 => first_key,
+            before => key(gateway, event, before)?,
         };
         *seen += 1;
-        report.events.push(Reported {
-            key,
-            record: record(gateway, event, now),
-        });
+        let reported = match event {
+            Event::Unauthenticated(tries) => Reported::Tried(tried(registry, gateway, tries, now)),
+            Event::Denied(denied) => by(gateway, of_denied(denied, now)),
+            Event::DiscoveryUse(used) => by(gateway, of_discovery_use(used, now)),
+            Event::Outcome(outcome) => by(gateway, of_outcome(outcome, now)),
+        };
+        report.events.push((Some(key), reported));
     }
     Ok(report)
 }
 
 /// The same for the same event sent again; another for two alike in one batch.
-fn key(gateway: &Gateway, event: &Event, before: u32) -> Result<[u8; 16], serde_json::Error> {
+fn key(gateway: &Gateway, event: &Event, before: u32) -> Result<EventKey, serde_json::Error> {
     let mut hash = Sha256::new();
     hash.update(gateway.id.as_str());
     hash.update([0]);
     hash.update(before.to_be_bytes());
     hash.update(serde_json::to_vec(event)?);
     let digest: [u8; 32] = hash.finalize().into();
-    Ok(digest.first_chunk().copied().unwrap_or_default())
+    Ok(EventKey(digest.first_chunk().copied().unwrap_or_default()))
 }
 
-fn record(gateway: &Gateway, event: &Event, now: Timestamp) -> Record {
-    let mut record = match event {
-        Event::Denied(denied) => {
-            let mut record = of_call(Kind::Denied, &denied.call, now);
-            record.decision = Some(Verdict::Deny);
-            record.reason = Some(clip(&denied.reason, 1024));
-            record.gateway_policy = Some(clip(&denied.policy_revision, 64));
-            record.content_digest = denied.content_digest.as_deref().map(|d| clip(d, 128));
-            record.detail =
-                Some(json!({"cause": denied.cause, "gateway_time": clip(&denied.call.time, 40)}));
-            record
-        }
-        Event::DiscoveryUse(used) => {
-            let mut record = of_call(Kind::DiscoveryUse, &used.call, now);
-            record.decision = Some(Verdict::Allow);
-            record.gateway_policy = Some(clip(&used.policy_revision, 64));
-            record.token_id = Some(clip(&used.token_id, 64));
-            record.detail = Some(json!({"gateway_time": clip(&used.call.time, 40)}));
-            record
-        }
-        Event::Outcome(outcome) => {
-            let mut record = Record::new(Kind::Outcome, now);
-            record.token_id = Some(clip(&outcome.token_id, 64));
-            record.request_id = Some(clip(&outcome.request_id, 128));
-            record.detail = Some(json!({
-                "status": outcome.status,
-                "result": outcome.result,
-                "duration_us": outcome.duration_us,
-                "request_bytes": outcome.request_bytes,
-                "response_bytes": outcome.response_bytes,
-                "gateway_time": clip(&outcome.time, 40),
-            }));
-            record
-        }
-        // Counted, not recorded one by one.
-        Event::Unauthenticated(_) => Record::new(Kind::Unauthenticated, now),
-    };
+fn by(gateway: &Gateway, mut record: Record) -> Reported {
     record.gateway = Some(gateway.id.to_string());
+    Reported::Record(Box::new(record))
+}
+
+fn of_denied(denied: &Denied, now: Timestamp) -> Record {
+    let mut record = of_call(Kind::Denied, &denied.call, now);
+    record.decision = Some(Verdict::Deny);
+    record.reason = Some(clip(&denied.reason, 1024));
+    record.gateway_policy = Some(clip(&denied.policy_revision, 64));
+    record.content_digest = denied.content_digest.as_deref().map(|d| clip(d, 128));
+    record.detail =
+        Some(json!({"cause": denied.cause, "gateway_time": clip(&denied.call.time, 40)}));
+    record
+}
+
+fn of_discovery_use(used: &DiscoveryUse, now: Timestamp) -> Record {
+    let mut record = of_call(Kind::DiscoveryUse, &used.call, now);
+    record.decision = Some(Verdict::Allow);
+    record.gateway_policy = Some(clip(&used.policy_revision, 64));
+    record.token_id = Some(clip(&used.token_id, 64));
+    record.detail = Some(json!({"gateway_time": clip(&used.call.time, 40)}));
+    record
+}
+
+/// Whose call it was is in the record of its token; the store adds it.
+fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
+    let mut record = Record::new(Kind::Outcome, now);
+    record.token_id = Some(clip(&outcome.token_id, 64));
+    record.request_id = Some(clip(&outcome.request_id, 128));
+    record.detail = Some(json!({
+        "status": outcome.status,
+        "result": outcome.result,
+        "duration_us": outcome.duration_us,
+        "request_bytes": outcome.request_bytes,
+        "response_bytes": outcome.response_bytes,
+        "gateway_time": clip(&outcome.time, 40),
+    }));
     record
 }
 

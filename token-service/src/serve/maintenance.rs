@@ -8,7 +8,10 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use crate::{
     app::{App, SharedApp},
     clock::unix,
-    store::{StoreError, commit::Report},
+    store::{
+        StoreError,
+        reported::{Report, Reported},
+    },
 };
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +41,11 @@ pub(super) async fn run(
             tracing::warn!(%error, "maintenance failed; it is tried again");
         }
     }
-    if let Err(error) = put_tries_on_record(&app).await {
+}
+
+/// For the end, when no request is in flight any more.
+pub(super) async fn finish(app: &App) {
+    if let Err(error) = put_tries_on_record(app).await {
         tracing::error!(%error, "the last tries of unknown callers are not on record");
     }
 }
@@ -48,12 +55,10 @@ async fn put_tries_on_record(app: &App) -> Result<(), StoreError> {
     if tried.is_empty() {
         return Ok(());
     }
+    let events = tried
+        .into_iter()
+        .map(|t| (None, Reported::Tried(t)))
+        .collect();
     let now = unix(app.clock.now());
-    app.store
-        .report(Report {
-            events: Vec::new(),
-            tried,
-            now,
-        })
-        .await
+    app.store.report(Report { events, now }).await
 }

@@ -152,6 +152,7 @@ impl Running {
             let _ = listener.await;
         }
         let _ = self.maintenance.await;
+        maintenance::finish(&self.app).await;
         self.app.store.close().await;
         if let GatewayListen::Unix(path) = &self.gateway {
             let _ = std::fs::remove_file(path);

@@ -1,13 +1,9 @@
 //! The audit trail's table: appended to and read, never changed.
 
-use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, StoreError, commit::Report};
+use super::{Store, StoreError};
 use crate::audit::{Kind, Record};
-
-/// How long a gateway may send the same event again without it being recorded twice, in seconds.
-const REPORTED_KEPT_S: u64 = 3600;
 
 /// `INSERT INTO audit … SELECT …`, to be completed with a `FROM` that gives records as JSONB in `value`.
 macro_rules! audit_insert {
@@ -47,32 +43,15 @@ pub(super) async fn append_all(
     Ok(())
 }
 
-#[derive(Serialize)]
-struct ReportedRow<'a> {
-    key: String,
-    #[serde(flatten)]
-    record: &'a Record,
-}
-
-/// Appends a gateway's events unless it has sent them before. An outcome names its token only; whose call it
-/// was is taken from that token's own record.
+/// Appends what gateways reported. An outcome names its token only; whose call it was is taken from that token's own
+/// record.
 pub(super) async fn append_reported(
     conn: &mut SqliteConnection,
-    report: &Report,
+    records: &[&Record],
 ) -> Result<(), StoreError> {
-    if report.events.is_empty() {
+    if records.is_empty() {
         return Ok(());
     }
-    let hex = |key: &[u8; 16]| key.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let rows: Vec<ReportedRow<'_>> = report
-        .events
-        .iter()
-        .map(|e| ReportedRow {
-            key: hex(&e.key),
-            record: &e.record,
-        })
-        .collect();
-    let rows = super::json(&rows)?;
     sqlx::query(
         "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
                             gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
@@ -91,26 +70,11 @@ pub(super) async fn append_reported(
          LEFT JOIN audit AS mint
                 ON mint.kind = 'mint' AND mint.token_id = e.value ->> 'token_id'
                AND mint.gateway = e.value ->> 'gateway'
-         WHERE NOT EXISTS (SELECT 1 FROM reported WHERE reported.key = unhex(e.value ->> 'key'))
          ORDER BY e.key",
     )
-    .bind(&rows)
-    .execute(&mut *conn)
+    .bind(super::json(records)?)
+    .execute(conn)
     .await?;
-    sqlx::query("INSERT OR IGNORE INTO reported (key, seen_at) SELECT unhex(value ->> 'key'), ?2 FROM jsonb_each(?1)")
-        .bind(&rows)
-        .bind(i64::try_from(report.now).unwrap_or(i64::MAX))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Forgets which events were reported long ago.
-pub(super) async fn sweep(conn: &mut SqliteConnection, now: u64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM reported WHERE seen_at < ?")
-        .bind(i64::try_from(now.saturating_sub(REPORTED_KEPT_S)).unwrap_or(i64::MAX))
-        .execute(conn)
-        .await?;
     Ok(())
 }
 

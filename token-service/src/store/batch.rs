@@ -7,8 +7,10 @@ use sqlx::SqliteConnection;
 use super::{
     StoreError,
     audit::{self, audit_insert},
-    commit::{Report, SingleUse, Spent},
-    registry, tally, timed_out, tokens,
+    commit::{SingleUse, Spent},
+    registry,
+    reported::{self, Report, Reported},
+    tally, timed_out, tokens,
 };
 use crate::audit::Record;
 
@@ -137,8 +139,15 @@ pub(super) async fn write(
     audit::append_all(conn, &records).await?;
     tokens::insert(conn, &minted).await?;
     for report in reports {
-        audit::append_reported(conn, report).await?;
-        tally::count(conn, &report.tried).await?;
+        let (mut records, mut tried) = (Vec::new(), Vec::new());
+        for event in reported::fresh(conn, report).await? {
+            match event {
+                Reported::Record(record) => records.push(record.as_ref()),
+                Reported::Tried(tries) => tried.push(tries),
+            }
+        }
+        audit::append_reported(conn, &records).await?;
+        tally::count(conn, &tried).await?;
     }
     let mut spent: HashSet<String> = tokens::spend(conn, &to_spend, now).await?;
 

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Store, StoreError, WAIT, batch::Work, tally::Tried, writer::Writer};
+use super::{Store, StoreError, WAIT, batch::Work, reported::Report, writer::Writer};
 use crate::audit::Record;
 
 /// How many callers may wait in the queue.
@@ -36,26 +36,6 @@ pub enum Spent {
     Now,
     /// It was spent before, or is none that can be spent.
     Before,
-}
-
-/// Something a gateway reported.
-#[derive(Clone, Debug)]
-pub struct Reported {
-    /// The same for the same event sent again.
-    pub key: [u8; 16],
-    /// The record to make of it.
-    pub record: Record,
-}
-
-/// A batch of a gateway's events.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Events of known callers, one record each.
-    pub events: Vec<Reported>,
-    /// Tries of unknown callers, counted.
-    pub tried: Vec<Tried>,
-    /// When it was received, in seconds since the epoch.
-    pub now: u64,
 }
 
 /// What one caller waits for.

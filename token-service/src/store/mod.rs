@@ -11,6 +11,7 @@ mod error;
 pub mod oauth;
 pub mod registrations;
 mod registry;
+pub mod reported;
 pub mod tally;
 mod tokens;
 pub mod users;
@@ -115,7 +116,7 @@ impl Store {
     pub async fn sweep(&self, now: u64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let swept = tokens::sweep(tx.conn(), now).await?;
-        audit::sweep(tx.conn(), now).await?;
+        reported::sweep(tx.conn(), now).await?;
         tx.commit().await?;
         tracing::debug!(tokens = swept, "swept");
         Ok(())

@@ -42,7 +42,7 @@ pub struct Tried {
 
 type Key<'a> = (String, &'a str, &'a str, &'a str);
 
-pub(super) async fn count(conn: &mut SqliteConnection, tried: &[Tried]) -> Result<(), StoreError> {
+pub(super) async fn count(conn: &mut SqliteConnection, tried: &[&Tried]) -> Result<(), StoreError> {
     let mut merged: BTreeMap<Key<'_>, Tried> = BTreeMap::new();
     for t in tried {
         let key = (
@@ -58,7 +58,7 @@ pub(super) async fn count(conn: &mut SqliteConnection, tried: &[Tried]) -> Resul
                 m.last = m.last.max(t.last);
                 m.count = m.count.saturating_add(t.count);
             })
-            .or_insert_with(|| t.clone());
+            .or_insert_with(|| (*t).clone());
     }
     for (key, t) in &merged {
         if !add(conn, key, t).await? {

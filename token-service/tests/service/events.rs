@@ -55,6 +55,20 @@ async fn a_batch_sent_again_is_recorded_once_and_like_events_in_one_batch_each()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counted_tries_sent_again_are_counted_once() {
+    let service = Service::start().await;
+    for _ in 0..3 {
+        let answer = service
+            .report(&json!([unauthenticated("192.0.2.1", 7)]))
+            .await;
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    }
+    let records = service.records().await;
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].detail.as_ref().unwrap()["count"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_takes_its_call_from_the_tokens_record() {
     let service = Service::start().await;
     let (_, answer) = service.mint(&call("echo")).await;

@@ -1,0 +1,77 @@
+//! What was reported to the service, and whether it has been reported before.
+
+use std::collections::HashSet;
+
+use sqlx::SqliteConnection;
+
+use super::{StoreError, tally::Tried};
+use crate::audit::Record;
+
+/// How long the same event may be sent again without being recorded twice, in seconds.
+const REMEMBERED_S: u64 = 3600;
+
+/// The same for the same event sent again: a digest of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventKey(pub [u8; 16]);
+
+impl EventKey {
+    fn hex(self) -> String {
+        self.0.iter().map(|b| format!("{b:02X}")).collect()
+    }
+}
+
+/// Something to be put on record.
+#[derive(Clone, Debug)]
+pub enum Reported {
+    /// With a record of its own.
+    Record(Box<Record>),
+    /// By counting.
+    Tried(Tried),
+}
+
+/// A batch of events.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What happened, and how to tell it again where it may be sent again.
+    pub events: Vec<(Option<EventKey>, Reported)>,
+    /// When it was received, in seconds since the epoch.
+    pub now: u64,
+}
+
+/// The events that have not been reported before; from now on they have.
+pub(super) async fn fresh<'a>(
+    conn: &mut SqliteConnection,
+    report: &'a Report,
+) -> Result<Vec<&'a Reported>, StoreError> {
+    let keys: Vec<String> = report
+        .events
+        .iter()
+        .filter_map(|(key, _)| key.map(EventKey::hex))
+        .collect();
+    let new: HashSet<String> = if keys.is_empty() {
+        HashSet::new()
+    } else {
+        sqlx::query_scalar(
+            "INSERT OR IGNORE INTO reported (key, seen_at) SELECT unhex(value), ?2 FROM json_each(?1)
+             RETURNING hex(key)",
+        )
+        .bind(super::json(&keys)?)
+        .bind(i64::try_from(report.now).unwrap_or(i64::MAX))
+        .fetch_all(conn)
+        .await?
+        .into_iter()
+        .collect()
+    };
+    let is_fresh = |key: &Option<EventKey>| key.is_none_or(|key| new.contains(&key.hex()));
+    let fresh = report.events.iter().filter(|(key, _)| is_fresh(key));
+    Ok(fresh.map(|(_, reported)| reported).collect())
+}
+
+/// Forgets what was reported long ago.
+pub(super) async fn sweep(conn: &mut SqliteConnection, now: u64) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM reported WHERE seen_at < ?")
+        .bind(i64::try_from(now.saturating_sub(REMEMBERED_S)).unwrap_or(i64::MAX))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
