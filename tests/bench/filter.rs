@@ -50,14 +50,13 @@ pub async fn memory(envoy: &Envoy) -> Result<u64> {
         .context("the filter has no gauge vm_memory_bytes")
 }
 
-/// Hits per lookup of each of the filter's caches that counts them.
+/// Hits per lookup of each of the filter's caches.
 pub async fn hit_rates(envoy: &Envoy) -> Result<BTreeMap<String, f64>> {
     let stats = envoy.stats("writ").await?;
     let rates = stats.iter().filter_map(|(name, hits)| {
-        let cache = name.strip_suffix("_hits")?;
-        let misses = stats.get(&format!("{cache}_misses"))?;
+        let cache = name.strip_suffix(".hit")?;
+        let lookups = hits + stats.get(&format!("{cache}.miss"))?;
         let short = cache.rsplit('.').next().unwrap_or(cache);
-        let lookups = hits + misses;
         (lookups > 0).then(|| (short.to_owned(), *hits as f64 / lookups as f64))
     });
     Ok(rates.collect())

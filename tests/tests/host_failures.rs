@@ -50,7 +50,7 @@ fn a_token_request_that_fails_calls_back_without_headers_and_is_503() {
     let mut gateway = Gateway::ready();
     let id = gateway.call();
     gateway.assert_closed(id, "while the token service is asked");
-    let callout = gateway.vm.take_callout(TOKEN).expect("a token request");
+    let callout = gateway.token_request(id);
     gateway.vm.answer(&callout, Reply::default());
     gateway.assert_refused(id, 503, "zero headers");
     gateway.a_good_call_goes_upstream();
@@ -96,7 +96,7 @@ fn an_answer_that_is_no_token_is_503() {
     let mut gateway = Gateway::ready();
     for (case, reply) in replies {
         let id = gateway.call();
-        let callout = gateway.vm.take_callout(TOKEN).expect("a token request");
+        let callout = gateway.token_request(id);
         gateway.vm.answer(&callout, reply);
         gateway.assert_refused(id, 503, case);
     }
@@ -165,8 +165,9 @@ fn a_snapshot_that_goes_bad_leaves_the_last_good_one() {
 #[test]
 fn a_snapshot_request_the_host_refuses_is_made_again() {
     let mut gateway = Gateway::new();
-    gateway.vm.world().callouts.clear();
     gateway.vm.fail("proxy_http_call", INTERNAL_FAILURE);
+    let callout = gateway.snapshot_request();
+    gateway.vm.answer(&callout, Reply::default());
     gateway.wait(Duration::from_secs(3));
     assert!(gateway.vm.take_callout(SNAPSHOT).is_none());
     gateway.vm.heal();
@@ -266,94 +267,129 @@ fn a_slow_body_is_no_reason_to_refuse() {
     gateway.wait(Duration::from_secs(3));
     gateway.assert_closed(id, "half a body");
     gateway.vm.body(id, second, true);
-    let callout = gateway.vm.take_callout(TOKEN).expect("a token request");
+    let callout = gateway.token_request(id);
     let reply = gateway.mint(&callout);
     gateway.vm.answer(&callout, reply);
     gateway.assert_upstream_on_a_minted_token(id);
 }
 
 #[test]
-fn a_body_that_ends_with_an_empty_chunk_or_with_trailers_is_whole() {
-    for with_trailers in [false, true] {
-        let mut gateway = Gateway::ready();
-        let headers = gateway.call_headers();
-        let id = gateway.vm.open(headers, false);
-        let message = host::gateway::message();
-        gateway.vm.body(id, message.as_bytes(), false);
-        if with_trailers {
-            gateway
-                .vm
-                .trailers(id, host::wire::headers(&[("x-trailer", "1")]));
-        } else {
-            gateway.vm.body(id, b"", true);
-        }
-        let callout = gateway.vm.take_callout(TOKEN).expect("a token request");
-        let reply = gateway.mint(&callout);
-        gateway.vm.answer(&callout, reply);
-        gateway.assert_upstream_on_a_minted_token(id);
-    }
+fn a_body_that_ends_with_an_empty_chunk_is_whole() {
+    let mut gateway = Gateway::ready();
+    let headers = gateway.call_headers();
+    let id = gateway.vm.open(headers, false);
+    let message = host::gateway::message();
+    gateway.vm.body(id, message.as_bytes(), false);
+    gateway.vm.body(id, b"", true);
+    let callout = gateway.token_request(id);
+    let reply = gateway.mint(&callout);
+    gateway.vm.answer(&callout, reply);
+    gateway.assert_upstream_on_a_minted_token(id);
+}
+
+#[test]
+fn a_body_that_ends_in_trailers_is_refused() {
+    let mut gateway = Gateway::ready();
+    let headers = gateway.call_headers();
+    let id = gateway.vm.open(headers, false);
+    let message = host::gateway::message();
+    gateway.vm.body(id, message.as_bytes(), false);
+    gateway
+        .vm
+        .trailers(id, host::wire::headers(&[("x-trailer", "1")]));
+    gateway.assert_refused(id, 400, "trailers");
+    gateway.a_good_call_goes_upstream();
 }
 
 #[test]
 fn a_caller_who_leaves_while_the_token_is_minted_does_no_harm() {
     let mut gateway = Gateway::ready();
     let id = gateway.call();
-    let callout = gateway.vm.take_callout(TOKEN).expect("a token request");
+    let callout = gateway.token_request(id);
     gateway.vm.close(id);
     let reply = gateway.mint(&callout);
     gateway.vm.answer(&callout, reply);
     gateway.a_good_call_goes_upstream();
 }
 
-/// The functions the filter calls while a request goes through it.
-const IMPORTS: [&str; 17] = [
+/// The functions the filter calls while a request goes through it, each with the errors that Envoy 1.40 answers
+/// with: the VM lives on.
+const LIVES_ON: [(&str, &[u32]); 6] = [
+    (
+        "proxy_get_property",
+        &[NOT_FOUND, SERIALIZATION_FAILURE, INTERNAL_FAILURE],
+    ),
+    ("proxy_get_buffer_bytes", &[NOT_FOUND]),
+    ("proxy_get_header_map_value", &[NOT_FOUND]),
+    ("proxy_http_call", &[BAD_ARGUMENT, INTERNAL_FAILURE]),
+    ("proxy_increment_metric", &[NOT_FOUND, BAD_ARGUMENT]),
+    ("proxy_record_metric", &[NOT_FOUND]),
+];
+
+/// The functions a request depends on. The SDK panics on errors that it knows the proxy not to give: then the
+/// worker's requests fail, and none goes upstream.
+const FAILS_CLOSED: [&str; 13] = [
     "proxy_get_property",
     "proxy_get_header_map_pairs",
     "proxy_get_header_map_value",
-    "proxy_set_header_map_pairs",
     "proxy_replace_header_map_value",
     "proxy_remove_header_map_value",
     "proxy_add_header_map_value",
     "proxy_get_buffer_bytes",
     "proxy_http_call",
+    "proxy_set_effective_context",
     "proxy_continue_stream",
     "proxy_send_local_response",
-    "proxy_get_shared_data",
-    "proxy_set_shared_data",
-    "proxy_increment_metric",
-    "proxy_record_metric",
-    "proxy_log",
     "proxy_get_current_time_nanoseconds",
+    "proxy_log",
 ];
 
-/// A call with the fault there from its first byte on, and one where it comes with the minted token.
-#[test]
-fn no_error_of_the_host_panics_the_filter_or_lets_a_callers_token_through() {
-    for import in IMPORTS {
-        for status in ERRORS {
-            let case = format!("{import} answers {status}");
-            let mut gateway = Gateway::ready();
-            gateway.vm.fail(import, status);
-            let early = gateway.call();
-            if let Some(callout) = gateway.vm.take_callout(TOKEN) {
-                let reply = gateway.mint(&callout);
-                gateway.vm.answer(&callout, reply);
-            }
-            assert_no_callers_token(&gateway, early, &case);
-            gateway.vm.heal();
+/// Two calls: one with the fault there from its first byte on, one where it comes with the minted token.
+fn two_calls(gateway: &mut Gateway, import: &'static str, status: u32) {
+    let case = format!("{import} answers {status}");
+    gateway.vm.fail(import, status);
+    let early = gateway.call();
+    if let Some(callout) = gateway.vm.take_callout(TOKEN) {
+        let reply = gateway.mint(&callout);
+        gateway.vm.answer(&callout, reply);
+    }
+    assert_no_callers_token(gateway, early, &case);
+    gateway.vm.heal();
 
-            let late = gateway.call();
-            if let Some(callout) = gateway.vm.take_callout(TOKEN) {
-                gateway.vm.fail(import, status);
-                let reply = gateway.mint(&callout);
-                gateway.vm.answer(&callout, reply);
-                gateway.vm.heal();
-            }
-            assert_no_callers_token(&gateway, late, &case);
-            for id in [early, late] {
-                gateway.vm.close(id);
-            }
+    let late = gateway.call();
+    if let Some(callout) = gateway.vm.take_callout(TOKEN) {
+        gateway.vm.fail(import, status);
+        let reply = gateway.mint(&callout);
+        gateway.vm.answer(&callout, reply);
+        gateway.vm.heal();
+    }
+    assert_no_callers_token(gateway, late, &case);
+    for id in [early, late] {
+        gateway.vm.close(id);
+    }
+}
+
+#[test]
+fn errors_that_envoy_gives_do_not_end_the_vm() {
+    for (import, statuses) in LIVES_ON {
+        for status in statuses {
+            let mut gateway = Gateway::ready();
+            two_calls(&mut gateway, import, *status);
             gateway.a_good_call_goes_upstream();
+        }
+    }
+}
+
+#[test]
+fn no_error_of_the_host_lets_a_callers_token_through() {
+    for import in FAILS_CLOSED {
+        for status in ERRORS {
+            let mut gateway = Gateway::ready();
+            gateway.vm.survive_traps();
+            two_calls(&mut gateway, import, status);
+            if gateway.vm.trap().is_none() {
+                gateway.a_good_call_goes_upstream();
+            }
         }
     }
 }
@@ -372,23 +408,26 @@ fn assert_no_callers_token(gateway: &Gateway, id: u32, case: &str) {
 }
 
 #[test]
-fn response_headers_that_cannot_be_read_do_not_end_the_vm() {
+fn a_response_without_readable_headers_does_not_end_the_vm() {
     let mut gateway = Gateway::ready();
-    for status in ERRORS {
+    for response in [
+        headers(&[]),
+        vec![(":status".to_owned(), b"\xff".to_vec())],
+        headers(&[(":status", "9999999")]),
+    ] {
         let id = gateway.call();
-        let callout = gateway.vm.take_callout(TOKEN).expect("a token request");
+        let callout = gateway.token_request(id);
         let reply = gateway.mint(&callout);
         gateway.vm.answer(&callout, reply);
-        for import in ["proxy_get_header_map_pairs", "proxy_get_header_map_value"] {
-            gateway.vm.fail_for(import, map::RESPONSE_HEADERS, status);
-        }
-        gateway
-            .vm
-            .response_headers(id, headers(&[(":status", "200")]), false);
-        gateway.vm.response_body(id, b"{}", true);
-        gateway.vm.heal();
+        gateway.vm.response_headers(id, response, false);
+        gateway.vm.response_body(id, b"\xff\xfe", true);
         gateway.vm.close(id);
     }
+    gateway.vm.fail_for(
+        "proxy_get_header_map_value",
+        map::RESPONSE_HEADERS,
+        NOT_FOUND,
+    );
     gateway.a_good_call_goes_upstream();
 }
 

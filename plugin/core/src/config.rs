@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use url::Url;
 
 use crate::token::{KeySet, KeySetError};
-use crate::units;
+use crate::{rules, units};
 
 /// The headers that carry credentials and therefore never go upstream, beside `authorization`.
 pub(crate) const CREDENTIAL_HEADERS: [&str; 16] = [
@@ -358,10 +357,7 @@ impl RawStatic {
         }
         let mut servers = BTreeMap::new();
         for (id, server) in self.servers {
-            let resource = Url::parse(&server.resource)
-                .ok()
-                .filter(|url| url.has_host() && url.fragment().is_none());
-            if resource.is_none() {
+            if rules::absolute(&server.resource).is_none() {
                 return Err(ConfigError::value(
                     format!("servers.{id}.resource"),
                     "must be an absolute URL without a fragment (RFC 8707)",

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use url::Url;
+use http::Uri;
 use writ_policy::Value;
 use writ_policy::engine::{
     self, CompileError, Data, ENGINE, EngineError, Evaluator, Module, Program,
@@ -254,6 +254,13 @@ impl AgentRule {
     }
 }
 
+/// An absolute URL without a fragment: what may identify a resource (RFC 8707 section 2).
+pub(crate) fn absolute(url: &str) -> Option<Uri> {
+    let parsed: Uri = url.parse().ok()?;
+    let whole = parsed.scheme().is_some() && parsed.authority().is_some() && !url.contains('#');
+    whole.then_some(parsed)
+}
+
 impl ServerRule {
     fn registered(id: &str, entry: ServerEntry, issuer: &str) -> Result<Self, RulesError> {
         Self::new(
@@ -276,12 +283,9 @@ impl ServerRule {
         authorization_servers: &[String],
         status: Status,
     ) -> Result<Self, RulesError> {
-        let url = Url::parse(resource).map_err(|_| RulesError::Resource(id.to_owned()))?;
-        if !url.has_host() || url.fragment().is_some() {
-            return Err(RulesError::Resource(id.to_owned()));
-        }
+        let url = absolute(resource).ok_or_else(|| RulesError::Resource(id.to_owned()))?;
         let path = url.path().trim_end_matches('/').to_owned();
-        let authority = url.authority().to_owned();
+        let authority = url.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
         let metadata = json!({
             "resource": resource,
             "authorization_servers": authorization_servers,
@@ -298,7 +302,7 @@ impl ServerRule {
                 resource: resource.to_owned(),
                 labels: labels.clone(),
             }),
-            metadata_url: format!("{}://{authority}{WELL_KNOWN}{path}", url.scheme()),
+            metadata_url: format!("{}://{authority}{WELL_KNOWN}{path}", url.scheme_str().unwrap_or_default()),
             metadata: metadata.to_string(),
             scope: scopes.join(" "),
             authority,

@@ -1,4 +1,6 @@
-//! The `env.proxy_*` functions the filter imports (proxy-wasm ABI 0.2.1), each with a place for a fault.
+//! The `env.proxy_*` functions the filter calls (proxy-wasm ABI 0.2.1), each with a place for a fault.
+//!
+//! The SDK imports more with its traits (gRPC, queues); they trap if they are ever called.
 
 use std::time::Duration;
 
@@ -191,12 +193,7 @@ fn values(linker: &mut Linker<World>) -> Result<()> {
         |call: Call<'_>, path: u32, path_length: u32, at: u32, length_at: u32| {
             play("proxy_get_property", None, call, |guest| {
                 let path = guest.read_text(path, path_length)?.replace('\0', ".");
-                let value = guest
-                    .world()
-                    .properties
-                    .get(&path)
-                    .cloned()
-                    .ok_or(NOT_FOUND)?;
+                let value = guest.world().property(&path)?;
                 guest.give(&value, at, length_at)
             })
         },
@@ -339,8 +336,7 @@ fn streams(linker: &mut Linker<World>) -> Result<()> {
         "proxy_set_effective_context",
         |call: Call<'_>, context: u32| {
             play("proxy_set_effective_context", None, call, |guest| {
-                guest.world().effective_context = context;
-                Ok(())
+                guest.world().enter(context)
             })
         },
     )?;

@@ -1,5 +1,6 @@
 //! A filter in gateway mode, from start to a good call, with this test in the token service's place.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 use writ_policy::engine::{self, ENGINE};
 use writ_policy::library;
-use writ_tests::signer::{ACCESS_TOKEN, Signer, unix_now, workload_claims};
+use writ_tests::signer::{ACCESS_TOKEN, Signer, workload_claims};
 
 use super::vm::{Fate, Vm};
 use super::wire::{self, Headers, headers};
@@ -81,7 +82,7 @@ impl Gateway {
 
     /// The filter's next request for a snapshot.
     pub fn snapshot_request(&mut self) -> Callout {
-        for _ in 0..4 {
+        for _ in 0..50 {
             if let Some(callout) = self.vm.take_callout(SNAPSHOT) {
                 return callout;
             }
@@ -95,16 +96,13 @@ impl Gateway {
 
     /// A snapshot with the policy library and one server.
     pub fn snapshot(&self) -> Value {
-        let program = engine::compile(&library::modules()).expect("the library compiles");
-        let program =
-            BASE64_URL_SAFE_NO_PAD.encode(program.to_bytes().expect("a program serialises"));
         json!({
             "format": writ_policy::snapshot::FORMAT,
             "revision": "one",
             "issued_at": "2026-11-23T12:00:00Z",
             "issuer": ISSUER,
             "jwks": self.signer.jwks().expect("a key has a JWK"),
-            "policy": { "revision": "p1", "engine": ENGINE, "program": program, "data": {} },
+            "policy": { "revision": "p1", "engine": ENGINE, "program": program(), "data": {} },
             "servers": { "ledger": {
                 "resource": RESOURCE, "upstream_audience": AUDIENCE, "status": "approved", "labels": {},
                 "scopes": ["ledger:read"], "enforcement": "introspect",
@@ -149,7 +147,7 @@ impl Gateway {
         let details: Value = field("authorization_details")
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
-        let now = unix_now();
+        let now = self.vm.unix_seconds();
         let claims = json!({
             "iss": ISSUER, "sub": AGENT, "aud": AUDIENCE, "client_id": AGENT, "scope": "ledger:read", "jti": "minted-1", "txn": "t1",
             "iat": now, "exp": now + 30, "act": { "sub": "edge", "act": { "sub": AGENT } }, "authorization_details": details,
@@ -168,16 +166,21 @@ impl Gateway {
         )
     }
 
-    /// A whole good call: it goes upstream on a minted token and leaves with a response.
-    pub fn a_good_call_goes_upstream(&mut self) {
-        let id = self.call();
-        let callout = self.vm.take_callout(TOKEN).unwrap_or_else(|| {
+    /// The token request that a call is waiting for.
+    pub fn token_request(&mut self, id: u32) -> Callout {
+        self.vm.take_callout(TOKEN).unwrap_or_else(|| {
             panic!(
                 "no token request; the call is {:?}; log: {:#?}",
                 self.vm.fate(id),
                 self.vm.log()
             )
-        });
+        })
+    }
+
+    /// A whole good call: it goes upstream on a minted token and leaves with a response.
+    pub fn a_good_call_goes_upstream(&mut self) {
+        let id = self.call();
+        let callout = self.token_request(id);
         let reply = self.mint(&callout);
         self.vm.answer(&callout, reply);
         self.assert_upstream_on_a_minted_token(id);
@@ -215,7 +218,7 @@ impl Gateway {
     /// The promise under any failure: what goes upstream goes on a minted token, or does not go.
     pub fn assert_closed(&self, id: u32, case: &str) {
         match self.vm.fate(id) {
-            Fate::Held | Fate::Answered(_) => {}
+            Fate::Held | Fate::Answered(_) | Fate::FailedClosed => {}
             Fate::Upstream { headers, .. } => panic!("{case}: went upstream with {headers:?}"),
         }
     }
@@ -262,4 +265,13 @@ pub fn json_reply(status: u16, more: &[(&str, &str)], body: &Value) -> Reply {
         headers: headers(&pairs),
         body: body.to_string().into_bytes(),
     }
+}
+
+/// The policy library, compiled once.
+fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = engine::compile(&library::modules()).expect("the library compiles");
+        BASE64_URL_SAFE_NO_PAD.encode(program.to_bytes().expect("a program serialises"))
+    })
 }

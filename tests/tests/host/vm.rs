@@ -7,11 +7,9 @@ use wasmtime::{Instance, Linker, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::status::Refusal;
 use super::wire::Headers;
-use super::world::{Callout, Fault, LocalResponse, Reply, Stream, World};
+use super::world::{Callout, Fault, LocalResponse, ROOT, Reply, Stream, World};
 use super::{abi, filter, wasi};
 
-/// The root context's id.
-const ROOT: u32 = 1;
 /// What a header or body callback answers to let the request go on.
 const CONTINUE: u32 = 0;
 
@@ -32,6 +30,8 @@ pub enum Fate {
     Upstream { headers: Headers, body: Vec<u8> },
     /// Answered by the filter.
     Answered(LocalResponse),
+    /// The VM is gone: Envoy fails the request (`failure_policy: FAIL_CLOSED`).
+    FailedClosed,
 }
 
 /// One VM: one worker's filter.
@@ -40,6 +40,8 @@ pub struct Vm {
     instance: Instance,
     holding: HeaderHolding,
     next_context: u32,
+    trap: Option<String>,
+    traps_end_the_test: bool,
     requests: std::collections::BTreeMap<u32, Request>,
 }
 
@@ -67,41 +69,49 @@ impl Vm {
 
     /// A VM, and whether it accepted its configuration.
     pub fn configure(configuration: &Value, environment: &[(&str, &str)]) -> (Self, bool) {
+        // First, since compiling takes seconds and the world's clock starts when it is made.
+        let module = filter();
         let text = serde_json::to_vec(configuration).expect("a JSON value serialises");
         let mut world = World::new(text.clone());
         world.environment = environment
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        let module = filter();
         let mut linker = Linker::new(module.engine());
         abi::define(&mut linker)
             .and_then(|()| wasi::define(&mut linker))
+            .and_then(|()| linker.define_unknown_imports_as_traps(module))
             .expect("no import is defined twice");
         let mut store = Store::new(module.engine(), world);
         let instance = linker
             .instantiate(&mut store, module)
-            .unwrap_or_else(|error| {
-                panic!("the filter imports what Envoy does not have: {error:#}")
-            });
+            .unwrap_or_else(|error| panic!("the filter does not load: {error:#}"));
         let mut vm = Self {
             store,
             instance,
             holding: HeaderHolding::Supported,
             next_context: ROOT + 1,
+            trap: None,
+            traps_end_the_test: true,
             requests: Default::default(),
         };
         vm.call::<(), ()>("_initialize", ());
         vm.call::<_, ()>("proxy_on_context_create", (ROOT, 0));
         vm.world().effective_context = ROOT;
-        let started: u32 = vm.call("proxy_on_vm_start", (ROOT, 0));
+        let started: Option<u32> = vm.call("proxy_on_vm_start", (ROOT, 0));
         let size = u32::try_from(text.len()).expect("configurations are small");
-        let configured = started != 0 && vm.call::<_, u32>("proxy_on_configure", (ROOT, size)) != 0;
+        let configured =
+            started != Some(0) && vm.call::<_, u32>("proxy_on_configure", (ROOT, size)) != Some(0);
         (vm, configured)
     }
 
     pub fn world(&mut self) -> &mut World {
         self.store.data_mut()
+    }
+
+    /// The VM's clock, in seconds since the epoch.
+    pub fn unix_seconds(&self) -> u64 {
+        self.store.data().unix_nanos() / 1_000_000_000
     }
 
     pub fn hold_headers(&mut self, holding: HeaderHolding) {
@@ -140,6 +150,7 @@ impl Vm {
         self.world().advance(period);
         self.world().effective_context = ROOT;
         self.call::<_, ()>("proxy_on_tick", ROOT);
+        self.settle_all();
     }
 
     /// A new request: the context is created and its headers shown to the filter.
@@ -163,11 +174,11 @@ impl Vm {
         );
         self.call::<_, ()>("proxy_on_context_create", (id, ROOT));
         self.world().effective_context = id;
-        let action: u32 = self.call(
+        let action: Option<u32> = self.call(
             "proxy_on_request_headers",
             (id, count, u32::from(end_of_stream)),
         );
-        if action == CONTINUE {
+        if action == Some(CONTINUE) {
             let request = self.requests.get_mut(&id).expect("just inserted");
             request.headers_passed = true;
             request.forwarded = end_of_stream;
@@ -179,6 +190,8 @@ impl Vm {
     /// More of a request's body. The filter sees all of it that has come so far, as when it buffers.
     pub fn body(&mut self, id: u32, bytes: &[u8], end_of_stream: bool) {
         let holding = self.holding;
+        let stream = self.world().streams.get_mut(&id);
+        stream.expect("an open request").received += bytes.len() as u64;
         let request = self.requests.get_mut(&id).expect("an open request");
         request.ended = end_of_stream;
         if !request.headers_passed && holding == HeaderHolding::Missing {
@@ -201,11 +214,11 @@ impl Vm {
             .request_body;
         body.extend_from_slice(bytes);
         let size = u32::try_from(body.len()).expect("a small body");
-        let action: u32 = self.call(
+        let action: Option<u32> = self.call(
             "proxy_on_request_body",
             (id, size, u32::from(end_of_stream)),
         );
-        if action == CONTINUE && end_of_stream {
+        if action == Some(CONTINUE) && end_of_stream {
             let request = self.requests.get_mut(&id).expect("an open request");
             request.headers_passed = true;
             request.forwarded = true;
@@ -224,13 +237,20 @@ impl Vm {
             .expect("an open request")
             .request_trailers = trailers;
         self.requests.get_mut(&id).expect("an open request").ended = true;
-        let action: u32 = self.call("proxy_on_request_trailers", (id, count));
-        if action == CONTINUE {
+        let action: Option<u32> = self.call("proxy_on_request_trailers", (id, count));
+        if action == Some(CONTINUE) {
             let request = self.requests.get_mut(&id).expect("an open request");
             request.headers_passed = true;
             request.forwarded = true;
         }
         self.settle(id);
+    }
+
+    fn settle_all(&mut self) {
+        let open: Vec<u32> = self.requests.keys().copied().collect();
+        for id in open {
+            self.settle(id);
+        }
     }
 
     /// What Envoy does after each call into the VM: act on what the filter asked for.
@@ -241,7 +261,11 @@ impl Vm {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        if !stream.request_resumed || stream.local_response.is_some() || request.forwarded {
+        if !stream.request_resumed
+            || stream.local_response.is_some()
+            || request.forwarded
+            || self.trap.is_some()
+        {
             return;
         }
         let headers_were_held = !request.headers_passed;
@@ -274,6 +298,7 @@ impl Vm {
         }
         match &stream.local_response {
             Some(response) => Fate::Answered(response.clone()),
+            None if self.trap.is_some() => Fate::FailedClosed,
             None => Fate::Held,
         }
     }
@@ -299,11 +324,16 @@ impl Vm {
             (ROOT, callout.id, count, size, 0_u32),
         );
         self.world().reply = Reply::default();
-        self.settle(callout.context);
+        self.settle_all();
     }
 
     /// Upstream's response headers.
-    pub fn response_headers(&mut self, id: u32, headers: Headers, end_of_stream: bool) -> u32 {
+    pub fn response_headers(
+        &mut self,
+        id: u32,
+        headers: Headers,
+        end_of_stream: bool,
+    ) -> Option<u32> {
         let count = u32::try_from(headers.len()).expect("few headers");
         let world = self.world();
         world.effective_context = id;
@@ -319,7 +349,7 @@ impl Vm {
     }
 
     /// A chunk of upstream's response body.
-    pub fn response_body(&mut self, id: u32, bytes: &[u8], end_of_stream: bool) -> u32 {
+    pub fn response_body(&mut self, id: u32, bytes: &[u8], end_of_stream: bool) -> Option<u32> {
         let size = u32::try_from(bytes.len()).expect("a small body");
         let world = self.world();
         world.effective_context = id;
@@ -362,8 +392,22 @@ impl Vm {
         memory.data_size(&self.store)
     }
 
-    /// Calls an export. A trap is what poisons a worker: it fails the test, whichever test it is.
-    fn call<P: WasmParams, R: WasmResults>(&mut self, export: &str, parameters: P) -> R {
+    /// From now on a trap is noted rather than the end of the test, as in [`Vm::trap`].
+    pub fn survive_traps(&mut self) {
+        self.traps_end_the_test = false;
+    }
+
+    /// Why the VM is gone, if it is.
+    pub fn trap(&self) -> Option<&str> {
+        self.trap.as_deref()
+    }
+
+    /// Calls an export; `None` when the VM is gone. A trap is what poisons a worker, so it fails the test
+    /// unless the test asked for it.
+    fn call<P: WasmParams, R: WasmResults>(&mut self, export: &str, parameters: P) -> Option<R> {
+        if self.trap.is_some() {
+            return None;
+        }
         let function: TypedFunc<P, R> = self
             .instance
             .get_typed_func(&mut self.store, export)
@@ -371,8 +415,14 @@ impl Vm {
                 panic!("the filter has no {export} of the right type: {error:#}")
             });
         match function.call(&mut self.store, parameters) {
-            Ok(result) => result,
-            Err(trap) => panic!("{export} trapped: {trap:?}\nlog: {:#?}", self.log()),
+            Ok(result) => Some(result),
+            Err(trap) if self.traps_end_the_test => {
+                panic!("{export} trapped: {trap:?}\nlog: {:#?}", self.log())
+            }
+            Err(trap) => {
+                self.trap = Some(format!("{export}: {trap:?}"));
+                None
+            }
         }
     }
 }

@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::status::{BAD_ARGUMENT, NOT_FOUND, Refusal};
 use super::wire::Headers;
 
+/// The root context's id.
+pub const ROOT: u32 = 1;
+
 /// The ABI's map types.
 pub mod map {
     pub const REQUEST_HEADERS: u32 = 0;
@@ -57,6 +60,8 @@ pub struct Stream {
     pub request_headers: Headers,
     pub request_body: Vec<u8>,
     pub request_trailers: Headers,
+    /// Bytes of the body that the proxy has, whether or not the filter has seen them.
+    pub received: u64,
     pub response_headers: Headers,
     pub response_body: Vec<u8>,
     pub response_trailers: Headers,
@@ -134,10 +139,33 @@ impl World {
         applies.then_some(fault.status)
     }
 
+    /// Acts on this context from now on, if it is still there.
+    pub fn enter(&mut self, context: u32) -> Result<(), Refusal> {
+        if context != ROOT && !self.streams.contains_key(&context) {
+            return Err(BAD_ARGUMENT);
+        }
+        self.effective_context = context;
+        Ok(())
+    }
+
     pub fn stream(&mut self) -> Result<&mut Stream, Refusal> {
         self.streams
             .get_mut(&self.effective_context)
             .ok_or(BAD_ARGUMENT)
+    }
+
+    /// An attribute of the request, by its path joined with dots.
+    pub fn property(&mut self, path: &str) -> Result<Vec<u8>, Refusal> {
+        if path == "request.total_size" {
+            let stream = self.stream()?;
+            let headers: usize = stream
+                .request_headers
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum();
+            return Ok((headers as u64 + stream.received).to_le_bytes().to_vec());
+        }
+        self.properties.get(path).cloned().ok_or(NOT_FOUND)
     }
 
     /// The header map of this type, as Envoy has them: callout maps are there for every context.
