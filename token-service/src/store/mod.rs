@@ -200,16 +200,29 @@ fn private_directory(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Makes the file before SQLite does, so that it (and the WAL beside it, which takes its mode) is never open to others.
+/// Makes the file before SQLite does, so that it (and the WAL beside it, which takes its mode) is never open to others;
+/// one that is open to others is closed to them.
 fn private_file(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let made = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path);
-    made.map(drop).map_err(|source| StoreError::File {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let create = || {
+        std::fs::OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+    };
+    let private = || match create() {
+        Ok(_) => Ok(()),
+        // Looked at without being opened: to close a file drops all of the process's POSIX locks on it, SQLite's too.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            match std::fs::metadata(path)?.permissions().mode() & 0o077 {
+                0 => Ok(()),
+                _ => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)),
+            }
+        }
+        Err(e) => Err(e),
+    };
+    private().map_err(|source| StoreError::File {
         path: path.display().to_string(),
         source,
     })

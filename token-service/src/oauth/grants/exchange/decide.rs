@@ -2,28 +2,23 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use writ_core::{message::Travel, token::Accepted};
+use writ_core::token::Accepted;
 use writ_policy::{
-    decision::{Decision, Obligations},
+    decision::Decision,
     input::{self, AgentKind, Document, Input, RequestContext, SubjectKind},
 };
 
 use super::{
-    minted::{Actor, Answer, InnerActor, MintedClaims},
-    request::{ACCESS_TOKEN, ExchangeRequest},
+    minted::{Answer, Mint, MintedToken},
+    request::ExchangeRequest,
 };
 use crate::{
     app::App,
     audit::{Kind, Record, Verdict, clip},
-    clock::{rfc3339, unix},
     oauth::OAuthError,
     registry::{Agent, Gateway, Registry, Server, Status},
-    secret::new_id,
     store::commit::SingleUse,
 };
-
-/// No minted token lives longer, in seconds.
-const LONGEST_S: u64 = 60;
 
 /// What was decided: to be committed first, and answered then.
 pub(super) struct Outcome {
@@ -44,11 +39,12 @@ pub(super) fn decide(
     let policy = app.policy();
     let mut record = record(gateway, request, caller, now);
     record.service_policy = Some(policy.revision().to_owned());
+    let named = registry.server_by_resource(&request.resource);
+    record.server = named.map(|s| s.id.to_string());
     let (server, agent) = match entitled(registry, gateway, request, caller) {
         Ok(entitled) => entitled,
         Err(error) => return refused(record, error),
     };
-    record.server = Some(server.id.to_string());
     if request.details != request.details_for(server.id.as_str()) {
         let told = "authorization_details does not say what the message says: method, target, digest and server must agree";
         return refused(record, OAuthError::InvalidAuthorizationDetails(told.into()));
@@ -78,16 +74,19 @@ pub(super) fn decide(
             obligations,
         } => {
             record.reason = reason.map(|r| clip(&r, 1024));
-            mint(
+            let mint = Mint {
                 app,
                 gateway,
                 server,
                 request,
                 caller,
-                &obligations,
-                record,
+                obligations: &obligations,
                 now,
-            )
+            };
+            match mint.token() {
+                Ok(token) => minted(record, token),
+                Err(error) => refused(record, OAuthError::internal(&error)),
+            }
         }
     }
 }
@@ -156,107 +155,23 @@ fn agent_document(agent: &Agent, server: &Server, caller: &Accepted) -> Document
     })
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "one call, from the one place that has them all"
-)]
-fn mint(
-    app: &App,
-    gateway: &Gateway,
-    server: &Server,
-    request: &ExchangeRequest,
-    caller: &Accepted,
-    obligations: &Obligations,
-    mut record: Record,
-    now: Timestamp,
-) -> Outcome {
-    let claims = &caller.claims;
-    let travel = request.message.travel();
-    let (jti, txn) = (new_id(), new_id());
-    let iat = unix(now);
-    let exp = expiry(app, travel, obligations, iat).min(claims.expires);
-    let scope = scope(&claims.scopes, request.scope.as_deref(), obligations);
-    let details = request.details_for(server.id.as_str());
-    let signed = app.keys.sign(&MintedClaims {
-        iss: &app.config.issuer,
-        sub: &claims.subject,
-        aud: &server.upstream_audience,
-        client_id: &claims.client_id,
-        scope: &scope,
-        jti: &jti,
-        txn: &txn,
-        iat,
-        exp,
-        act: Actor {
-            sub: gateway.id.as_str(),
-            act: InnerActor {
-                sub: &claims.client_id,
-            },
-        },
-        authorization_details: [&details],
-    });
-    let access_token = match signed {
-        Ok(token) => token,
-        Err(error) => return refused(record, OAuthError::internal(&error)),
+fn minted(mut record: Record, token: MintedToken) -> Outcome {
+    let MintedToken { answer, single_use } = token;
+    let kind = match single_use {
+        Some(_) => "single_use",
+        None => "discovery",
     };
-    let single_use = matches!(travel, Travel::SingleUse);
     record.kind = Kind::Mint;
     record.decision = Some(Verdict::Allow);
-    record.token_id = Some(jti.clone());
-    record.txn = Some(txn.clone());
-    let kind = if single_use {
-        "single_use"
-    } else {
-        "discovery"
-    };
+    record.token_id = Some(answer.jti.clone());
+    record.txn = Some(answer.txn.clone());
     record.detail =
-        Some(json!({"token": kind, "expires_in": exp.saturating_sub(iat), "scope": scope}));
+        Some(json!({"token": kind, "expires_in": answer.expires_in, "scope": answer.scope}));
     Outcome {
         record,
-        token: single_use.then(|| SingleUse {
-            jti: jti.clone(),
-            exp,
-        }),
-        answer: Ok(Answer {
-            access_token,
-            issued_token_type: ACCESS_TOKEN,
-            token_type: "Bearer",
-            expires_in: exp.saturating_sub(iat),
-            scope,
-            txn,
-            jti,
-        }),
+        token: single_use,
+        answer: Ok(answer),
     }
-}
-
-/// When the token ends: as configured, sooner where the policy says so, never past [`LONGEST_S`].
-fn expiry(app: &App, travel: Travel, obligations: &Obligations, iat: u64) -> u64 {
-    let configured = match travel {
-        Travel::SingleUse => app.config.tokens.minted_ttl,
-        Travel::Discovery => app.config.tokens.discovery_ttl,
-    };
-    let longest = configured.as_secs().min(LONGEST_S);
-    let ttl = obligations
-        .ttl_s
-        .map_or(longest, |s| u64::from(s).clamp(1, longest.max(1)));
-    iat.saturating_add(ttl)
-}
-
-/// The caller's scopes that both gateway and policy want in the token; never one the caller does not have.
-fn scope(caller: &[String], requested: Option<&str>, obligations: &Obligations) -> String {
-    let wanted = |scope: &str| requested.is_none_or(|r| r.split(' ').any(|one| one == scope));
-    let allowed = |scope: &str| {
-        obligations
-            .scopes
-            .as_ref()
-            .is_none_or(|s| s.iter().any(|one| one == scope))
-    };
-    let kept: Vec<&str> = caller
-        .iter()
-        .map(String::as_str)
-        .filter(|s| wanted(s) && allowed(s))
-        .collect();
-    kept.join(" ")
 }
 
 fn refused(mut record: Record, error: OAuthError) -> Outcome {
@@ -281,7 +196,6 @@ fn record(
     now: Timestamp,
 ) -> Record {
     let mut record = Record::new(Kind::Denied, now);
-    record.time = rfc3339(now);
     record.subject = Some(clip(&caller.claims.subject, 512));
     record.agent = Some(clip(&caller.claims.client_id, 512));
     record.gateway = Some(gateway.id.to_string());
@@ -297,22 +211,4 @@ fn record(
     record.request_id = Some(clip(&request.context.request_id, 128));
     record.source_ip = Some(clip(&request.context.source_ip, 64)).filter(|ip| !ip.is_empty());
     record
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scopes_are_only_ever_fewer() {
-        let caller = ["a".to_owned(), "b".to_owned()];
-        let with = |scopes: Option<&[&str]>| Obligations {
-            ttl_s: None,
-            scopes: scopes.map(|s| s.iter().map(|s| (*s).to_owned()).collect()),
-        };
-        assert_eq!(scope(&caller, None, &with(None)), "a b");
-        assert_eq!(scope(&caller, Some("b c"), &with(None)), "b");
-        assert_eq!(scope(&caller, None, &with(Some(&["a", "admin"]))), "a");
-        assert_eq!(scope(&caller, Some("b"), &with(Some(&["a"]))), "");
-    }
 }

@@ -1,40 +1,54 @@
 //! The minted token: seconds of life, one server, one message (or looking around).
 
+use jiff::Timestamp;
 use serde::Serialize;
+use writ_core::{message::Travel, token::Accepted};
+use writ_policy::decision::Obligations;
 
-use super::request::Details;
+use super::request::{ACCESS_TOKEN, Details, ExchangeRequest};
+use crate::{
+    app::App,
+    clock::unix,
+    keys::SignError,
+    registry::{Gateway, Server},
+    secret::new_id,
+    store::commit::SingleUse,
+};
+
+/// No minted token lives longer, in seconds.
+const LONGEST_S: u64 = 60;
 
 /// The claims of a minted token (RFC 9068 section 2.2, RFC 8693 section 4.1, RFC 9396 section 9.1).
 #[derive(Debug, Serialize)]
-pub(super) struct MintedClaims<'a> {
-    pub(super) iss: &'a str,
+struct MintedClaims<'a> {
+    iss: &'a str,
     /// The user, or the agent where it acts for itself.
-    pub(super) sub: &'a str,
+    sub: &'a str,
     /// The server's upstream audience.
-    pub(super) aud: &'a str,
+    aud: &'a str,
     /// The agent.
-    pub(super) client_id: &'a str,
+    client_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) scope: &'a str,
-    pub(super) jti: &'a str,
-    pub(super) txn: &'a str,
-    pub(super) iat: u64,
-    pub(super) exp: u64,
-    pub(super) act: Actor<'a>,
-    pub(super) authorization_details: [&'a Details; 1],
+    scope: &'a str,
+    jti: &'a str,
+    txn: &'a str,
+    iat: u64,
+    exp: u64,
+    act: Actor<'a>,
+    authorization_details: [&'a Details; 1],
 }
 
 /// Who acts: the gateway, for the agent (RFC 8693 section 4.1: the outermost is the current actor).
 #[derive(Debug, Serialize)]
-pub(super) struct Actor<'a> {
-    pub(super) sub: &'a str,
-    pub(super) act: InnerActor<'a>,
+struct Actor<'a> {
+    sub: &'a str,
+    act: InnerActor<'a>,
 }
 
 /// The prior actor.
 #[derive(Debug, Serialize)]
-pub(super) struct InnerActor<'a> {
-    pub(super) sub: &'a str,
+struct InnerActor<'a> {
+    sub: &'a str,
 }
 
 /// The answer (RFC 8693 section 2.2.1) with the ids that the gateway reports by.
@@ -47,4 +61,119 @@ pub(super) struct Answer {
     pub(super) scope: String,
     pub(super) txn: String,
     pub(super) jti: String,
+}
+
+/// A token that is to be minted.
+pub(super) struct Mint<'a> {
+    pub(super) app: &'a App,
+    pub(super) gateway: &'a Gateway,
+    pub(super) server: &'a Server,
+    pub(super) request: &'a ExchangeRequest,
+    pub(super) caller: &'a Accepted,
+    pub(super) obligations: &'a Obligations,
+    pub(super) now: Timestamp,
+}
+
+/// A signed token, to be answered once it is committed.
+pub(super) struct MintedToken {
+    pub(super) answer: Answer,
+    /// What is to be spent; none for a discovery token.
+    pub(super) single_use: Option<SingleUse>,
+}
+
+impl Mint<'_> {
+    /// Signs the token.
+    pub(super) fn token(&self) -> Result<MintedToken, SignError> {
+        let claims = &self.caller.claims;
+        let (jti, txn) = (new_id(), new_id());
+        let iat = unix(self.now);
+        let exp = iat.saturating_add(self.ttl_s()).min(claims.expires);
+        let scope = scope(
+            &claims.scopes,
+            self.request.scope.as_deref(),
+            self.obligations,
+        );
+        let access_token = self.app.keys.sign(&MintedClaims {
+            iss: &self.app.config.issuer,
+            sub: &claims.subject,
+            aud: &self.server.upstream_audience,
+            client_id: &claims.client_id,
+            scope: &scope,
+            jti: &jti,
+            txn: &txn,
+            iat,
+            exp,
+            act: Actor {
+                sub: self.gateway.id.as_str(),
+                act: InnerActor {
+                    sub: &claims.client_id,
+                },
+            },
+            authorization_details: [&self.request.details_for(self.server.id.as_str())],
+        })?;
+        let single_use = match self.request.message.travel() {
+            Travel::SingleUse => Some(SingleUse {
+                jti: jti.clone(),
+                exp,
+            }),
+            Travel::Discovery => None,
+        };
+        let answer = Answer {
+            access_token,
+            issued_token_type: ACCESS_TOKEN,
+            token_type: "Bearer",
+            expires_in: exp.saturating_sub(iat),
+            scope,
+            txn,
+            jti,
+        };
+        Ok(MintedToken { answer, single_use })
+    }
+
+    /// Seconds of life: as configured, fewer where the policy says so, never more than [`LONGEST_S`].
+    fn ttl_s(&self) -> u64 {
+        let configured = match self.request.message.travel() {
+            Travel::SingleUse => self.app.config.tokens.minted_ttl,
+            Travel::Discovery => self.app.config.tokens.discovery_ttl,
+        };
+        let longest = configured.as_secs().clamp(1, LONGEST_S);
+        self.obligations
+            .ttl_s
+            .map_or(longest, |s| u64::from(s).clamp(1, longest))
+    }
+}
+
+/// The caller's scopes that both gateway and policy want in the token; never one the caller does not have.
+fn scope(caller: &[String], requested: Option<&str>, obligations: &Obligations) -> String {
+    let wanted = |scope: &str| requested.is_none_or(|r| r.split(' ').any(|one| one == scope));
+    let allowed = |scope: &str| {
+        obligations
+            .scopes
+            .as_ref()
+            .is_none_or(|s| s.iter().any(|one| one == scope))
+    };
+    let kept: Vec<&str> = caller
+        .iter()
+        .map(String::as_str)
+        .filter(|s| wanted(s) && allowed(s))
+        .collect();
+    kept.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_only_ever_fewer() {
+        let caller = ["a".to_owned(), "b".to_owned()];
+        let with = |scopes: Option<&[&str]>| Obligations {
+            ttl_s: None,
+            scopes: scopes.map(|s| s.iter().map(|s| (*s).to_owned()).collect()),
+        };
+        assert_eq!(scope(&caller, None, &with(None)), "a b");
+        assert_eq!(scope(&caller, Some("b c"), &with(None)), "b");
+        assert_eq!(scope(&caller, None, &with(Some(&["a", "admin"]))), "a");
+        assert_eq!(scope(&caller, Some("b"), &with(Some(&["a"]))), "");
+    }
 }
