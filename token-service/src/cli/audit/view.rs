@@ -87,11 +87,9 @@ fn why(record: &Record) -> String {
                     .map(|n| format!("{n} times")),
             );
         }
-        Kind::Rogue => parts.extend(
-            detail("credential")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-        ),
+        Kind::Rogue => {
+            parts.extend(record.source_ip.iter().map(|ip| format!("from {ip}")));
+        }
         _ => {}
     }
     parts.join(", ")
