@@ -605,9 +605,11 @@ impl Exchange {
             request_id,
             time: rfc3339(now),
             status,
-            result: watch
-                .filter(|_| ended)
-                .map_or(CallResult::CutOff, Watch::end),
+            result: match watch {
+                Some(watch) if ended => watch.end(),
+                Some(watch) => watch.cut_off(),
+                None => CallResult::CutOff,
+            },
             duration_us: u64::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u64::MAX),
             request_bytes,
             response_bytes,

@@ -104,6 +104,12 @@ impl Watch {
             (_, Form::Other) => CallResult::Unknown,
         }
     }
+
+    /// How the call ended, where the response was not read to its end: a caller that has seen its result in an event
+    /// stream may close it without waiting for the server to.
+    pub(crate) fn cut_off(self) -> CallResult {
+        self.result.unwrap_or(CallResult::CutOff)
+    }
 }
 
 /// What a JSON-RPC message says about the call; nothing where it is not a response.
@@ -138,6 +144,18 @@ mod tests {
         }
         assert_eq!(watch.bytes(), body.len() as u64);
         watch.end()
+    }
+
+    #[test]
+    fn a_stream_that_its_reader_left_is_cut_off_only_before_the_result() {
+        let event = b"event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+        let mut watch = Watch::new(Some(200), Some(b"text/event-stream"));
+        watch.see(event);
+        assert_eq!(watch.cut_off(), CallResult::Ok);
+
+        let mut watch = Watch::new(Some(200), Some(b"text/event-stream"));
+        watch.see(b": keep-alive\n\n");
+        assert_eq!(watch.cut_off(), CallResult::CutOff);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
 use http::Uri;
+use serde_json::json;
 use writ_policy::Value;
 use writ_policy::engine::{
     self, CompileError, Data, ENGINE, EngineError, Evaluator, Module, Program,
@@ -285,7 +285,10 @@ impl ServerRule {
     ) -> Result<Self, RulesError> {
         let url = absolute(resource).ok_or_else(|| RulesError::Resource(id.to_owned()))?;
         let path = url.path().trim_end_matches('/').to_owned();
-        let authority = url.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let authority = url
+            .authority()
+            .map(|authority| authority.as_str().to_owned())
+            .unwrap_or_default();
         let metadata = json!({
             "resource": resource,
             "authorization_servers": authorization_servers,
@@ -302,7 +305,10 @@ impl ServerRule {
                 resource: resource.to_owned(),
                 labels: labels.clone(),
             }),
-            metadata_url: format!("{}://{authority}{WELL_KNOWN}{path}", url.scheme_str().unwrap_or_default()),
+            metadata_url: format!(
+                "{}://{authority}{WELL_KNOWN}{path}",
+                url.scheme_str().unwrap_or_default()
+            ),
             metadata: metadata.to_string(),
             scope: scopes.join(" "),
             authority,

@@ -1,1 +1,835 @@
+//! A request's life against a proxy made of cells: what goes up, what comes back, and in which order.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::prelude::{Ed25519KeyPair, EdDSAKeyPairLike};
+use serde_json::{Value as Json, json};
+use writ_policy::{engine, library};
+
+use super::*;
+use crate::host::{Call as HostCall, CallRefused};
+
+const NOW: u64 = 1_795_000_000;
+const RESOURCE: &str = "https://gateway.example/ledger/mcp";
+const CALL: &str =
+    r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"listAccounts"}}"#;
+const LIST: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
+
+#[derive(Default)]
+struct Proxy {
+    headers: RefCell<BTreeMap<String, String>>,
+    extra: RefCell<Vec<(String, Vec<u8>)>>,
+    body: RefCell<Vec<u8>>,
+    replies: RefCell<Vec<Reply>>,
+    calls: RefCell<Vec<(String, HashMap<String, String>, Vec<u8>)>>,
+    answer: RefCell<Option<(u16, Vec<u8>)>>,
+    response: RefCell<BTreeMap<String, String>>,
+    refuses_calls: Cell<bool>,
+    resumed: Cell<u32>,
+    server: RefCell<String>,
+    later_s: Cell<u64>,
+}
+
+impl Host for Proxy {
+    fn now(&self) -> Duration {
+        Duration::from_secs(NOW + self.later_s.get())
+    }
+    fn request_headers(&self) -> Vec<(String, Vec<u8>)> {
+        let own = self.headers.borrow();
+        let own = own.iter().map(|(n, v)| (n.clone(), v.clone().into_bytes()));
+        own.chain(self.extra.borrow().iter().cloned()).collect()
+    }
+    fn set_request_header(&self, name: &str, value: &str) {
+        self.headers
+            .borrow_mut()
+            .insert(name.to_owned(), value.to_owned());
+    }
+    fn remove_request_header(&self, name: &str) {
+        self.headers.borrow_mut().remove(name);
+    }
+    fn request_body(&self, max: usize) -> Option<Vec<u8>> {
+        Some(self.body.borrow().iter().copied().take(max).collect())
+    }
+    fn resume_request(&self) {
+        self.resumed.set(self.resumed.get() + 1);
+    }
+    fn respond(&self, reply: &Reply) {
+        self.replies.borrow_mut().push(reply.clone());
+    }
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        self.response
+            .borrow()
+            .get(name)
+            .map(|value| value.clone().into_bytes())
+    }
+    fn response_body(&self, max: usize) -> Option<Vec<u8>> {
+        self.request_body(max)
+    }
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        match path {
+            ["xds", "route_metadata", "filter_metadata", "writ", "server"] => {
+                Some(self.server.borrow().clone().into_bytes())
+            }
+            ["source", "address"] => Some(b"[2001:db8::1]:5000".to_vec()),
+            _ => None,
+        }
+    }
+    fn call(&self, call: &HostCall<'_>) -> Result<CallId, CallRefused> {
+        if self.refuses_calls.get() {
+            return Err(CallRefused);
+        }
+        let headers = call
+            .headers
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        let mut calls = self.calls.borrow_mut();
+        calls.push((call.cluster.to_owned(), headers, call.body.to_vec()));
+        Ok(u32::try_from(calls.len()).unwrap())
+    }
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>> {
+        assert_eq!(name, ":status");
+        self.answer
+            .borrow()
+            .as_ref()
+            .map(|(status, _)| status.to_string().into_bytes())
+    }
+    fn answer_body(&self, max: usize) -> Option<Vec<u8>> {
+        self.answer
+            .borrow()
+            .as_ref()
+            .map(|(_, body)| body.iter().copied().take(max).collect())
+    }
+}
+
+/// A gateway with a snapshot, its issuer's key, and one request at a time.
+struct World {
+    proxy: Proxy,
+    gateway: Gateway,
+    key: Ed25519KeyPair,
+    exchange: Exchange,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self::without_snapshot();
+        world.with_snapshot(|_| {})
+    }
+
+    fn without_snapshot() -> Self {
+        let configuration = br#"{"mode":"gateway","token_service":{"cluster":"writ","gateway_id":"edge","secret_env":"S"},
+            "limits":{"body":"1KiB"}}"#;
+        let gateway = Gateway::start(configuration, |_| Some("secret".to_owned())).unwrap();
+        let key = Ed25519KeyPair::generate().with_key_id("k");
+        Self {
+            proxy: Proxy::default(),
+            gateway,
+            key,
+            exchange: Exchange::new(2),
+        }
+    }
+
+    fn with_snapshot(mut self, change: impl FnOnce(&mut Json)) -> Self {
+        let mut jwk: Json = serde_json::from_str(&self.key.public_key().to_jwk()).unwrap();
+        jwk["kid"] = json!("k");
+        let program = engine::compile(&library::modules())
+            .unwrap()
+            .to_bytes()
+            .unwrap();
+        let mut snapshot = json!({
+            "format": 1, "revision": "r1", "issued_at": "2026-11-23T00:00:00Z", "issuer": "https://issuer.example",
+            "jwks": {"keys": [jwk]},
+            "policy": {"revision": "p1", "engine": engine::ENGINE, "program": URL_SAFE_NO_PAD.encode(program),
+                "data": serde_json::from_str::<Json>(library::example_data()).unwrap()},
+            "servers": {"ledger": {"resource": RESOURCE, "upstream_audience": "urn:ledger", "status": "approved",
+                "scopes": ["read"], "enforcement": "introspect"}},
+            "agents": {"assistant": {"status": "approved"}},
+            "disabled_subjects": [],
+        });
+        change(&mut snapshot);
+        self.gateway.on_tick(&self.proxy);
+        let call = self.calls();
+        self.answers(200, &snapshot.to_string());
+        self.gateway.on_answer(call, &self.proxy);
+        self
+    }
+
+    fn calls(&self) -> CallId {
+        u32::try_from(self.proxy.calls.borrow().len()).unwrap()
+    }
+
+    fn answers(&self, status: u16, body: &str) {
+        self.proxy
+            .answer
+            .replace(Some((status, body.as_bytes().to_vec())));
+    }
+
+    fn sign(&self, claims: &Json) -> String {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"k"}"#);
+        let input = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = self.key.key_pair().as_ref().sk.sign(input.as_bytes(), None);
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+
+    fn caller_claims() -> Json {
+        json!({"iss": "https://issuer.example", "sub": "alice", "aud": RESOURCE, "client_id": "assistant", "exp": NOW + 60,
+            "jti": "c1", "groups": ["finance"], "subject_type": "user", "agent_authn": "key"})
+    }
+
+    /// Plays a request up to the point where its body has come.
+    fn request(&mut self, token: Option<&str>, body: &str) -> Flow {
+        self.exchange = Exchange::new(2);
+        *self.proxy.server.borrow_mut() = "ledger".to_owned();
+        let mut headers = BTreeMap::from(
+            [
+                (":method", "POST"),
+                (":path", "/ledger/mcp"),
+                (":authority", "gateway.example"),
+                ("x-request-id", "req-1"),
+                ("content-type", "application/json"),
+                ("cookie", "session=1"),
+                ("x-api-key", "k"),
+            ]
+            .map(|(n, v)| (n.to_owned(), v.to_owned())),
+        );
+        if let Some(token) = token {
+            headers.insert("authorization".to_owned(), format!("Bearer {token}"));
+        }
+        self.proxy.headers.replace(headers);
+        self.proxy.body.replace(body.as_bytes().to_vec());
+        match self
+            .exchange
+            .on_request_headers(&mut self.gateway, &self.proxy, false)
+        {
+            Flow::Continue => Flow::Continue,
+            Flow::Pause if self.proxy.replies.borrow().is_empty() => {
+                self.exchange
+                    .on_request_body(&mut self.gateway, &self.proxy, body.len(), true)
+            }
+            Flow::Pause => Flow::Pause,
+        }
+    }
+
+    fn caller(&self) -> String {
+        self.sign(&Self::caller_claims())
+    }
+
+    /// The form of the last call, which must be a token request.
+    fn form(&self) -> HashMap<String, String> {
+        let calls = self.proxy.calls.borrow();
+        let (cluster, headers, body) = calls.last().unwrap();
+        assert_eq!(
+            (cluster.as_str(), headers[":path"].as_str()),
+            ("writ", "/oauth/token")
+        );
+        form_urlencoded::parse(body).into_owned().collect()
+    }
+
+    fn minted_claims(body: &str) -> Json {
+        json!({"iss": "https://issuer.example", "sub": "alice", "aud": "urn:ledger", "client_id": "assistant", "exp": NOW + 30,
+            "jti": "m1", "txn": "t1", "act": {"sub": "edge", "act": {"sub": "assistant"}},
+            "authorization_details": [{"type": "mcp_request", "server": "ledger", "method": "tools/call",
+                "target": "listAccounts", "content_digest": content_digest(body.as_bytes())}]})
+    }
+
+    fn discovery_claims() -> Json {
+        let mut claims = Self::minted_claims("");
+        claims["authorization_details"] = json!([{"type": "mcp_discovery", "server": "ledger"}]);
+        claims
+    }
+
+    /// Answers the awaited token request with a token.
+    fn mint(&mut self, claims: &Json) -> String {
+        let token = self.sign(claims);
+        self.answers(
+            200,
+            &json!({"access_token": token, "token_type": "Bearer"}).to_string(),
+        );
+        self.answered();
+        token
+    }
+
+    /// The answer to the last call comes in.
+    fn answered(&mut self) {
+        let call = self.calls();
+        self.exchange
+            .on_answer(&mut self.gateway, &self.proxy, call);
+    }
+
+    fn reply(&self) -> (u32, Json) {
+        let replies = self.proxy.replies.borrow();
+        assert_eq!(replies.len(), 1, "{replies:?}");
+        (
+            replies[0].status,
+            serde_json::from_str(&replies[0].body).unwrap(),
+        )
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        self.gateway.on_tick(&self.proxy);
+        let calls = self.proxy.calls.borrow();
+        let (_, headers, body) = calls.last().unwrap();
+        if headers[":path"] != "/gateway/v1/events" {
+            return Vec::new();
+        }
+        serde_json::from_slice::<EventBatch>(body).unwrap().events
+    }
+
+    /// Nothing went upstream, nor can it still.
+    fn assert_nothing_forwarded(&self) {
+        assert_eq!(self.proxy.resumed.get(), 0);
+        assert_eq!(self.gateway.stats.allowed, 0);
+    }
+}
+
+#[test]
+fn an_allowed_call_travels_on_a_token_of_its_own() {
+    let mut world = World::new();
+    let caller = world.caller();
+    assert_eq!(world.request(Some(&caller), CALL), Flow::Pause);
+    let form = world.form();
+    assert_eq!(form["subject_token"], caller);
+    assert_eq!(form["resource"], RESOURCE);
+    assert_eq!(
+        URL_SAFE_NO_PAD.decode(&form["mcp_message"]).unwrap(),
+        CALL.as_bytes()
+    );
+    let details: Json = serde_json::from_str(&form["authorization_details"]).unwrap();
+    assert_eq!(details, World::minted_claims(CALL)["authorization_details"]);
+    let context: Json = serde_json::from_str(&form["mcp_context"]).unwrap();
+    assert_eq!(
+        (&context["source_ip"], &context["policy_revision"]),
+        (&json!("2001:db8::1"), &json!("p1"))
+    );
+    world.assert_nothing_forwarded();
+
+    let minted = world.mint(&World::minted_claims(CALL));
+    assert_eq!(world.proxy.resumed.get(), 1);
+    let headers = world.proxy.headers.borrow().clone();
+    assert_eq!(headers["authorization"], format!("Bearer {minted}"));
+    assert_eq!(headers["content-digest"], content_digest(CALL.as_bytes()));
+    assert_eq!(headers["accept-encoding"], "identity");
+    assert!(!headers.contains_key("cookie") && !headers.contains_key("x-api-key"));
+    assert!(!headers.values().any(|value| value.contains(&caller)));
+}
+
+#[test]
+fn the_outcome_is_reported_after_the_response() {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), CALL);
+    world.mint(&World::minted_claims(CALL));
+    world.proxy.response.replace(BTreeMap::from(
+        [(":status", "200"), ("content-type", "application/json")]
+            .map(|(n, v)| (n.to_owned(), v.to_owned())),
+    ));
+    world.exchange.on_response_headers(&world.proxy, false);
+    let body = r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true}}"#;
+    world.proxy.body.replace(body.as_bytes().to_vec());
+    world
+        .exchange
+        .on_response_body(&world.proxy, body.len(), true);
+    world.exchange.on_end(&mut world.gateway, &world.proxy);
+    let events = world.events();
+    let [Event::Outcome(outcome)] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (outcome.token_id.as_str(), outcome.status),
+        ("m1", Some(200))
+    );
+    assert_eq!(outcome.result, CallResult::ToolError);
+    assert_eq!(
+        (outcome.request_bytes, outcome.response_bytes),
+        (CALL.len() as u64, body.len() as u64)
+    );
+}
+
+#[test]
+fn a_response_that_never_ended_was_cut_off() {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), CALL);
+    world.mint(&World::minted_claims(CALL));
+    world.exchange.on_end(&mut world.gateway, &world.proxy);
+    assert!(
+        matches!(world.events().as_slice(), [Event::Outcome(o)] if o.result == CallResult::CutOff && o.status.is_none())
+    );
+}
+
+#[test]
+fn a_token_for_something_else_is_not_forwarded() {
+    let detail = |name: &str, value: &str| {
+        let mut claims = World::minted_claims(CALL);
+        claims["authorization_details"][0][name] = json!(value);
+        claims
+    };
+    let claim = |name: &str, value: Json| {
+        let mut claims = World::minted_claims(CALL);
+        claims[name] = value;
+        claims
+    };
+    for claims in [
+        detail("server", "crm"),
+        detail("method", "prompts/get"),
+        detail("target", "transfer"),
+        detail("content_digest", &content_digest(b"x")),
+        detail("type", "mcp_discovery"),
+        claim("aud", json!("urn:crm")),
+        claim("aud", json!(["urn:ledger", "urn:crm"])),
+        claim("iss", json!("https://other.example")),
+        claim("sub", json!("bob")),
+        claim("client_id", json!("other")),
+        claim("exp", json!(NOW)),
+        claim("jti", Json::Null),
+        claim("authorization_details", json!([])),
+        World::discovery_claims(),
+        World::caller_claims(),
+    ] {
+        let mut world = World::new();
+        let caller = world.caller();
+        world.request(Some(&caller), CALL);
+        world.mint(&claims);
+        let (status, body) = world.reply();
+        assert_eq!(
+            (status, &body["id"], &body["error"]["code"]),
+            (503, &json!(7), &json!(503)),
+            "{claims}"
+        );
+        world.assert_nothing_forwarded();
+    }
+}
+
+#[test]
+fn a_service_in_trouble_means_no_call() {
+    for (status, body, expected) in [
+        (200, "", 503),
+        (200, "<html>", 503),
+        (200, r#"{"access_token":"x","token_type":"Bearer"}"#, 503),
+        (200, r#"{"access_token":"x","token_type":"DPoP"}"#, 503),
+        (500, "", 503),
+        (503, "{}", 503),
+        (401, r#"{"error":"invalid_client"}"#, 503),
+        (400, r#"{"error":"invalid_target"}"#, 503),
+        (400, "garbage", 503),
+        (302, "", 503),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"the user is disabled"}"#,
+            401,
+        ),
+        (
+            403,
+            r#"{"error":"access_denied","error_description":"not today"}"#,
+            200,
+        ),
+    ] {
+        let mut world = World::new();
+        let caller = world.caller();
+        world.request(Some(&caller), CALL);
+        world.answers(status, body);
+        world.answered();
+        assert_eq!(world.reply().0, expected, "{status} {body}");
+        world.assert_nothing_forwarded();
+    }
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), CALL);
+    world.proxy.answer.replace(None);
+    world.answered();
+    assert_eq!(world.reply().0, 503, "no answer at all");
+
+    let mut world = World::new();
+    let caller = world.caller();
+    world.proxy.refuses_calls.set(true);
+    world.request(Some(&caller), CALL);
+    assert_eq!(world.reply().0, 503, "no cluster");
+    world.assert_nothing_forwarded();
+}
+
+#[test]
+fn a_denial_is_recorded_before_it_is_answered() {
+    let mut world = World::new();
+    let caller = world.caller();
+    let body = CALL.replace("listAccounts", "exportAuditReport");
+    assert_eq!(world.request(Some(&caller), &body), Flow::Pause);
+    assert!(
+        world.proxy.replies.borrow().is_empty(),
+        "answered too early"
+    );
+    let batch: EventBatch =
+        serde_json::from_slice(&world.proxy.calls.borrow().last().unwrap().2).unwrap();
+    let [Event::Denied(denied)] = batch.events.as_slice() else {
+        panic!("{batch:?}")
+    };
+    assert_eq!(
+        (denied.call.subject.as_str(), denied.call.target.as_deref()),
+        ("alice", Some("exportAuditReport"))
+    );
+    assert_eq!(
+        (denied.cause, denied.policy_revision.as_str()),
+        (DenialCause::Policy, "p1")
+    );
+
+    world.answers(204, "");
+    world.answered();
+    let (status, reply) = world.reply();
+    assert_eq!((status, &reply["error"]["code"]), (200, &json!(403)));
+    assert_eq!(
+        reply["error"]["message"],
+        "alice has no grant for exportAuditReport on ledger"
+    );
+    world.assert_nothing_forwarded();
+}
+
+#[test]
+fn a_denial_that_cannot_be_recorded_at_once_is_not_lost() {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.proxy.refuses_calls.set(true);
+    world.request(Some(&caller), &CALL.replace("listAccounts", "transfer"));
+    assert_eq!(world.reply().1["error"]["code"], 403);
+    world.proxy.refuses_calls.set(false);
+    assert!(matches!(world.events().as_slice(), [Event::Denied(_)]));
+}
+
+#[test]
+fn discovery_travels_on_a_token_that_is_used_again() {
+    let mut world = World::new();
+    let caller = world.caller();
+    assert_eq!(world.request(Some(&caller), LIST), Flow::Pause);
+    let minted = world.mint(&World::discovery_claims());
+    let calls = world.calls();
+    assert_eq!(world.request(Some(&caller), LIST), Flow::Continue);
+    assert_eq!(
+        world.proxy.headers.borrow()["authorization"],
+        format!("Bearer {minted}")
+    );
+    assert_eq!(world.calls(), calls, "no second token");
+    assert!(
+        matches!(world.events().as_slice(), [Event::DiscoveryUse(used)] if used.token_id == "m1")
+    );
+    // Another caller's token is another matter, and so is a call.
+    let mut claims = World::caller_claims();
+    claims["jti"] = json!("c2");
+    let other = world.sign(&claims);
+    assert_eq!(world.request(Some(&other), LIST), Flow::Pause);
+    assert_eq!(world.request(Some(&caller), CALL), Flow::Pause);
+}
+
+#[test]
+fn without_a_snapshot_nothing_passes() {
+    let mut world = World::without_snapshot();
+    let caller = world.caller();
+    world.request(Some(&caller), CALL);
+    assert_eq!(world.reply().0, 503);
+    world.assert_nothing_forwarded();
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_used_is_not_put_in_force() {
+    for change in [
+        |snapshot: &mut Json| snapshot["format"] = json!(2),
+        |snapshot: &mut Json| snapshot["policy"]["engine"] = json!("regorus-0.1.0"),
+        |snapshot: &mut Json| snapshot["policy"]["program"] = json!("AAAA"),
+        |snapshot: &mut Json| snapshot["jwks"] = json!({"keys": []}),
+        |snapshot: &mut Json| snapshot["surprise"] = json!(1),
+    ] {
+        let mut broken = World::without_snapshot().with_snapshot(change);
+        assert!(broken.gateway.rules.is_none());
+        assert_eq!(broken.gateway.stats.snapshot_errors, 1);
+        let caller = broken.caller();
+        broken.request(Some(&caller), CALL);
+        assert_eq!(broken.reply().0, 503);
+
+        let world = World::new();
+        world.proxy.later_s.set(2);
+        let mut world = world.with_snapshot(change);
+        assert_eq!(world.gateway.stats.snapshot_errors, 1);
+        let caller = world.caller();
+        world.request(Some(&caller), CALL);
+        assert!(
+            world.proxy.replies.borrow().is_empty(),
+            "the last good one is in force"
+        );
+    }
+}
+
+#[test]
+fn callers_who_do_not_count_are_challenged_and_counted() {
+    let claim = |name: &str, value: Json| {
+        let mut claims = World::caller_claims();
+        claims[name] = value;
+        Some(claims)
+    };
+    for (claims, kind) in [
+        (None, "missing_token"),
+        (claim("exp", json!(NOW - 10)), "expired"),
+        (claim("nbf", json!(NOW + 60)), "not_yet_valid"),
+        (
+            claim("iss", json!("https://other.example")),
+            "unknown_issuer",
+        ),
+        (
+            claim("aud", json!("https://elsewhere.example")),
+            "wrong_audience",
+        ),
+        (claim("aud", json!("urn:ledger")), "wrong_audience"),
+        (claim("client_id", json!("stranger")), "unknown_agent"),
+        (Some(World::minted_claims(CALL)), "minted_token"),
+        (
+            claim("authorization_details", json!([{"type": "mcp_discovery"}])),
+            "minted_token",
+        ),
+    ] {
+        let mut world = World::new();
+        let token = claims.map(|claims| world.sign(&claims));
+        world.request(token.as_deref(), CALL);
+        assert_eq!(world.reply().0, 401, "{kind}");
+        let challenge = world.proxy.replies.borrow()[0]
+            .headers
+            .iter()
+            .find(|(n, _)| *n == "www-authenticate")
+            .unwrap()
+            .1
+            .clone();
+        assert!(
+            challenge.contains("resource_metadata=\"https://gateway.example/.well-known/oauth-protected-resource/ledger/mcp\""),
+            "{challenge}"
+        );
+        assert_eq!(
+            challenge.contains("error=\"invalid_token\""),
+            kind != "missing_token",
+            "{challenge}"
+        );
+        let events = world.events();
+        assert!(
+            matches!(events.as_slice(), [Event::Unauthenticated(u)] if u.kind == kind && u.count == 1),
+            "{kind}: {events:?}"
+        );
+    }
+}
+
+#[test]
+fn whoever_is_disabled_is_refused() {
+    for (change, status) in [
+        (
+            (|s: &mut Json| s["disabled_subjects"] = json!(["alice"])) as fn(&mut Json),
+            401,
+        ),
+        (
+            |s| s["agents"]["assistant"]["status"] = json!("disabled"),
+            401,
+        ),
+        (
+            |s| s["agents"]["assistant"]["status"] = json!("pending"),
+            401,
+        ),
+        (
+            |s| s["servers"]["ledger"]["status"] = json!("disabled"),
+            404,
+        ),
+        (|s| s["servers"] = json!({}), 404),
+    ] {
+        let mut world = World::without_snapshot().with_snapshot(change);
+        let caller = world.caller();
+        world.request(Some(&caller), CALL);
+        assert_eq!(world.reply().0, status);
+        world.assert_nothing_forwarded();
+    }
+}
+
+#[test]
+fn what_is_not_a_message_is_refused() {
+    for (name, value, body, status) in [
+        ("content-type", "text/plain", CALL, 415),
+        ("content-encoding", "gzip", CALL, 415),
+        ("content-length", "2000", CALL, 413),
+        (":method", "PUT", CALL, 405),
+        (":method", "GET", CALL, 406),
+        ("mcp-method", "tools/list", CALL, 400),
+        ("mcp-name", "transfer", CALL, 400),
+        ("mcp-name", "=?base64?dHJhbnNmZXI=?=", CALL, 400),
+        ("mcp-name", "=?base64?!?=", CALL, 400),
+        ("authorization", "Basic YTpi", CALL, 401),
+        (":path", "/ledger/mcp?access_token=x", CALL, 401),
+        (
+            "x-request-id",
+            "req-1",
+            "{\"jsonrpc\":\"2.0\",\"id\":7,\"id\":7}",
+            400,
+        ),
+        ("x-request-id", "req-1", &"x".repeat(1025), 413),
+    ] {
+        let mut world = World::new();
+        let caller = world.caller();
+        world.request(Some(&caller), CALL);
+        world.proxy.calls.borrow_mut().clear();
+        world.exchange = Exchange::new(3);
+        world
+            .proxy
+            .headers
+            .borrow_mut()
+            .insert(name.to_owned(), value.to_owned());
+        world.proxy.body.replace(body.as_bytes().to_vec());
+        if world
+            .exchange
+            .on_request_headers(&mut world.gateway, &world.proxy, false)
+            == Flow::Pause
+            && world.proxy.replies.borrow().is_empty()
+        {
+            world
+                .exchange
+                .on_request_body(&mut world.gateway, &world.proxy, body.len(), true);
+        }
+        assert_eq!(world.reply().0, status, "{name}: {value} {body}");
+        assert!(world.proxy.calls.borrow().is_empty());
+        world.assert_nothing_forwarded();
+    }
+}
+
+#[test]
+fn headers_that_agree_with_the_body_pass() {
+    let mut world = World::new();
+    let caller = world.caller();
+    for name in [
+        "listAccounts",
+        "=?base64?bGlzdEFjY291bnRz?=",
+        " listAccounts ",
+    ] {
+        world.exchange = Exchange::new(3);
+        world.proxy.extra.replace(vec![
+            ("mcp-method".to_owned(), b"tools/call".to_vec()),
+            ("mcp-name".to_owned(), name.as_bytes().to_vec()),
+        ]);
+        assert_eq!(world.request(Some(&caller), CALL), Flow::Pause);
+        assert!(world.proxy.replies.borrow().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn headers_that_are_not_text_are_refused() {
+    for (name, value) in [
+        ("authorization", b"Bearer \xff".as_slice()),
+        ("x-other", b"\xff"),
+        ("mcp-name", b"\xc3"),
+    ] {
+        let mut world = World::new();
+        world
+            .proxy
+            .extra
+            .replace(vec![(name.to_owned(), value.to_vec())]);
+        world.request(None, CALL);
+        assert_eq!(world.reply().0, 400, "{name}");
+    }
+    let mut world = World::new();
+    let caller = world.caller();
+    world
+        .proxy
+        .extra
+        .replace(vec![("authorization".to_owned(), b"Bearer x".to_vec())]);
+    world.request(Some(&caller), CALL);
+    assert_eq!(world.reply().0, 400, "two authorization headers");
+}
+
+#[test]
+fn the_metadata_is_told_to_anyone() {
+    for (path, status) in [
+        ("/.well-known/oauth-protected-resource/ledger/mcp", 200),
+        ("/.well-known/oauth-protected-resource", 200),
+        ("/.well-known/oauth-protected-resource/other", 404),
+        ("/.well-known/oauth-protected-resourceful", 404),
+    ] {
+        let mut world = World::new();
+        world.request(None, CALL);
+        world.proxy.replies.borrow_mut().clear();
+        world
+            .proxy
+            .headers
+            .borrow_mut()
+            .insert(":path".to_owned(), path.to_owned());
+        world.exchange = Exchange::new(3);
+        world
+            .exchange
+            .on_request_headers(&mut world.gateway, &world.proxy, true);
+        let (got, body) = world.reply();
+        assert_eq!(got, status, "{path}");
+        if status == 200 {
+            assert_eq!(
+                body,
+                json!({"resource": RESOURCE, "authorization_servers": ["https://issuer.example"], "scopes_supported": ["read"],
+                    "bearer_methods_supported": ["header"]})
+            );
+        }
+    }
+}
+
+#[test]
+fn opening_a_stream_and_closing_a_session_are_asked_about() {
+    for (method, details) in [
+        ("GET", json!("mcp_discovery")),
+        ("DELETE", json!("mcp_request")),
+    ] {
+        let mut world = World::new();
+        let caller = world.caller();
+        world.request(Some(&caller), CALL);
+        world.exchange = Exchange::new(3);
+        world
+            .proxy
+            .headers
+            .borrow_mut()
+            .insert(":method".to_owned(), method.to_owned());
+        world
+            .proxy
+            .headers
+            .borrow_mut()
+            .insert("accept".to_owned(), "text/event-stream".to_owned());
+        assert_eq!(
+            world
+                .exchange
+                .on_request_headers(&mut world.gateway, &world.proxy, true),
+            Flow::Pause
+        );
+        let form = world.form();
+        assert_eq!(form["mcp_message"], "");
+        assert_eq!(
+            serde_json::from_str::<Json>(&form["authorization_details"]).unwrap()[0]["type"],
+            details
+        );
+    }
+}
+
+#[test]
+fn a_filter_by_itself_decides_and_strips_or_keeps_the_token() {
+    for (setting, kept) in [("strip", false), ("keep", true)] {
+        let mut world = World::without_snapshot();
+        let mut jwk: Json = serde_json::from_str(&world.key.public_key().to_jwk()).unwrap();
+        jwk["kid"] = json!("k");
+        let configuration = json!({
+            "mode": "static", "caller_token": setting,
+            "servers": {"ledger": {"path": "/ledger/mcp", "resource": RESOURCE}},
+            "issuers": {"https://issuer.example": {"jwks": {"keys": [jwk]}}},
+            "policy": {"rego": "package writ\ncall := {\"allow\": input.mcp.tool == \"listAccounts\", \"reason\": \"no\"}"},
+        });
+        world.gateway = Gateway::start(configuration.to_string().as_bytes(), |_| None).unwrap();
+        let caller = world.caller();
+        assert_eq!(world.request(Some(&caller), CALL), Flow::Continue);
+        assert_eq!(
+            world.proxy.headers.borrow().contains_key("authorization"),
+            kept
+        );
+        assert!(!world.proxy.headers.borrow().contains_key("cookie"));
+        assert_eq!(
+            world.request(Some(&caller), &CALL.replace("listAccounts", "transfer")),
+            Flow::Pause
+        );
+        assert_eq!(world.reply().1["error"]["message"], "no");
+        assert!(
+            world.proxy.calls.borrow().is_empty(),
+            "there is no token service"
+        );
+    }
+}
