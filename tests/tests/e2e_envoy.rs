@@ -55,25 +55,30 @@ async fn failing_server() -> (u16, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_caller_cannot_turn_on_retries() {
-    let (port, asked) = failing_server().await;
-    let writ = Deployment::start(Options {
-        policy: Some(ALLOW_ALL.to_owned()),
-        upstream: Some(port),
-        ..Options::named("retries")
-    })
-    .await
-    .unwrap();
-    let token = writ.batch_token().await.unwrap();
-    let answer = writ
-        .post_call(&token, "reconcile", &json!({}))
-        .header("x-envoy-retry-on", "5xx,reset,connect-failure")
-        .header("x-envoy-max-retries", "3")
-        .header("x-envoy-hedge-on-per-try-timeout", "true")
-        .send()
+    // As shipped, and with the circuit breaker out of the way that would stop them as well.
+    let without_breaker = ("max_retries: 0".to_owned(), "max_retries: 3".to_owned());
+    for (name, yaml) in [("retries", vec![]), ("retries-no-breaker", vec![without_breaker])] {
+        let (port, asked) = failing_server().await;
+        let writ = Deployment::start(Options {
+            policy: Some(ALLOW_ALL.to_owned()),
+            upstream: Some(port),
+            yaml,
+            ..Options::named(name)
+        })
         .await
         .unwrap();
-    assert_eq!(answer.status(), 503);
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "a single-use token was sent more than once");
+        let token = writ.batch_token().await.unwrap();
+        let answer = writ
+            .post_call(&token, "reconcile", &json!({}))
+            .header("x-envoy-retry-on", "5xx,reset,connect-failure")
+            .header("x-envoy-max-retries", "3")
+            .header("x-envoy-hedge-on-per-try-timeout", "true")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 503, "{name}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{name}: a single-use token was sent more than once");
+    }
 }
 
 #[tokio::test]

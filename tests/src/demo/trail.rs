@@ -1,18 +1,29 @@
 //! The audit trail as a table: one line for each thing that happened, a call and its outcome together.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 use writ_tests::deployment::Deployment;
-use writ_tests::wait::{PATIENCE, until};
+use writ_tests::wait::until;
+
+/// How long the filter may take to report what it has seen.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+/// Kinds of tries without a good token in the story.
+const TURNED_AWAY: usize = 2;
+/// The table's width where no terminal says it.
+const WIDTH_OF_A_FILE: u16 = 160;
 
 /// Prints what the token service has on record, once the last call's outcome is.
 pub async fn print(demo: &Deployment) -> Result<()> {
     // Outcomes are reported after the fact; without the last ones the table would be a lie by haste.
-    let complete = until("the outcomes of all calls", PATIENCE, async || {
+    let complete = until("the outcomes of all calls", LAST_REPORTS, async || {
         let records = demo.service.audit().ok()?;
-        let mints: Vec<&Value> = records.iter().filter(|record| is(record, "mint")).collect();
-        mints.iter().all(|mint| outcome_of(mint, &records).is_some()).then_some(())
+        let mut mints = records.iter().filter(|record| is(record, "mint"));
+        let turned_away = records.iter().filter(|record| is(record, "unauthenticated")).count();
+        let complete = mints.all(|mint| outcome_of(mint, &records).is_some()) && turned_away >= TURNED_AWAY;
+        complete.then_some(())
     })
     .await;
     let records = demo.service.audit()?;
@@ -29,18 +40,28 @@ fn table(records: &[Value]) -> Table {
         .load_style(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(["time", "who", "by", "what", "", "why, or how it went"].map(bold));
-    for record in records.iter().filter(|record| !is(record, "outcome")) {
+    if !table.is_tty() {
+        table.set_width(WIDTH_OF_A_FILE);
+    }
+    let mut shown: Vec<&Value> = records.iter().filter(|record| !is(record, "outcome")).collect();
+    // What gateways report in batches is recorded later than it happened.
+    shown.sort_by_key(|record| happened(record).to_owned());
+    for record in shown {
         let (mark, color) = verdict(record);
         table.add_row([
             Cell::new(clock(record)).add_attribute(Attribute::Dim),
-            Cell::new(text(record, "subject")),
-            Cell::new(text(record, "agent")),
+            Cell::new(or_dash(text(record, "subject"))),
+            Cell::new(or_dash(text(record, "agent"))),
             Cell::new(what(record)),
             Cell::new(mark).fg(color),
             Cell::new(how(record, records)),
         ]);
     }
     table
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "–" } else { text }
 }
 
 fn bold(text: &str) -> Cell {
@@ -55,23 +76,29 @@ fn is(record: &Value, kind: &str) -> bool {
     text(record, "kind") == kind
 }
 
+/// When it happened, where that is not when it was recorded.
+fn happened(record: &Value) -> &str {
+    let at_the_gateway = detail(record, "gateway_time");
+    if at_the_gateway.is_empty() { text(record, "time") } else { at_the_gateway }
+}
+
 /// `18:04:31.072` of an RFC 3339 time.
 fn clock(record: &Value) -> String {
-    let time = text(record, "time");
+    let time = happened(record);
     let of_day = time.split_once('T').map_or(time, |(_, of_day)| of_day);
     of_day.trim_end_matches('Z').chars().take(12).collect()
 }
 
 fn what(record: &Value) -> String {
-    let (method, target) = (text(record, "method"), text(record, "target"));
+    let (server, method, target) = (text(record, "server"), text(record, "method"), text(record, "target"));
     match text(record, "kind") {
-        "admin" => format!("{method} {target}"),
+        "admin" => format!("writ {method} {target}"),
         "sign_in" => "signs in".to_owned(),
         "token_issued" => "gets a token".to_owned(),
-        "rogue" => format!("a credential at {}", text(record, "server")),
-        "unauthenticated" => "a try without identity".to_owned(),
-        _ if method == "tools/call" => format!("{} {target}", text(record, "server")),
-        _ => format!("{} {method}", text(record, "server")),
+        "rogue" => format!("{server}, past the gateway"),
+        "unauthenticated" => format!("{server}, without a good token"),
+        _ if method == "tools/call" => format!("{server}: {target}"),
+        _ => format!("{server}: {method}"),
     }
 }
 
@@ -80,30 +107,28 @@ fn verdict(record: &Value) -> (&'static str, Color) {
         ("rogue", _) => ("rogue", Color::Magenta),
         ("unauthenticated", _) => ("turned away", Color::Yellow),
         (_, "deny") => ("refused", Color::Red),
-        ("mint", _) => ("allowed", Color::Green),
-        (_, "allow") => ("ok", Color::Green),
-        _ => ("", Color::Reset),
+        ("mint" | "discovery_use", _) => ("allowed", Color::Green),
+        _ => ("done", Color::Reset),
     }
 }
 
 fn how(record: &Value, records: &[Value]) -> String {
-    if is(record, "mint")
-        && let Some(outcome) = outcome_of(record, records)
-    {
-        return outcome_in_words(outcome);
-    }
     let reason = text(record, "reason");
-    if !reason.is_empty() {
-        return reason.to_owned();
+    match text(record, "kind") {
+        "mint" => outcome_of(record, records).map_or_else(String::new, outcome_in_words),
+        "discovery_use" => "on the discovery token it has".to_owned(),
+        "token_issued" => detail(record, "grant").replace('_', " "),
+        "unauthenticated" => {
+            let times = record.pointer("/detail/count").and_then(Value::as_u64).unwrap_or(1);
+            let kind = reason.replace('_', " ");
+            if times > 1 { format!("{kind}, {times} times") } else { kind }
+        }
+        _ => reason.to_owned(),
     }
-    match record.get("detail") {
-        Some(Value::Object(detail)) => detail
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-            .collect::<Vec<_>>()
-            .join(", "),
-        _ => String::new(),
-    }
+}
+
+fn detail<'a>(record: &'a Value, field: &str) -> &'a str {
+    record.get("detail").map_or("", |detail| text(detail, field))
 }
 
 fn outcome_of<'a>(mint: &Value, records: &'a [Value]) -> Option<&'a Value> {
