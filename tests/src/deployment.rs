@@ -13,7 +13,8 @@ use crate::ledger::Ledger;
 use crate::ledger::issuer::Registration;
 use crate::oauth::{Client, SignIn, client_credentials};
 use crate::registrations::{
-    ASSISTANT, AUDIENCE, BATCH, PASSWORD, RECONCILER, REDIRECT_URI, Registrations, SCOPES, SERVER, USER,
+    ASSISTANT, AUDIENCE, BATCH, PASSWORD, RECONCILER, REDIRECT_URI, Registrations, SCOPES, SERVER,
+    USER,
 };
 use crate::scratch::Scratch;
 use crate::token_service::{self, TokenService};
@@ -44,7 +45,10 @@ pub struct Options {
 impl Options {
     /// The usual deployment under this name.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
@@ -70,7 +74,10 @@ impl Deployment {
     pub async fn start(options: Options) -> Result<Self> {
         let scratch = Scratch::new(&options.name)?;
         let (port, public_port) = match options.preferred_ports {
-            Some((gateway, issuer)) => (ports::preferably(gateway)?, Some(ports::preferably(issuer)?)),
+            Some((gateway, issuer)) => (
+                ports::preferably(gateway)?,
+                Some(ports::preferably(issuer)?),
+            ),
             None => (ports::free()?, None),
         };
         let policy = match &options.policy {
@@ -91,7 +98,9 @@ impl Deployment {
         service.serve().await?;
 
         let listener = Ledger::bind().await?;
-        let upstream = options.upstream.map_or_else(|| Ok(listener.local_addr()?.port()), Ok::<_, anyhow::Error>)?;
+        let upstream = options
+            .upstream
+            .map_or_else(|| Ok(listener.local_addr()?.port()), Ok::<_, anyhow::Error>)?;
         let ledger = if options.open_ledger {
             Ledger::start_open(listener).await?
         } else {
@@ -104,12 +113,22 @@ impl Deployment {
         }
         let envoy_options = envoy::Options {
             workers: options.workers.max(1),
-            env: vec![("WRIT_GATEWAY_SECRET".to_owned(), registered.gateway_secret.clone())],
+            env: vec![(
+                "WRIT_GATEWAY_SECRET".to_owned(),
+                registered.gateway_secret.clone(),
+            )],
             port: Some(port),
             ..envoy::Options::default()
         };
         let envoy = Envoy::start(&scratch, yaml, envoy_options).await?;
-        let deployment = Self { envoy, service, ledger, registered, http: reqwest::Client::new(), scratch };
+        let deployment = Self {
+            envoy,
+            service,
+            ledger,
+            registered,
+            http: reqwest::Client::new(),
+            scratch,
+        };
         deployment.wait_for_snapshot().await?;
         Ok(deployment)
     }
@@ -132,14 +151,32 @@ impl Deployment {
 
     /// A token of the batch agent: no user, a secret, `reconcile` and `getAccount` and nothing else.
     pub async fn batch_token(&self) -> Result<String> {
-        let client = Client::Secret { id: BATCH, secret: &self.registered.batch_secret };
-        client_credentials(&self.service.issuer(), &client, &self.registered.resource, SCOPES).await
+        let client = Client::Secret {
+            id: BATCH,
+            secret: &self.registered.batch_secret,
+        };
+        client_credentials(
+            &self.service.issuer(),
+            &client,
+            &self.registered.resource,
+            SCOPES,
+        )
+        .await
     }
 
     /// A token of the reconciler: no user, a key, `reconcile` and `getAccount` and nothing else.
     pub async fn reconciler_token(&self) -> Result<String> {
-        let client = Client::Key { id: RECONCILER, key: &self.registered.key };
-        client_credentials(&self.service.issuer(), &client, &self.registered.resource, SCOPES).await
+        let client = Client::Key {
+            id: RECONCILER,
+            key: &self.registered.key,
+        };
+        client_credentials(
+            &self.service.issuer(),
+            &client,
+            &self.registered.resource,
+            SCOPES,
+        )
+        .await
     }
 
     /// A token of the assistant for the user, who signs in through the browser flow.
@@ -170,9 +207,11 @@ impl Deployment {
 
     /// Waits for an audit record that `wanted` accepts.
     pub async fn audit_record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        until(&format!("an audit record of {what}"), PATIENCE, async || {
-            self.service.audit().ok()?.into_iter().find(&wanted)
-        })
+        until(
+            &format!("an audit record of {what}"),
+            PATIENCE,
+            async || self.service.audit().ok()?.into_iter().find(&wanted),
+        )
         .await
     }
 }
@@ -194,7 +233,9 @@ pub async fn verifying_ledger(
 
 /// The shipped gateway YAML with these two addresses.
 pub fn gateway_yaml(upstream: u16, token_service: u16) -> Result<Yaml> {
-    Yaml::shipped("gateway.yaml")?.port(8080, upstream)?.port(8182, token_service)
+    Yaml::shipped("gateway.yaml")?
+        .port(8080, upstream)?
+        .port(8182, token_service)
 }
 
 /// The policy library that ships, with the demo's data instead of its own.
@@ -202,7 +243,10 @@ pub fn demo_policy(scratch: &Scratch) -> Result<PathBuf> {
     let library = binaries::workspace().join("policies");
     for entry in std::fs::read_dir(&library)? {
         let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         if name.ends_with(".rego") && !name.ends_with("_test.rego") {
             scratch.write(&format!("policy/{name}"), std::fs::read(&path)?)?;
         }

@@ -49,54 +49,99 @@ impl Registrations {
     /// Registers everything through the command line.
     pub fn make(service: &TokenService, scratch: &Scratch, resource: &str) -> Result<Self> {
         let server_secret = server(service, resource)?;
-        let gateway_secret = service.cli_secret(&["gateway", "add", GATEWAY, "--server", SERVER])?;
+        let gateway_secret =
+            service.cli_secret(&["gateway", "add", GATEWAY, "--server", SERVER])?;
         let key = AgentKey::generate();
         let batch_secret = agents(service, scratch, &key)?;
         service.cli_with_input(
-            &["user", "add", USER, "--group", "finance", "--group", "treasury", "--password-stdin"],
+            &[
+                "user",
+                "add",
+                USER,
+                "--group",
+                "finance",
+                "--group",
+                "treasury",
+                "--password-stdin",
+            ],
             PASSWORD,
         )?;
-        Ok(Self { resource: resource.to_owned(), gateway_secret, server_secret, key, batch_secret })
+        Ok(Self {
+            resource: resource.to_owned(),
+            gateway_secret,
+            server_secret,
+            key,
+            batch_secret,
+        })
     }
 }
 
 fn server(service: &TokenService, resource: &str) -> Result<String> {
     service.cli_secret(&[
-        "server", "add", SERVER,
-        "--resource", resource,
-        "--audience", AUDIENCE,
-        "--enforcement", "introspect",
-        "--scope", "ledger:read",
-        "--scope", "ledger:write",
-        "--label", "owner=finance",
+        "server",
+        "add",
+        SERVER,
+        "--resource",
+        resource,
+        "--audience",
+        AUDIENCE,
+        "--enforcement",
+        "introspect",
+        "--scope",
+        "ledger:read",
+        "--scope",
+        "ledger:write",
+        "--label",
+        "owner=finance",
     ])
 }
 
 /// Registers the three agents; returns the batch agent's secret.
 fn agents(service: &TokenService, scratch: &Scratch, key: &AgentKey) -> Result<String> {
     service.cli(&[
-        "agent", "add", ASSISTANT,
-        "--name", "Assistant",
-        "--redirect-uri", REDIRECT_URI,
-        "--auth", "none",
-        "--grant", "authorization_code",
+        "agent",
+        "add",
+        ASSISTANT,
+        "--name",
+        "Assistant",
+        "--redirect-uri",
+        REDIRECT_URI,
+        "--auth",
+        "none",
+        "--grant",
+        "authorization_code",
     ])?;
     let jwks = scratch.write("reconciler.jwks.json", key.jwks()?.to_string())?;
     service.cli(&[
-        "agent", "add", RECONCILER,
-        "--name", "Nightly reconciler",
-        "--auth", "key",
-        "--jwks", &jwks.display().to_string(),
-        "--grant", "client_credentials",
-        "--tool", "ledger:reconcile",
-        "--tool", "ledger:getAccount",
+        "agent",
+        "add",
+        RECONCILER,
+        "--name",
+        "Nightly reconciler",
+        "--auth",
+        "key",
+        "--jwks",
+        &jwks.display().to_string(),
+        "--grant",
+        "client_credentials",
+        "--tool",
+        "ledger:reconcile",
+        "--tool",
+        "ledger:getAccount",
     ])?;
     service.cli_secret(&[
-        "agent", "add", BATCH,
-        "--name", "Batch",
-        "--auth", "secret",
-        "--grant", "client_credentials",
-        "--tool", "ledger:reconcile",
-        "--tool", "ledger:getAccount",
+        "agent",
+        "add",
+        BATCH,
+        "--name",
+        "Batch",
+        "--auth",
+        "secret",
+        "--grant",
+        "client_credentials",
+        "--tool",
+        "ledger:reconcile",
+        "--tool",
+        "ledger:getAccount",
     ])
 }

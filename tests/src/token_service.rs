@@ -168,7 +168,10 @@ impl TokenService {
             .lines()
             .map(|line| {
                 serde_json::from_str(line).with_context(|| {
-                    format!("`writ --json {}` printed no JSON: {line}", arguments.join(" "))
+                    format!(
+                        "`writ --json {}` printed no JSON: {line}",
+                        arguments.join(" ")
+                    )
                 })
             })
             .collect()

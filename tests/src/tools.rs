@@ -58,18 +58,18 @@ pub fn node() -> Result<PathBuf> {
             .exists(),
         "the TypeScript clients' packages are not installed: run `make deps`"
     );
-    [
-        PathBuf::from("node"),
-        workspace().join(".venv/bin/node"),
-    ]
-    .into_iter()
-    .find(|candidate| is_suitable_node(candidate))
-    .context("no Node.js 20 or later found: run `make deps`")
+    [PathBuf::from("node"), workspace().join(".venv/bin/node")]
+        .into_iter()
+        .find(|candidate| is_suitable_node(candidate))
+        .context("no Node.js 20 or later found: run `make deps`")
 }
 
 fn is_suitable_node(candidate: &Path) -> bool {
     Command::new(candidate)
-        .args(["-e", "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)"])
+        .args([
+            "-e",
+            "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)",
+        ])
         .status()
         .is_ok_and(|status| status.success())
 }

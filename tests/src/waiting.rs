@@ -28,7 +28,9 @@ impl WaitingServer {
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, go_on) = (listener.local_addr()?, Arc::new(Notify::new()));
-        let tools = Tools { go_on: Arc::clone(&go_on) };
+        let tools = Tools {
+            go_on: Arc::clone(&go_on),
+        };
         let mcp = StreamableHttpService::new(
             move || Ok(tools.clone()),
             Arc::new(LocalSessionManager::default()),
@@ -37,7 +39,11 @@ impl WaitingServer {
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, Router::new().route_service("/mcp", mcp)).await;
         });
-        Ok(Self { address, go_on, serving })
+        Ok(Self {
+            address,
+            go_on,
+            serving,
+        })
     }
 
     /// Where it listens.
@@ -64,7 +70,10 @@ struct Tools {
 
 #[tool_router]
 impl Tools {
-    #[tool(name = "wait", description = "Reports progress, waits to be told, then answers")]
+    #[tool(
+        name = "wait",
+        description = "Reports progress, waits to be told, then answers"
+    )]
     async fn wait(&self, context: RequestContext<RoleServer>) -> Result<String, ErrorData> {
         let token = context
             .meta

@@ -26,13 +26,19 @@ visible := call
 
 async fn everything(scratch: &Scratch) -> (Process, u16) {
     let port = ports::free().unwrap();
-    let server = tools::typescript_clients().join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    let server = tools::typescript_clients()
+        .join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
     let mut command = Command::new(tools::node().unwrap());
-    command.arg(server).arg("streamableHttp").env("PORT", port.to_string());
+    command
+        .arg(server)
+        .arg("streamableHttp")
+        .env("PORT", port.to_string());
     let mut process = Process::spawn("everything", command, scratch.path()).unwrap();
     process
         .until("the reference server's port", PATIENCE, async |_| {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
+            tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .ok()
         })
         .await
         .unwrap();
@@ -58,15 +64,37 @@ async fn the_reference_server_works_behind_the_gateway() {
         { "call": "get-env", "arguments": {} },
     ]);
     // It speaks the session era only: the clients of the other one have to find that out through the gateway.
-    for sdk in [Sdk::TypeScriptV1, Sdk::TypeScriptV2(Era::Stateless), Sdk::Python(Era::Stateless)] {
-        let answers = Story::play(sdk, &writ.url(), Some(&token), &steps).await.unwrap();
+    for sdk in [
+        Sdk::TypeScriptV1,
+        Sdk::TypeScriptV2(Era::Stateless),
+        Sdk::Python(Era::Stateless),
+    ] {
+        let answers = Story::play(sdk, &writ.url(), Some(&token), &steps)
+            .await
+            .unwrap();
         assert_eq!(answers.len(), 4, "{sdk:?}: {answers:?}");
-        assert!(answers[0]["tools"].as_array().unwrap().contains(&json!("echo")), "{sdk:?}: {}", answers[0]);
-        assert_eq!(answers[1]["result"]["content"][0]["text"], "Echo: hello", "{sdk:?}: {}", answers[1]);
+        assert!(
+            answers[0]["tools"]
+                .as_array()
+                .unwrap()
+                .contains(&json!("echo")),
+            "{sdk:?}: {}",
+            answers[0]
+        );
+        assert_eq!(
+            answers[1]["result"]["content"][0]["text"], "Echo: hello",
+            "{sdk:?}: {}",
+            answers[1]
+        );
         assert_eq!(
             answers[2]["result"]["content"][0]["text"], "The sum of 2 and 3 is 5.",
-            "{sdk:?}: {}", answers[2]
+            "{sdk:?}: {}",
+            answers[2]
         );
-        assert_eq!(answers[3]["error"]["data"]["type"], "policy_denied", "{sdk:?}: {}", answers[3]);
+        assert_eq!(
+            answers[3]["error"]["data"]["type"], "policy_denied",
+            "{sdk:?}: {}",
+            answers[3]
+        );
     }
 }

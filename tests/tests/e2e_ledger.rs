@@ -82,18 +82,34 @@ mod verifying {
     impl World {
         async fn start(name: &str) -> Self {
             let scratch = Scratch::new(name).unwrap();
-            let options = Options { policy: Some(demo_policy(&scratch).unwrap()), ..Options::default() };
+            let options = Options {
+                policy: Some(demo_policy(&scratch).unwrap()),
+                ..Options::default()
+            };
             let mut service = TokenService::prepare(&scratch, options).unwrap();
             let registered = Registrations::make(&service, &scratch, RESOURCE).unwrap();
             service.serve().await.unwrap();
             let listener = Ledger::bind().await.unwrap();
-            let ledger = verifying_ledger(listener, &service, &registered).await.unwrap();
-            Self { service, ledger, registered, http: reqwest::Client::new(), _scratch: scratch }
+            let ledger = verifying_ledger(listener, &service, &registered)
+                .await
+                .unwrap();
+            Self {
+                service,
+                ledger,
+                registered,
+                http: reqwest::Client::new(),
+                _scratch: scratch,
+            }
         }
 
         async fn caller_token(&self) -> String {
-            let client = Client::Secret { id: BATCH, secret: &self.registered.batch_secret };
-            client_credentials(&self.service.issuer(), &client, RESOURCE, SCOPES).await.unwrap()
+            let client = Client::Secret {
+                id: BATCH,
+                secret: &self.registered.batch_secret,
+            };
+            client_credentials(&self.service.issuer(), &client, RESOURCE, SCOPES)
+                .await
+                .unwrap()
         }
 
         /// Exchanges the caller's token as a gateway does.
@@ -111,10 +127,19 @@ mod verifying {
                 "policy_revision": "test",
             });
             let form = [
-                ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange".to_owned()),
+                (
+                    "grant_type",
+                    "urn:ietf:params:oauth:grant-type:token-exchange".to_owned(),
+                ),
                 ("subject_token", self.caller_token().await),
-                ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
-                ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
+                (
+                    "subject_token_type",
+                    "urn:ietf:params:oauth:token-type:access_token".to_owned(),
+                ),
+                (
+                    "requested_token_type",
+                    "urn:ietf:params:oauth:token-type:access_token".to_owned(),
+                ),
                 ("resource", RESOURCE.to_owned()),
                 ("authorization_details", detail.to_string()),
                 ("mcp_message", base64url(body.as_bytes())),
@@ -122,7 +147,10 @@ mod verifying {
             ];
             let answer = self
                 .http
-                .post(format!("http://127.0.0.1:{}/oauth/token", self.service.gateway_port()))
+                .post(format!(
+                    "http://127.0.0.1:{}/oauth/token",
+                    self.service.gateway_port()
+                ))
                 .basic_auth(GATEWAY, Some(&self.registered.gateway_secret))
                 .form(&form)
                 .send()
@@ -135,14 +163,23 @@ mod verifying {
         }
 
         async fn send(&self, token: &str, tool: &str, arguments: Value) -> (u16, String) {
-            let answer = mcp::post_call(&self.http, &self.ledger.url(), token, tool, &arguments).send().await.unwrap();
-            let challenge = answer.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
+            let answer = mcp::post_call(&self.http, &self.ledger.url(), token, tool, &arguments)
+                .send()
+                .await
+                .unwrap();
+            let challenge = answer
+                .headers()
+                .get("www-authenticate")
+                .map(|value| value.to_str().unwrap().to_owned());
             (answer.status().as_u16(), challenge.unwrap_or_default())
         }
 
         fn rogues(&self) -> Vec<Value> {
             let records = self.service.audit().unwrap();
-            records.into_iter().filter(|record| record["kind"] == "rogue").collect()
+            records
+                .into_iter()
+                .filter(|record| record["kind"] == "rogue")
+                .collect()
         }
     }
 
@@ -160,7 +197,9 @@ mod verifying {
     #[tokio::test]
     async fn a_minted_token_is_good_for_its_call_once() {
         let world = World::start("ledger-once").await;
-        let token = world.mint(&mcp::call_message("reconcile", &json!({}))).await;
+        let token = world
+            .mint(&mcp::call_message("reconcile", &json!({})))
+            .await;
         assert_eq!(world.send(&token, "reconcile", json!({})).await.0, 200);
         let (status, challenge) = world.send(&token, "reconcile", json!({})).await;
         assert_eq!(status, 401);
@@ -171,8 +210,13 @@ mod verifying {
     #[tokio::test]
     async fn a_minted_token_is_good_for_no_other_call() {
         let world = World::start("ledger-other").await;
-        for (tool, arguments) in [("transfer", json!({})), ("reconcile", json!({ "deep": true }))] {
-            let token = world.mint(&mcp::call_message("reconcile", &json!({}))).await;
+        for (tool, arguments) in [
+            ("transfer", json!({})),
+            ("reconcile", json!({ "deep": true })),
+        ] {
+            let token = world
+                .mint(&mcp::call_message("reconcile", &json!({})))
+                .await;
             let (status, challenge) = world.send(&token, tool, arguments).await;
             assert_eq!(status, 401);
             assert!(challenge.contains("another message"), "{challenge}");
@@ -189,12 +233,18 @@ mod verifying {
         for token in [personal.as_str(), caller.as_str(), "nonsense"] {
             let (status, challenge) = world.send(token, "reconcile", json!({})).await;
             assert_eq!(status, 401);
-            assert!(challenge.contains("not a token minted for this server"), "{challenge}");
+            assert!(
+                challenge.contains("not a token minted for this server"),
+                "{challenge}"
+            );
         }
         let rogues = world.rogues();
         assert_eq!(rogues.len(), 3, "{rogues:?}");
         for secret in [&personal, &caller] {
-            assert!(!format!("{rogues:?}").contains(secret.as_str()), "a credential is in the audit trail");
+            assert!(
+                !format!("{rogues:?}").contains(secret.as_str()),
+                "a credential is in the audit trail"
+            );
         }
         assert!(rogues.iter().all(|record| record["server"] == SERVER));
     }

@@ -58,13 +58,27 @@ async fn a_wrong_password_signs_nobody_in() {
 #[tokio::test]
 async fn an_agent_signs_in_with_its_own_key_only() {
     let (service, registered, _scratch) = service("oauth-key").await;
-    let of_its_own = Client::Key { id: RECONCILER, key: &registered.key };
-    let claims = claims(&client_credentials(&service.issuer(), &of_its_own, RESOURCE, SCOPES).await.unwrap());
+    let of_its_own = Client::Key {
+        id: RECONCILER,
+        key: &registered.key,
+    };
+    let claims = claims(
+        &client_credentials(&service.issuer(), &of_its_own, RESOURCE, SCOPES)
+            .await
+            .unwrap(),
+    );
     assert_eq!(claims["sub"], RECONCILER);
     assert_eq!(claims["subject_type"], "workload");
     assert_eq!(claims["agent_authn"], "key");
 
     let another = AgentKey::generate();
-    let with_another = Client::Key { id: RECONCILER, key: &another };
-    assert!(client_credentials(&service.issuer(), &with_another, RESOURCE, SCOPES).await.is_err());
+    let with_another = Client::Key {
+        id: RECONCILER,
+        key: &another,
+    };
+    assert!(
+        client_credentials(&service.issuer(), &with_another, RESOURCE, SCOPES)
+            .await
+            .is_err()
+    );
 }

@@ -30,44 +30,83 @@ fn assert_denied(answer: &Value, reason: &str, sdk: Sdk) {
     let error = &answer["error"];
     assert_eq!(error["code"], 403, "{sdk:?}: {answer}");
     assert_eq!(error["data"]["type"], "policy_denied", "{sdk:?}: {answer}");
-    assert!(error["message"].as_str().unwrap().contains(reason), "{sdk:?}: {answer}");
+    assert!(
+        error["message"].as_str().unwrap().contains(reason),
+        "{sdk:?}: {answer}"
+    );
 }
 
 async fn story_of(sdk: Sdk, writ: &Deployment) {
     let token = writ.user_token().await.unwrap();
-    let answers = Story::play(sdk, &writ.url(), Some(&token), &delegated()).await.unwrap();
+    let answers = Story::play(sdk, &writ.url(), Some(&token), &delegated())
+        .await
+        .unwrap();
     assert_eq!(answers.len(), 5, "{sdk:?}: {answers:?}");
-    assert!(answers[0]["tools"].as_array().unwrap().contains(&json!("listAccounts")), "{sdk:?}: {}", answers[0]);
+    assert!(
+        answers[0]["tools"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("listAccounts")),
+        "{sdk:?}: {}",
+        answers[0]
+    );
     let accounts = &answers[1]["result"]["structuredContent"]["accounts"];
-    assert_eq!(accounts.as_array().map(Vec::len), Some(3), "{sdk:?}: {}", answers[1]);
+    assert_eq!(
+        accounts.as_array().map(Vec::len),
+        Some(3),
+        "{sdk:?}: {}",
+        answers[1]
+    );
     assert_denied(&answers[2], "amount is above the limit of 1000", sdk);
-    assert_denied(&answers[3], "alice has no grant for exportAuditReport on ledger", sdk);
+    assert_denied(
+        &answers[3],
+        "alice has no grant for exportAuditReport on ledger",
+        sdk,
+    );
     assert_eq!(
         answers[4]["result"]["structuredContent"]["text"], "transferred 10 EUR from ops to payroll",
-        "{sdk:?}: {}", answers[4]
+        "{sdk:?}: {}",
+        answers[4]
     );
 
     let token = writ.reconciler_token().await.unwrap();
-    let answers = Story::play(sdk, &writ.url(), Some(&token), &autonomous()).await.unwrap();
+    let answers = Story::play(sdk, &writ.url(), Some(&token), &autonomous())
+        .await
+        .unwrap();
     assert_eq!(answers.len(), 2, "{sdk:?}: {answers:?}");
-    assert!(answers[0].get("result").is_some(), "{sdk:?}: {}", answers[0]);
+    assert!(
+        answers[0].get("result").is_some(),
+        "{sdk:?}: {}",
+        answers[0]
+    );
     assert_denied(&answers[1], "its registration does not name this", sdk);
 
-    let answers = Story::play(sdk, &writ.url(), None, &json!([])).await.unwrap();
-    let error = answers.first().unwrap_or_else(|| panic!("{sdk:?} connected without a token"));
+    let answers = Story::play(sdk, &writ.url(), None, &json!([]))
+        .await
+        .unwrap();
+    let error = answers
+        .first()
+        .unwrap_or_else(|| panic!("{sdk:?} connected without a token"));
     let told = error["error"].to_string();
-    assert!(told.contains("401") || told.contains("Unauthorized"), "{sdk:?}: {told}");
+    assert!(
+        told.contains("401") || told.contains("Unauthorized"),
+        "{sdk:?}: {told}"
+    );
 }
 
 #[tokio::test]
 async fn the_typescript_sdk_of_the_session_era() {
-    let writ = Deployment::start(Options::named("sdk-ts-v1")).await.unwrap();
+    let writ = Deployment::start(Options::named("sdk-ts-v1"))
+        .await
+        .unwrap();
     story_of(Sdk::TypeScriptV1, &writ).await;
 }
 
 #[tokio::test]
 async fn the_typescript_sdk_of_the_stateless_era() {
-    let writ = Deployment::start(Options::named("sdk-ts-v2")).await.unwrap();
+    let writ = Deployment::start(Options::named("sdk-ts-v2"))
+        .await
+        .unwrap();
     for era in Era::ALL {
         story_of(Sdk::TypeScriptV2(era), &writ).await;
     }
@@ -75,7 +114,9 @@ async fn the_typescript_sdk_of_the_stateless_era() {
 
 #[tokio::test]
 async fn the_python_sdk() {
-    let writ = Deployment::start(Options::named("sdk-python")).await.unwrap();
+    let writ = Deployment::start(Options::named("sdk-python"))
+        .await
+        .unwrap();
     for era in Era::ALL {
         story_of(Sdk::Python(era), &writ).await;
     }
@@ -88,12 +129,22 @@ async fn rmcp() {
     for era in Era::ALL {
         let client = mcp::connect(&writ.url(), &token, era).await.unwrap();
         let accounts = mcp::call(&client, "listAccounts", json!({})).await.unwrap();
-        assert_eq!(accounts.structured_content.unwrap()["accounts"].as_array().map(Vec::len), Some(3));
+        assert_eq!(
+            accounts.structured_content.unwrap()["accounts"]
+                .as_array()
+                .map(Vec::len),
+            Some(3)
+        );
         let order = json!({ "from": "ops", "to": "payroll", "amount": 25_000, "currency": "EUR" });
         let refused = mcp::call(&client, "transfer", order).await.unwrap_err();
-        let ServiceError::McpError(error) = refused else { panic!("{era:?}: {refused:?}") };
+        let ServiceError::McpError(error) = refused else {
+            panic!("{era:?}: {refused:?}")
+        };
         assert_eq!(error.code.0, 403, "{era:?}");
-        assert_eq!(error.message, "amount is above the limit of 1000", "{era:?}");
+        assert_eq!(
+            error.message, "amount is above the limit of 1000",
+            "{era:?}"
+        );
     }
     assert!(mcp::connect(&writ.url(), "", Era::Stateless).await.is_err());
 }

@@ -9,7 +9,8 @@ use writ_tests::mcp;
 use writ_tests::waiting::WaitingServer;
 
 /// Allows everything: these tests are about what happens afterwards.
-const ALLOW_ALL: &str = "package writ\n\ncall := {\"allow\": true}\n\nvisible := {\"allow\": true}\n";
+const ALLOW_ALL: &str =
+    "package writ\n\ncall := {\"allow\": true}\n\nvisible := {\"allow\": true}\n";
 
 async fn deployment(name: &str, server: &WaitingServer) -> Deployment {
     Deployment::start(Options {
@@ -39,9 +40,14 @@ async fn an_event_arrives_before_the_server_has_sent_the_next() {
 
     let mut seen = String::new();
     while !seen.contains("notifications/progress") {
-        seen += &next_chunk(&mut answer).await.expect("the stream ended before its first event");
+        seen += &next_chunk(&mut answer)
+            .await
+            .expect("the stream ended before its first event");
     }
-    assert!(!seen.contains("the rest"), "the first event came with the last: {seen}");
+    assert!(
+        !seen.contains("the rest"),
+        "the first event came with the last: {seen}"
+    );
 
     server.go_on();
     while let Some(chunk) = next_chunk(&mut answer).await {
@@ -66,13 +72,18 @@ async fn every_sdk_sees_progress_before_the_result() {
     let steps = json!([{ "call": "wait", "arguments": {}, "progress": true }]);
 
     for sdk in Sdk::ALL {
-        let mut story = Story::start(sdk, &writ.url(), Some(&token), &steps).await.unwrap();
+        let mut story = Story::start(sdk, &writ.url(), Some(&token), &steps)
+            .await
+            .unwrap();
         let connected = story.next().await.unwrap();
         assert_eq!(connected, Some(json!({ "connected": true })), "{sdk:?}");
         let first: Value = story.next().await.unwrap().unwrap();
         assert_eq!(first["progress"]["message"], "waiting", "{sdk:?}: {first}");
         server.go_on();
         let last = story.next().await.unwrap().unwrap();
-        assert_eq!(last["result"]["content"][0]["text"], "the rest", "{sdk:?}: {last}");
+        assert_eq!(
+            last["result"]["content"][0]["text"], "the rest",
+            "{sdk:?}: {last}"
+        );
     }
 }

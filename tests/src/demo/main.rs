@@ -36,11 +36,19 @@ async fn play() -> Result<bool> {
     let once = std::env::var("ONCE").is_ok_and(|value| !value.is_empty() && value != "0");
     let mut stage = Stage::default();
 
-    stage.heading("Starting the ledger (an MCP server), the token service and Envoy with the filter");
+    stage.heading(
+        "Starting the ledger (an MCP server), the token service and Envoy with the filter",
+    );
     let start = Instant::now();
-    let options = Options { preferred_ports: Some(PORTS), ..Options::named("demo") };
+    let options = Options {
+        preferred_ports: Some(PORTS),
+        ..Options::named("demo")
+    };
     let mut deployment = Deployment::start(options).await?;
-    stage.remark(&format!("up after {:.1} s, all on loopback", start.elapsed().as_secs_f32()));
+    stage.remark(&format!(
+        "up after {:.1} s, all on loopback",
+        start.elapsed().as_secs_f32()
+    ));
 
     story::tell(&deployment, &mut stage).await;
     stage.heading("What is on record");
@@ -48,7 +56,10 @@ async fn play() -> Result<bool> {
     let went_right = stage.sum_up();
     if !went_right {
         deployment.scratch.keep();
-        stage.remark(&format!("logs and configuration are in {}", deployment.scratch.path().display()));
+        stage.remark(&format!(
+            "logs and configuration are in {}",
+            deployment.scratch.path().display()
+        ));
     }
     if !once {
         stay::until_interrupted(&deployment).await?;

@@ -24,19 +24,29 @@ pub struct Stage {
 
 impl Stage {
     /// Begins a scene.
-    #[allow(clippy::unused_self, reason = "all that is printed goes through the stage")]
+    #[allow(
+        clippy::unused_self,
+        reason = "all that is printed goes through the stage"
+    )]
     pub fn heading(&mut self, text: &str) {
         anstream::println!("\n{BOLD}{text}{BOLD:#}");
     }
 
     /// Says something between steps.
-    #[allow(clippy::unused_self, reason = "all that is printed goes through the stage")]
+    #[allow(
+        clippy::unused_self,
+        reason = "all that is printed goes through the stage"
+    )]
     pub fn remark(&mut self, text: &str) {
         anstream::println!("  {FAINT}{text}{FAINT:#}");
     }
 
     /// Plays one step and prints how it came out and how long it took; answers what it brought.
-    pub async fn step<T>(&mut self, title: &str, play: impl Future<Output = Result<(T, String)>>) -> Option<T> {
+    pub async fn step<T>(
+        &mut self,
+        title: &str,
+        play: impl Future<Output = Result<(T, String)>>,
+    ) -> Option<T> {
         let start = Instant::now();
         let outcome = play.await;
         let took = format!("{:.1} ms", start.elapsed().as_secs_f64() * 1e3);
@@ -44,12 +54,16 @@ impl Stage {
             Ok((brought, text)) => {
                 self.right += 1;
                 let text = shortened(&text);
-                anstream::println!("  {GREEN}✓{GREEN:#} {title:TITLE_WIDTH$} {took:>10}  {FAINT}{text}{FAINT:#}");
+                anstream::println!(
+                    "  {GREEN}✓{GREEN:#} {title:TITLE_WIDTH$} {took:>10}  {FAINT}{text}{FAINT:#}"
+                );
                 Some(brought)
             }
             Err(error) => {
                 self.wrong += 1;
-                anstream::println!("  {RED}✗ {title:TITLE_WIDTH$}{RED:#} {took:>10}\n      {RED}{error:#}{RED:#}");
+                anstream::println!(
+                    "  {RED}✗ {title:TITLE_WIDTH$}{RED:#} {took:>10}\n      {RED}{error:#}{RED:#}"
+                );
                 None
             }
         }
@@ -61,7 +75,10 @@ impl Stage {
         if self.wrong == 0 {
             anstream::println!("\n{GREEN}✓ all {all} steps came out right{GREEN:#}");
         } else {
-            anstream::println!("\n{RED}✗ {} of {all} steps did not come out right{RED:#}", self.wrong);
+            anstream::println!(
+                "\n{RED}✗ {} of {all} steps did not come out right{RED:#}",
+                self.wrong
+            );
         }
         self.wrong == 0
     }

@@ -21,8 +21,12 @@ pub async fn print(demo: &Deployment) -> Result<()> {
     let complete = until("the outcomes of all calls", LAST_REPORTS, async || {
         let records = demo.service.audit().ok()?;
         let mut mints = records.iter().filter(|record| is(record, "mint"));
-        let turned_away = records.iter().filter(|record| is(record, "unauthenticated")).count();
-        let complete = mints.all(|mint| outcome_of(mint, &records).is_some()) && turned_away >= TURNED_AWAY;
+        let turned_away = records
+            .iter()
+            .filter(|record| is(record, "unauthenticated"))
+            .count();
+        let complete =
+            mints.all(|mint| outcome_of(mint, &records).is_some()) && turned_away >= TURNED_AWAY;
         complete.then_some(())
     })
     .await;
@@ -43,7 +47,10 @@ fn table(records: &[Value]) -> Table {
     if !table.is_tty() {
         table.set_width(WIDTH_OF_A_FILE);
     }
-    let mut shown: Vec<&Value> = records.iter().filter(|record| !is(record, "outcome")).collect();
+    let mut shown: Vec<&Value> = records
+        .iter()
+        .filter(|record| !is(record, "outcome"))
+        .collect();
     // What gateways report in batches is recorded later than it happened.
     shown.sort_by_key(|record| happened(record).to_owned());
     for record in shown {
@@ -69,7 +76,10 @@ fn bold(text: &str) -> Cell {
 }
 
 fn text<'a>(record: &'a Value, field: &str) -> &'a str {
-    record.get(field).and_then(Value::as_str).unwrap_or_default()
+    record
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn is(record: &Value, kind: &str) -> bool {
@@ -79,7 +89,11 @@ fn is(record: &Value, kind: &str) -> bool {
 /// When it happened, where that is not when it was recorded.
 fn happened(record: &Value) -> &str {
     let at_the_gateway = detail(record, "gateway_time");
-    if at_the_gateway.is_empty() { text(record, "time") } else { at_the_gateway }
+    if at_the_gateway.is_empty() {
+        text(record, "time")
+    } else {
+        at_the_gateway
+    }
 }
 
 /// `18:04:31.072` of an RFC 3339 time.
@@ -90,7 +104,11 @@ fn clock(record: &Value) -> String {
 }
 
 fn what(record: &Value) -> String {
-    let (server, method, target) = (text(record, "server"), text(record, "method"), text(record, "target"));
+    let (server, method, target) = (
+        text(record, "server"),
+        text(record, "method"),
+        text(record, "target"),
+    );
     match text(record, "kind") {
         "admin" => format!("writ {method} {target}"),
         "sign_in" => "signs in".to_owned(),
@@ -119,27 +137,40 @@ fn how(record: &Value, records: &[Value]) -> String {
         "discovery_use" => "on the discovery token it has".to_owned(),
         "token_issued" => detail(record, "grant").replace('_', " "),
         "unauthenticated" => {
-            let times = record.pointer("/detail/count").and_then(Value::as_u64).unwrap_or(1);
+            let times = record
+                .pointer("/detail/count")
+                .and_then(Value::as_u64)
+                .unwrap_or(1);
             let kind = reason.replace('_', " ");
-            if times > 1 { format!("{kind}, {times} times") } else { kind }
+            if times > 1 {
+                format!("{kind}, {times} times")
+            } else {
+                kind
+            }
         }
         _ => reason.to_owned(),
     }
 }
 
 fn detail<'a>(record: &'a Value, field: &str) -> &'a str {
-    record.get("detail").map_or("", |detail| text(detail, field))
+    record
+        .get("detail")
+        .map_or("", |detail| text(detail, field))
 }
 
 fn outcome_of<'a>(mint: &Value, records: &'a [Value]) -> Option<&'a Value> {
     let token = text(mint, "token_id");
-    records.iter().find(|record| is(record, "outcome") && text(record, "token_id") == token)
+    records
+        .iter()
+        .find(|record| is(record, "outcome") && text(record, "token_id") == token)
 }
 
 fn outcome_in_words(outcome: &Value) -> String {
     let detail = outcome.get("detail").cloned().unwrap_or_default();
     let result = text(&detail, "result").replace('_', " ");
-    let status = detail.get("status").map_or_else(String::new, |status| format!(" ({status})"));
+    let status = detail
+        .get("status")
+        .map_or_else(String::new, |status| format!(" ({status})"));
     let took = detail.get("duration_us").and_then(Value::as_f64);
     let took = took.map_or_else(String::new, |us| format!(", {:.1} ms", us / 1e3));
     format!("{result}{status}{took}")
