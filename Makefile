@@ -58,7 +58,7 @@ bench-full: ## The same with more rounds and more rules
 clean: ## Remove everything that was built or installed here
 	rm -rf target .venv tests/clients/ts/node_modules
 
-wasm: # The filter, as it ships
+wasm: ## Build the filter: target/wasm32-wasip1/wasm/writ_plugin.wasm
 	@echo "==> building the filter"
 	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p writ-plugin
 

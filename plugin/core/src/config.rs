@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::token::{KeySet, KeySetError};
 use crate::{rules, units};
@@ -214,6 +214,7 @@ struct RawIssuer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
+    #[serde(deserialize_with = "text_or_lines")]
     rego: String,
     #[serde(default)]
     data: serde_json::Map<String, serde_json::Value>,
@@ -242,6 +243,23 @@ fn default_timeout() -> Duration {
 
 fn default_interval() -> Duration {
     Duration::from_secs(1)
+}
+
+/// A text, or the list of its lines: JSON has no other way to write several lines legibly.
+fn text_or_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected Rego as a string or as a list of lines"
+    )]
+    enum TextOrLines {
+        Text(String),
+        Lines(Vec<String>),
+    }
+    Ok(match TextOrLines::deserialize(deserializer)? {
+        TextOrLines::Text(text) => text,
+        TextOrLines::Lines(lines) => lines.join("\n"),
+    })
 }
 
 fn any_host() -> String {

@@ -85,7 +85,14 @@ fn static_mode_is_checked_too() {
         )
     };
     let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-    assert!(read(&json("https://ledger.example/mcp", jwks, "strip")).is_ok());
+    let good = json("https://ledger.example/mcp", jwks, "strip");
+    let lines = good.replace("\"package writ\"", r#"["package writ", "call := {}"]"#);
+    for (json, rego) in [(good, "package writ"), (lines, "package writ\ncall := {}")] {
+        let Mode::Static(config) = read(&json).unwrap().mode else {
+            panic!("not static")
+        };
+        assert_eq!(config.rego, rego);
+    }
     for (json, field) in [
         (json("ledger", jwks, "strip"), "servers.ledger.resource"),
         (

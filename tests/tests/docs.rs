@@ -1,0 +1,221 @@
+//! Every example in the README and the guides is what it says it is: loaded, run or compiled here.
+
+use std::path::Path;
+
+use serde_json::Value;
+use writ_policy::engine::{Data, Evaluator, Module, compile};
+use writ_policy::library;
+use writ_tests::binaries::workspace;
+use writ_tests::envoy::{Envoy, Options, Yaml};
+use writ_tests::scratch::Scratch;
+use writ_tests::token_service::{self, TokenService};
+
+/// The fenced blocks of a document whose info string is `info`.
+fn blocks(document: &str, info: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join(document)).unwrap();
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.strip_prefix("```") == Some(info) {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(block.join("\n"));
+        }
+    }
+    assert!(!blocks.is_empty(), "{document} has no ```{info} block");
+    blocks
+}
+
+/// An Envoy around one filter, as little as possible.
+fn around(filter: &str) -> Yaml {
+    let indented: String = filter
+        .lines()
+        .map(|line| format!("            {line}\n"))
+        .collect();
+    let wasm = writ_tests::binaries::wasm().unwrap();
+    Yaml::text(format!(
+        r#"
+admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: 9901 }} }} }}
+static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: 10000 }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: docs
+          route_config: {{ virtual_hosts: [ {{ name: all, domains: ["*"], routes: [ {{ match: {{ prefix: / }}, direct_response: {{ status: 204 }} }} ] }} ] }}
+          http_filters:
+{indented}            - name: envoy.filters.http.router
+              typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+"#
+    ))
+    .replace("target/wasm32-wasip1/wasm/writ_plugin.wasm", wasm.to_str().unwrap())
+    .unwrap()
+}
+
+#[tokio::test]
+async fn the_ten_lines_of_the_readme_govern_a_server() {
+    let lines = blocks("README.md", "yaml").remove(0);
+    let scratch = Scratch::new("readme").unwrap();
+    let envoy = Envoy::start(&scratch, around(&lines), Options::default())
+        .await
+        .unwrap();
+    let metadata: Value = reqwest::get(envoy.url("/.well-known/oauth-protected-resource/mcp"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(metadata["resource"], "https://mcp.example.com/mcp");
+    let answer = reqwest::Client::new()
+        .post(envoy.url("/mcp"))
+        .json(&serde_json::json!({}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 401);
+    let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
+    assert!(
+        challenge.contains("https://mcp.example.com/.well-known/oauth-protected-resource/mcp"),
+        "{challenge}"
+    );
+}
+
+#[tokio::test]
+async fn the_filter_configurations_start_a_filter() {
+    for (n, json) in blocks("docs/configuration.md", "json filter")
+        .into_iter()
+        .enumerate()
+    {
+        let scratch = Scratch::new(&format!("filter-{n}")).unwrap();
+        let indented: String = json
+            .lines()
+            .map(|line| format!("          {line}\n"))
+            .collect();
+        let filter = format!(
+            "- name: writ\n  typed_config:\n    \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n    \
+             config:\n      allow_on_headers_stop_iteration: true\n      vm_config:\n        runtime: envoy.wasm.runtime.v8\n        \
+             code: {{ local: {{ filename: target/wasm32-wasip1/wasm/writ_plugin.wasm }} }}\n        \
+             environment_variables: {{ key_values: {{ WRIT_GATEWAY_SECRET: s }} }}\n      configuration:\n        \
+             \"@type\": type.googleapis.com/google.protobuf.StringValue\n        value: |\n{indented}"
+        );
+        Envoy::start(&scratch, around(&filter), Options::default())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_gateway_guide_can_be_followed() {
+    let scratch = Scratch::new("guide").unwrap();
+    let config = blocks("docs/gateway.md", "toml").remove(0);
+    std::fs::write(
+        scratch.path().join("writ.toml"),
+        config.replace(
+            "\"policies\"",
+            &format!("{:?}", workspace().join("policies")),
+        ),
+    )
+    .unwrap();
+    let mut service = TokenService::prepare(&scratch, token_service::Options::default()).unwrap();
+    let path = format!(
+        "{}:{}",
+        service.binary().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for commands in blocks("docs/gateway.md", "sh") {
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &commands])
+            .current_dir(scratch.path())
+            .env("PATH", &path)
+            .env("WRIT_DATA_DIR", service.data_dir())
+            .env("WRIT_CONFIG", scratch.path().join("writ.toml"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{commands}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let kinds = service.audit().unwrap();
+    assert_eq!(
+        kinds.len(),
+        5,
+        "one record for each registration: {kinds:?}"
+    );
+    service.serve().await.unwrap();
+}
+
+#[test]
+fn the_service_configuration_is_accepted() {
+    let scratch = Scratch::new("service-config").unwrap();
+    let file = scratch.path().join("writ.toml");
+    let config = blocks("docs/configuration.md", "toml").remove(0);
+    std::fs::write(
+        &file,
+        config.replace("\"writ-data\"", "\"data\"").replace(
+            "\"policies\"",
+            &format!("{:?}", workspace().join("policies")),
+        ),
+    )
+    .unwrap();
+    let output = std::process::Command::new(writ_tests::binaries::writ().unwrap())
+        .args(["--config", file.to_str().unwrap(), "server", "list"])
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn the_policy_examples_compile_and_load() {
+    for rego in blocks("docs/policies.md", "rego") {
+        compile(&[Module {
+            path: "docs/policies.md".to_owned(),
+            text: rego,
+        }])
+        .unwrap();
+    }
+    let program = compile(&library::modules()).unwrap();
+    for data in blocks("docs/policies.md", "json data") {
+        Evaluator::new(&program, &Data::from_json(&data).unwrap()).unwrap();
+    }
+    for (document, info) in [
+        ("docs/policies.md", "json"),
+        ("docs/verifying.md", "json claims"),
+    ] {
+        for json in blocks(document, info) {
+            let _: Value = serde_json::from_str(&json).unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_link_leads_nowhere() {
+    let mut documents = vec!["README.md".to_owned()];
+    for entry in std::fs::read_dir(workspace().join("docs")).unwrap() {
+        documents.push(format!(
+            "docs/{}",
+            entry.unwrap().file_name().to_str().unwrap()
+        ));
+    }
+    for document in documents {
+        let text = std::fs::read_to_string(workspace().join(&document)).unwrap();
+        let folder = Path::new(&document).parent().unwrap();
+        for link in text
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap())
+        {
+            let exists =
+                link.starts_with("https://") || workspace().join(folder).join(link).exists();
+            assert!(exists, "{document} links to {link}, which is not there");
+        }
+    }
+}
