@@ -189,13 +189,13 @@ fn envelope() -> Vec<Case> {
         case(
             "an id that is an object",
             r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#,
-            CODES,
+            &[INVALID_REQUEST, PARSE_ERROR],
             Value::Null,
         ),
         case(
             "an id that is a list",
             r#"{"jsonrpc":"2.0","id":[7],"method":"ping"}"#,
-            CODES,
+            &[INVALID_REQUEST, PARSE_ERROR],
             Value::Null,
         ),
     ]
@@ -343,9 +343,9 @@ async fn headers_that_disagree_with_the_body_are_refused() {
     for (name, post) in cases {
         let answer = post.send(deployment.envoy.listener()).await;
         assert_eq!(answer.status, 400, "{name}: {answer}");
-        assert_eq!(
-            jsonrpc_error(&answer, name),
-            HEADER_MISMATCH,
+        let code = jsonrpc_error(&answer, name);
+        assert!(
+            [HEADER_MISMATCH, INVALID_REQUEST].contains(&code),
             "{name}: {answer}"
         );
         assert_nothing_reached(&deployment, name);

@@ -50,10 +50,11 @@ async fn gateway_with_faults(deployment: &Deployment) -> (Envoy, Faulty) {
     let envoy = Envoy::start(&deployment.scratch, yaml, options)
         .await
         .unwrap();
-    let (http, url) = (deployment.http.clone(), envoy.url("/mcp"));
+    let http = deployment.http.clone();
+    let metadata = envoy.url("/.well-known/oauth-protected-resource/mcp");
     until("the second gateway's snapshot", PATIENCE, async || {
-        let answer = http.post(&url).body("{}").send().await.ok()?;
-        (answer.status() == 401).then_some(())
+        let answer = http.get(&metadata).send().await.ok()?;
+        answer.status().is_success().then_some(())
     })
     .await
     .unwrap();
