@@ -5,7 +5,9 @@
 //! - [`token_service`] runs the `writ` binary and its command line;
 //! - [`ledger`] is a real MCP server that verifies its tokens by itself;
 //! - [`oauth`] gets a caller's token as an agent would;
-//! - [`deployment`] puts them all together, for tests that start from a working whole.
+//! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
+//! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
+//! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
 //!
 //! Below those: [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
 

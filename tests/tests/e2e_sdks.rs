@@ -5,7 +5,7 @@ use rmcp::ServiceError;
 use serde_json::{Value, json};
 use writ_tests::clients::{Sdk, Story};
 use writ_tests::deployment::{Deployment, Options};
-use writ_tests::mcp::{self, Era};
+use writ_tests::mcp::{self, Era, McpClient};
 
 /// What alice's assistant tries: an allowed call, a transfer above the limit, a tool outside her groups.
 fn delegated() -> Value {
@@ -125,26 +125,44 @@ async fn the_python_sdk() {
 #[tokio::test]
 async fn rmcp() {
     let writ = Deployment::start(Options::named("sdk-rmcp")).await.unwrap();
-    let token = writ.user_token().await.unwrap();
+    let (alices, reconcilers) = (
+        writ.user_token().await.unwrap(),
+        writ.reconciler_token().await.unwrap(),
+    );
     for era in Era::ALL {
-        let client = mcp::connect(&writ.url(), &token, era).await.unwrap();
+        let client = mcp::connect(&writ.url(), &alices, era).await.unwrap();
         let accounts = mcp::call(&client, "listAccounts", json!({})).await.unwrap();
-        assert_eq!(
-            accounts.structured_content.unwrap()["accounts"]
-                .as_array()
-                .map(Vec::len),
-            Some(3)
-        );
+        let accounts = accounts.structured_content.unwrap();
+        assert_eq!(accounts["accounts"].as_array().map(Vec::len), Some(3));
         let order = json!({ "from": "ops", "to": "payroll", "amount": 25_000, "currency": "EUR" });
-        let refused = mcp::call(&client, "transfer", order).await.unwrap_err();
-        let ServiceError::McpError(error) = refused else {
-            panic!("{era:?}: {refused:?}")
-        };
-        assert_eq!(error.code.0, 403, "{era:?}");
         assert_eq!(
-            error.message, "amount is above the limit of 1000",
+            denial(&client, "transfer", order).await,
+            "amount is above the limit of 1000",
             "{era:?}"
         );
+        assert_eq!(
+            denial(&client, "exportAuditReport", json!({})).await,
+            "alice has no grant for exportAuditReport on ledger",
+            "{era:?}"
+        );
+
+        let client = mcp::connect(&writ.url(), &reconcilers, era).await.unwrap();
+        let done = mcp::call(&client, "reconcile", json!({})).await.unwrap();
+        assert_ne!(done.is_error, Some(true), "{era:?}");
+        let reason = denial(&client, "listAccounts", json!({})).await;
+        assert!(
+            reason.contains("its registration does not name this"),
+            "{era:?}: {reason}"
+        );
+
+        assert!(mcp::connect(&writ.url(), "", era).await.is_err(), "{era:?}");
     }
-    assert!(mcp::connect(&writ.url(), "", Era::Stateless).await.is_err());
+}
+
+/// The reason with which policy refuses this call.
+async fn denial(client: &McpClient, tool: &str, arguments: Value) -> String {
+    match mcp::call(client, tool, arguments).await {
+        Err(ServiceError::McpError(error)) if error.code.0 == 403 => error.message.into_owned(),
+        other => panic!("{tool}: {other:?}"),
+    }
 }
