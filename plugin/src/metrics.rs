@@ -4,10 +4,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 use writ_core::gateway::Stats;
 
-/// A counter: its name, and where its value is.
-type Counter = (&'static str, fn(&Stats) -> u64);
+/// Where a counter's value is.
+type Value = fn(&Stats) -> u64;
 
-const COUNTERS: [Counter; 11] = [
+const COUNTERS: [(&str, Value); 11] = [
     ("writ.requests.allowed", |stats| stats.allowed),
     ("writ.requests.denied", |stats| stats.denied),
     ("writ.requests.unauthenticated", |stats| {
@@ -31,7 +31,7 @@ const PAGE: usize = 64 * 1024;
 /// The metrics as the proxy knows them.
 #[derive(Debug)]
 pub struct Metrics {
-    counters: Vec<(u32, fn(&Stats) -> u64)>,
+    counters: Vec<(u32, Value)>,
     memory: Option<u32>,
     last: Stats,
 }

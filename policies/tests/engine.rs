@@ -1,4 +1,10 @@
 //! The engine decides as the contract says, and fails closed when a policy does not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use writ_policy::decision::{Decision, DenialCause, Obligations};
 use writ_policy::engine::{CompileError, Data, EngineError, Evaluator, Module, Program, compile};

@@ -1,4 +1,10 @@
 //! Runs every `test_` rule of `policies/*_test.rego`, as `opa test` would.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::Path;
 

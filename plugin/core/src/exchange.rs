@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use writ_policy::decision::{Decision, DenialCause, Obligations};
-use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, EventBatch, Outcome};
+use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, Outcome};
 use writ_policy::input::{Input, RequestContext, Status};
 
 use crate::config::{CallerToken, Mode};
@@ -46,9 +46,9 @@ enum Phase {
     /// Nothing has come yet.
     Start,
     /// Headers are good; the body is awaited.
-    Body(Asked),
+    Body(Box<Asked>),
     /// The record of a denial is awaited; then this is the answer.
-    Recording(CallId, Reply),
+    Recording(CallId, Box<Recording>),
     /// A token is awaited.
     Minting(CallId, Box<Minting>),
     /// Upstream.
@@ -65,6 +65,22 @@ struct Asked {
     caller: Caller,
     source_ip: String,
     now: Duration,
+}
+
+/// What a request asks.
+#[derive(Debug)]
+struct Question<'a> {
+    message: Message,
+    body: &'a [u8],
+    /// When (RFC 3339).
+    time: String,
+}
+
+/// A denial on its way into the audit trail.
+#[derive(Debug)]
+struct Recording {
+    event: Event,
+    reply: Reply,
 }
 
 #[derive(Debug)]
@@ -157,10 +173,13 @@ impl Exchange {
             now,
         };
         match bodiless {
-            Some(method) => self.decide(gateway, host, asked, Message::bodiless(method), b""),
+            Some(method) => {
+                let question = Question::new(Message::bodiless(method), b"", now);
+                self.decide(gateway, host, asked, question)
+            }
             None => {
                 gateway.held.begin(self.context, host);
-                self.phase = Phase::Body(asked);
+                self.phase = Phase::Body(Box::new(asked));
                 Flow::Pause
             }
         }
@@ -175,7 +194,7 @@ impl Exchange {
         end_of_stream: bool,
     ) -> Flow {
         let asked = match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Body(asked) => asked,
+            Phase::Body(asked) => *asked,
             // A request without a body that brings one after all, or a body after an answer.
             phase @ (Phase::Recording(..) | Phase::Minting(..)) => {
                 self.phase = phase;
@@ -198,7 +217,7 @@ impl Exchange {
             );
         }
         if !end_of_stream {
-            self.phase = Phase::Body(asked);
+            self.phase = Phase::Body(Box::new(asked));
             return Flow::Pause;
         }
         let body = host.request_body(size).unwrap_or_default();
@@ -229,7 +248,8 @@ impl Exchange {
                 },
             );
         }
-        self.decide(gateway, host, asked, message, &body)
+        let question = Question::new(message, &body, asked.now);
+        self.decide(gateway, host, asked, question)
     }
 
     /// The body ended in trailers, which no MCP client sends.
@@ -250,10 +270,8 @@ impl Exchange {
         gateway: &mut Gateway,
         host: &dyn Host,
         asked: Asked,
-        message: Message,
-        body: &[u8],
+        question: Question<'_>,
     ) -> Flow {
-        let time = rfc3339(asked.now);
         let Some(rules) = &mut gateway.rules else {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
@@ -262,26 +280,26 @@ impl Exchange {
             subject: &asked.caller.accepted.subject,
             agent: &asked.caller.agent,
             server: &asked.server.document,
-            mcp: &message.mcp(version, asked.headers.mcp_session.as_deref()),
+            mcp: &question
+                .message
+                .mcp(version, asked.headers.mcp_session.as_deref()),
             request: &RequestContext {
                 id: &asked.headers.request_id,
-                time: &time,
+                time: &question.time,
                 source_ip: &asked.source_ip,
                 headers: &asked.headers.shown,
             },
         });
         match decision {
             Decision::Deny { cause, reason } => {
-                self.deny(gateway, host, &asked, &message, body, (cause, reason), time)
+                self.deny(gateway, host, &asked, question, (cause, reason))
             }
             Decision::Allow { obligations, .. } => match &gateway.config.mode {
                 Mode::Static(config) => {
                     let keep = config.caller_token == CallerToken::Keep;
                     self.forward_plainly(gateway, host, &asked, keep)
                 }
-                Mode::Gateway(_) => {
-                    self.obtain(gateway, host, asked, message, body, &obligations, &time)
-                }
+                Mode::Gateway(_) => self.obtain(gateway, host, asked, question, &obligations),
             },
         }
     }
@@ -292,14 +310,15 @@ impl Exchange {
         gateway: &mut Gateway,
         host: &dyn Host,
         asked: &Asked,
-        message: &Message,
-        body: &[u8],
+        question: Question<'_>,
         (cause, reason): (DenialCause, String),
-        time: String,
     ) -> Flow {
         gateway.stats.denied += 1;
-        let reply =
-            Refusal::Denied(reason.clone()).reply(message.id(), &asked.headers.request_id, None);
+        let reply = Refusal::Denied(reason.clone()).reply(
+            question.message.id(),
+            &asked.headers.request_id,
+            None,
+        );
         let Mode::Gateway(service) = &gateway.config.mode else {
             return self.answer(host, &reply);
         };
@@ -309,30 +328,19 @@ impl Exchange {
             .map(|rules| rules.policy_revision.clone())
             .unwrap_or_default();
         let event = Event::Denied(Denied {
-            call: asked.call(message, time),
+            call: asked.call(&question),
             cause,
             reason,
             policy_revision,
-            content_digest: Some(content_digest(body)),
+            content_digest: Some(content_digest(question.body)),
         });
-        let batch = EventBatch {
-            events: vec![event],
-        };
-        let sent = report(
-            host,
-            service,
-            &serde_json::to_vec(&batch).unwrap_or_default(),
-        );
-        match sent {
+        match report(host, service, std::slice::from_ref(&event)) {
             Ok(call) => {
-                self.phase = Phase::Recording(call, reply);
+                self.phase = Phase::Recording(call, Box::new(Recording { event, reply }));
                 Flow::Pause
             }
             Err(_) => {
-                batch
-                    .events
-                    .into_iter()
-                    .for_each(|event| gateway.reports.add(event));
+                gateway.reports.add(event);
                 self.answer(host, &reply)
             }
         }
@@ -344,21 +352,20 @@ impl Exchange {
         gateway: &mut Gateway,
         host: &dyn Host,
         asked: Asked,
-        message: Message,
-        body: &[u8],
+        question: Question<'_>,
         obligations: &Obligations,
-        time: &str,
     ) -> Flow {
         let (Mode::Gateway(service), Some(rules)) = (&gateway.config.mode, &gateway.rules) else {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
-        let content_digest = content_digest(body);
-        if message.travel() == Travel::Discovery
+        let content_digest = content_digest(question.body);
+        let request_bytes = question.body.len() as u64;
+        if question.message.travel() == Travel::Discovery
             && let Some(minted) = gateway.discovery.get(&asked.discovery_key())
             && minted.expires > asked.now.as_secs() + DISCOVERY_MARGIN_S
         {
             gateway.reports.add(Event::DiscoveryUse(DiscoveryUse {
-                call: asked.call(&message, time.to_owned()),
+                call: asked.call(&question),
                 token_id: minted.id.clone(),
                 policy_revision: rules.policy_revision.clone(),
             }));
@@ -369,10 +376,15 @@ impl Exchange {
                 &asked,
                 &minted,
                 &content_digest,
-                body.len() as u64,
+                request_bytes,
             );
             return Flow::Continue;
         }
+        let Question {
+            message,
+            body,
+            time,
+        } = question;
         let request = mint::Request {
             caller: &asked.caller,
             server: &asked.server,
@@ -382,7 +394,7 @@ impl Exchange {
             obligations,
             context: Context {
                 request_id: &asked.headers.request_id,
-                time,
+                time: &time,
                 source_ip: &asked.source_ip,
                 method: body.is_empty().then(|| message.method()),
                 protocol_version: asked.headers.mcp_version.as_deref(),
@@ -405,7 +417,6 @@ impl Exchange {
                     target: message.target().map(str::to_owned),
                     content_digest,
                 };
-                let request_bytes = body.len() as u64;
                 self.phase = Phase::Minting(
                     call,
                     Box::new(Minting {
@@ -433,11 +444,11 @@ impl Exchange {
     /// The answer to a call of this request has come.
     pub fn on_answer(&mut self, gateway: &mut Gateway, host: &dyn Host, call: CallId) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Recording(awaited, reply) if awaited == call => {
+            Phase::Recording(awaited, recording) if awaited == call => {
+                let Recording { event, reply } = *recording;
                 if !matches!(answer_status(host), Some(200..=299)) {
-                    log::error!(
-                        "a denial could not be recorded at once: the token service did not take it"
-                    );
+                    log::error!("a denial could not be recorded at once; it is reported again");
+                    gateway.reports.add(event);
                 }
                 self.answer(host, &reply);
             }
@@ -585,8 +596,13 @@ impl Exchange {
     /// The request and its response are over, well or not.
     pub fn on_end(&mut self, gateway: &mut Gateway, host: &dyn Host) {
         gateway.held.end(self.context);
-        let Phase::Forwarded(forwarded) = std::mem::replace(&mut self.phase, Phase::Over) else {
-            return;
+        let forwarded = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Forwarded(forwarded) => forwarded,
+            Phase::Recording(_, recording) => {
+                // The caller left first. Whether the record arrived is not known; twice the same is kept once.
+                return gateway.reports.add(recording.event);
+            }
+            _ => return,
         };
         let Forwarded {
             token_id,
@@ -680,6 +696,16 @@ impl Exchange {
     }
 }
 
+impl<'a> Question<'a> {
+    fn new(message: Message, body: &'a [u8], now: Duration) -> Self {
+        Self {
+            message,
+            body,
+            time: rfc3339(now),
+        }
+    }
+}
+
 /// What is known about a request when it is refused.
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused<'a> {
@@ -705,11 +731,12 @@ impl Asked {
         (self.caller.accepted.digest, self.server.id.clone())
     }
 
-    fn call(&self, message: &Message, time: String) -> Call {
+    fn call(&self, question: &Question<'_>) -> Call {
         let claims = &self.caller.accepted.claims;
+        let message = &question.message;
         Call {
             request_id: self.headers.request_id.clone(),
-            time,
+            time: question.time.clone(),
             server: self.server.id.clone(),
             method: message.method().to_owned(),
             target: message.target().map(str::to_owned),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+use writ_policy::event::Event;
 use writ_policy::snapshot::Snapshot;
 
 use crate::config::{Config, ConfigError, Mode, TokenService};
@@ -15,10 +17,10 @@ use crate::token::cache::Cache;
 use crate::token::{KeySet, KeySetError, Verifier};
 
 /// Tokens whose signature is remembered, per worker.
-const REMEMBERED_TOKENS: usize = 8192;
+const REMEMBERED_TOKENS: usize = 4096;
 
 /// Discovery tokens kept, per worker.
-const DISCOVERY_TOKENS: usize = 4096;
+const DISCOVERY_TOKENS: usize = 2048;
 
 /// The largest snapshot that is read, in bytes.
 const MAX_SNAPSHOT: usize = 64 << 20;
@@ -241,19 +243,24 @@ fn send_reports(host: &dyn Host, service: &TokenService, reports: &mut Reports) 
     let Some(batch) = reports.next_batch() else {
         return;
     };
-    let body = serde_json::to_vec(&batch).unwrap_or_default();
-    match report(host, service, &body) {
+    match report(host, service, &batch.events) {
         Ok(call) => reports.sent(call, batch),
         Err(_) => reports.put_back(batch),
     }
 }
 
-/// Sends `body` to where events are reported.
+/// Sends events to the audit trail.
 pub(crate) fn report(
     host: &dyn Host,
     service: &TokenService,
-    body: &[u8],
+    events: &[Event],
 ) -> Result<CallId, CallRefused> {
+    /// An `EventBatch` that does not own its events.
+    #[derive(Serialize)]
+    struct Batch<'a> {
+        events: &'a [Event],
+    }
+    let body = serde_json::to_vec(&Batch { events }).unwrap_or_default();
     host.call(&Call {
         cluster: &service.cluster,
         headers: &[
@@ -263,7 +270,7 @@ pub(crate) fn report(
             ("authorization", &service.credential),
             ("content-type", "application/json"),
         ],
-        body,
+        body: &body,
         timeout: service.timeout,
     })
 }

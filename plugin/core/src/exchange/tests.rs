@@ -9,6 +9,8 @@ use jwt_simple::prelude::{Ed25519KeyPair, EdDSAKeyPairLike};
 use serde_json::{Value as Json, json};
 use writ_policy::{engine, library};
 
+use writ_policy::event::EventBatch;
+
 use super::*;
 use crate::host::{Call as HostCall, CallRefused};
 
@@ -18,13 +20,16 @@ const CALL: &str =
     r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"listAccounts"}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
 
+/// A call to a cluster: its name, the headers, the body.
+type Sent = (String, HashMap<String, String>, Vec<u8>);
+
 #[derive(Default)]
 struct Proxy {
     headers: RefCell<BTreeMap<String, String>>,
     extra: RefCell<Vec<(String, Vec<u8>)>>,
     body: RefCell<Vec<u8>>,
     replies: RefCell<Vec<Reply>>,
-    calls: RefCell<Vec<(String, HashMap<String, String>, Vec<u8>)>>,
+    calls: RefCell<Vec<Sent>>,
     answer: RefCell<Option<(u16, Vec<u8>)>>,
     response: RefCell<BTreeMap<String, String>>,
     refuses_calls: Cell<bool>,
@@ -494,6 +499,23 @@ fn a_denial_that_cannot_be_recorded_at_once_is_not_lost() {
     assert_eq!(world.reply().1["error"]["code"], 403);
     world.proxy.refuses_calls.set(false);
     assert!(matches!(world.events().as_slice(), [Event::Denied(_)]));
+}
+
+#[test]
+fn a_denial_whose_record_was_refused_or_not_awaited_is_reported_again() {
+    for leaves in [false, true] {
+        let mut world = World::new();
+        let caller = world.caller();
+        world.request(Some(&caller), &CALL.replace("listAccounts", "transfer"));
+        if leaves {
+            world.exchange.on_end(&mut world.gateway, &world.proxy);
+        } else {
+            world.answers(503, "");
+            world.answered();
+            assert_eq!(world.reply().1["error"]["code"], 403);
+        }
+        assert!(matches!(world.events().as_slice(), [Event::Denied(_)]));
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub fn parse(body: &[u8]) -> Result<Message, MessageError> {
     }
 }
 
-fn parse_envelope<'a>(body: &[u8], id: &'a RefCell<Option<Id>>) -> Result<Envelope, Problem> {
+fn parse_envelope(body: &[u8], id: &RefCell<Option<Id>>) -> Result<Envelope, Problem> {
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(Problem::Batch);
     }

@@ -53,7 +53,7 @@ pub enum KeySetError {
 enum PublicKey {
     EdDsa(Ed25519PublicKey),
     Es256(ES256PublicKey),
-    Rs256(RS256PublicKey),
+    Rs256(Box<RS256PublicKey>),
 }
 
 /// The signature keys of one issuer, by `kid`.
@@ -84,7 +84,7 @@ impl KeySet {
                     ES256PublicKey::from_jwk(&text).map(PublicKey::Es256)
                 }
                 (Some("RSA"), _, None | Some("RS256")) => {
-                    RS256PublicKey::from_jwk(&text).map(PublicKey::Rs256)
+                    RS256PublicKey::from_jwk(&text).map(|key| PublicKey::Rs256(Box::new(key)))
                 }
                 _ => continue,
             };

@@ -33,7 +33,7 @@ struct Issuer {
 pub struct Verifier {
     issuers: HashMap<String, Issuer>,
     skew_s: u64,
-    checked: Cache<[u8; 32], Arc<Accepted>>,
+    checked: Cache<Box<str>, Arc<Accepted>>,
     hits: u64,
     misses: u64,
 }
@@ -67,19 +67,20 @@ impl Verifier {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::TooLong);
         }
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(accepted) = self.checked.get(&digest) {
+        // Found by the token itself, under a randomly keyed hash: four times cheaper than by its SHA-256, which
+        // would be the largest part of a decision.
+        if let Some(accepted) = self.checked.get(token) {
             self.hits += 1;
             accepted.claims.check_time(now, self.skew_s)?;
             return Ok(accepted);
         }
         self.misses += 1;
-        let accepted = Arc::new(self.check(token, digest, now)?);
-        self.checked.insert(digest, Arc::clone(&accepted));
+        let accepted = Arc::new(self.check(token, now)?);
+        self.checked.insert(token.into(), Arc::clone(&accepted));
         Ok(accepted)
     }
 
-    fn check(&self, token: &str, digest: [u8; 32], now: u64) -> Result<Accepted, TokenError> {
+    fn check(&self, token: &str, now: u64) -> Result<Accepted, TokenError> {
         let (header, payload) = header::split(token)?;
         let claims = Claims::read(&payload)?;
         let issuer = self.issuers.get(&claims.issuer).ok_or(TokenError::Issuer)?;
@@ -105,7 +106,7 @@ impl Verifier {
             claims: claims.others.clone(),
         });
         Ok(Accepted {
-            digest,
+            digest: Sha256::digest(token.as_bytes()).into(),
             claims,
             subject,
         })
