@@ -96,8 +96,9 @@ impl Host for Envoy {
 
     fn call(&self, call: &Call<'_>) -> Result<CallId, CallRefused> {
         // On the filter's own behalf: a call of a request would be cancelled with the request, and the record
-        // of a denial with it.
-        let entered = self.context == self.root || Self::enter(self.root);
+        // of a denial with it. Going back to the request is left out where nothing follows, since every host
+        // call costs.
+        let borrowed = self.context != self.root && Self::enter(self.root);
         let sent = hostcalls::dispatch_http_call(
             call.cluster,
             call.headers.to_vec(),
@@ -105,7 +106,7 @@ impl Host for Envoy {
             vec![],
             call.timeout,
         );
-        if entered && self.context != self.root {
+        if sent.is_err() && borrowed {
             Self::enter(self.context);
         }
         sent.map_err(|_| CallRefused)

@@ -90,7 +90,7 @@ pub struct Outcome {
     pub status: Option<u16>,
     /// How it ended.
     pub result: CallResult,
-    /// From the request going upstream to the end of the response, in microseconds.
+    /// From the request's arrival at the gateway to the end of the response, in microseconds.
     pub duration_us: u64,
     /// Bytes of the request body.
     pub request_bytes: u64,

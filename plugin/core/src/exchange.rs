@@ -119,6 +119,7 @@ impl Exchange {
         end_of_stream: bool,
     ) -> Flow {
         let now = host.now();
+        gateway.clock = now;
         let headers = match Headers::read(host.request_headers(), &gateway.config.policy_headers) {
             Ok(headers) => headers,
             Err(error) => {
@@ -466,12 +467,11 @@ impl Exchange {
             message,
             request_bytes,
         } = minting;
-        let now = host.now();
         let refused = Refused {
             message: Some(&message),
             ..Refused::of(&asked)
         };
-        match mint::read(host, answer_status(host), &expected, now.as_secs()) {
+        match mint::read(host, &expected, gateway.clock.as_secs()) {
             Ok(minted) => {
                 if expected.travel == Travel::Discovery {
                     gateway
@@ -523,14 +523,16 @@ impl Exchange {
         gateway.stats.allowed += 1;
         host.set_request_header("authorization", &format!("Bearer {}", minted.token));
         host.set_request_header("content-digest", content_digest);
-        host.set_request_header("accept-encoding", "identity");
+        if asked.headers.accepts_encodings {
+            host.set_request_header("accept-encoding", "identity");
+        }
         for name in &asked.headers.credentials {
             host.remove_request_header(name);
         }
         self.phase = Phase::Forwarded(Box::new(Forwarded {
             token_id: minted.id.clone(),
             request_id: asked.headers.request_id.clone(),
-            since: host.now(),
+            since: asked.now,
             request_bytes,
             watch: None,
             ended: false,

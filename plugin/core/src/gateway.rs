@@ -87,6 +87,8 @@ pub struct Gateway {
     pub(crate) stats: Stats,
     /// Requests whose headers are held until their body has come.
     pub held: Held,
+    /// When the latest request or tick was: near enough to check a token that was minted just now.
+    pub(crate) clock: Duration,
     jwks: serde_json::Value,
     snapshot_call: Option<CallId>,
     snapshot_due: Duration,
@@ -116,6 +118,7 @@ impl Gateway {
             reports: Reports::default(),
             stats: Stats::default(),
             held: Held::default(),
+            clock: Duration::ZERO,
             jwks: serde_json::Value::Null,
             snapshot_call: None,
             snapshot_due: Duration::ZERO,
@@ -140,6 +143,7 @@ impl Gateway {
             return;
         };
         let now = host.now();
+        self.clock = now;
         if self.snapshot_call.is_none() && now >= self.snapshot_due {
             self.snapshot_due = now + service.snapshot_interval;
             self.snapshot_call = ask_for_snapshot(host, service, self.rules.as_ref());

@@ -30,6 +30,8 @@ pub(crate) struct Headers {
     pub(crate) mcp_name: Option<String>,
     pub(crate) mcp_version: Option<String>,
     pub(crate) mcp_session: Option<String>,
+    /// Whether the caller takes compressed responses.
+    pub(crate) accepts_encodings: bool,
     /// Headers that policies are shown.
     pub(crate) shown: Vec<(String, String)>,
     /// Headers with credentials that must not go upstream.
@@ -65,6 +67,7 @@ impl Headers {
                             .map_or(value.clone(), |a| format!("{a}, {value}")),
                     )
                 }
+                "accept-encoding" => headers.accepts_encodings = true,
                 "mcp-method" => once(&mut headers.mcp_method, "mcp-method", value)?,
                 "mcp-name" => once(&mut headers.mcp_name, "mcp-name", value)?,
                 "mcp-protocol-version" => {

@@ -57,7 +57,8 @@ pub trait Host {
     fn response_body(&self, max: usize) -> Option<Vec<u8>>;
     /// An attribute of the request (Envoy's attribute paths).
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
-    /// Sends a request to a cluster. It is carried out even if this stream goes away meanwhile.
+    /// Sends a request to a cluster. It is carried out even if this stream goes away meanwhile. Once a call is taken,
+    /// nothing else may be asked of the host in the same callback.
     fn call(&self, call: &Call<'_>) -> Result<CallId, CallRefused>;
     /// A header of the answer at hand.
     fn answer_header(&self, name: &str) -> Option<Vec<u8>>;

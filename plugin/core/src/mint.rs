@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use writ_policy::decision::Obligations;
 
 use crate::config::TokenService;
-use crate::host::{Call, CallId, CallRefused, Host};
+use crate::host::{Call, CallId, CallRefused, Host, answer_status};
 use crate::identity::Caller;
 use crate::message::{Message, Travel};
 use crate::rules::ServerRule;
@@ -167,26 +167,28 @@ pub(crate) struct Expected {
 }
 
 /// Reads the answer to a token request.
-pub(crate) fn read(
-    host: &dyn Host,
-    status: Option<u16>,
-    expected: &Expected,
-    now: u64,
-) -> Result<Minted, MintError> {
-    let status = status.ok_or(MintError::Failed(
-        "the token service did not answer in time",
-    ))?;
+pub(crate) fn read(host: &dyn Host, expected: &Expected, now: u64) -> Result<Minted, MintError> {
+    // Asking the host costs: the status is looked at only when the body holds no token.
     let body = host.answer_body(MAX_ANSWER).unwrap_or_default();
-    match status {
-        200 => read_token(&body, expected, now),
-        400 | 403 => Err(read_error(&body)),
-        401 => Err(MintError::Failed(
-            "the token service does not know this gateway; check its id and secret",
-        )),
-        _ => Err(MintError::Failed(
-            "the token service cannot mint at the moment",
-        )),
+    if let Ok(answer) = serde_json::from_slice::<TokenResponse>(&body) {
+        return read_token(answer, expected, now);
     }
+    Err(match answer_status(host) {
+        None => MintError::Failed("the token service did not answer in time"),
+        Some(400 | 403) => read_error(&body),
+        Some(401) => MintError::Failed(
+            "the token service does not know this gateway; check its id and secret",
+        ),
+        Some(200) => MintError::Failed("the token service gave an answer that is not understood"),
+        Some(_) => MintError::Failed("the token service cannot mint at the moment"),
+    })
+}
+
+/// RFC 6749 section 5.1.
+#[derive(Deserialize)]
+struct TokenResponse {
+    access_token: String,
+    token_type: String,
 }
 
 fn read_error(body: &[u8]) -> MintError {
@@ -213,16 +215,8 @@ fn read_error(body: &[u8]) -> MintError {
     }
 }
 
-fn read_token(body: &[u8], expected: &Expected, now: u64) -> Result<Minted, MintError> {
-    #[derive(Deserialize)]
-    struct TokenResponse {
-        access_token: String,
-        token_type: String,
-    }
+fn read_token(answer: TokenResponse, expected: &Expected, now: u64) -> Result<Minted, MintError> {
     let wrong = MintError::Failed("the token service answered with a token for something else");
-    let answer: TokenResponse = serde_json::from_slice(body).map_err(|_| {
-        MintError::Failed("the token service gave an answer that is not understood")
-    })?;
     let payload = answer
         .access_token
         .split('.')

@@ -195,6 +195,7 @@ impl World {
                 (":authority", "gateway.example"),
                 ("x-request-id", "req-1"),
                 ("content-type", "application/json"),
+                ("accept-encoding", "gzip"),
                 ("cookie", "session=1"),
                 ("x-api-key", "k"),
             ]
