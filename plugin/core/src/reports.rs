@@ -62,6 +62,12 @@ impl Reports {
         entry.count += 1;
     }
 
+    /// Whether more than a batch waits: then the next one does not wait for the timer. With less, few large batches
+    /// are cheaper than many small ones, and leave the token service's commits to the mints.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.queue.len() >= MAX_EVENTS
+    }
+
     /// The next batch to send, unless one is under way or there is nothing to say.
     pub(crate) fn next_batch(&mut self) -> Option<EventBatch> {
         if self.sent.is_some() {
