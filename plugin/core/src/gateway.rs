@@ -166,6 +166,7 @@ impl Gateway {
             self.on_snapshot(status, host);
         } else if self.reports.settle(call, status)
             && let Mode::Gateway(service) = &self.config.mode
+            && matches!(status, Some(200..=299))
             && self.reports.is_behind()
         {
             send_reports(host, service, &mut self.reports);
