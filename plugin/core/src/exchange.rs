@@ -6,17 +6,17 @@
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use base64::Engine as _;
 use writ_policy::decision::{Decision, DenialCause, Obligations};
 use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, Outcome};
-use writ_policy::input::{Input, RequestContext, Status};
+use writ_policy::input::{Input, RequestContext};
 
+use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{Gateway, report};
-use crate::headers::{Headers, is_json};
+use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
-use crate::message::{self, Message, SESSION_CLOSE, STREAM_OPEN, Travel, content_digest};
+use crate::message::{self, Message, Travel, content_digest};
 use crate::mint::{self, Context, Expected, MintError, Minted};
 use crate::outcome::Watch;
 use crate::refuse::{Challenge, Refusal};
@@ -748,143 +748,6 @@ impl Asked {
             subject_token_id: claims.id.clone(),
         }
     }
-}
-
-/// Which server the request is for: what the Envoy route says, or in static mode the configuration's table.
-fn route(gateway: &Gateway, host: &dyn Host, headers: &Headers) -> Result<Rc<ServerRule>, Refusal> {
-    let rules = gateway.rules.as_ref().ok_or_else(no_snapshot)?;
-    let found = match &gateway.config.mode {
-        Mode::Static(_) => rules
-            .matched(&headers.authority, headers.path_only())
-            .ok_or_else(|| {
-                Refusal::NoServer("no MCP server is configured for this host and path".to_owned())
-            })?,
-        Mode::Gateway(_) => {
-            let id = host
-                .property(&["xds", "route_metadata", "filter_metadata", "writ", "server"])
-                .unwrap_or_default();
-            let id = std::str::from_utf8(&id).unwrap_or_default();
-            if id.is_empty() {
-                return Err(Refusal::NoServer(
-                    "this route names no MCP server: set metadata.filter_metadata.writ.server on it".to_owned(),
-                ));
-            }
-            rules.servers.get(id).ok_or_else(|| {
-                Refusal::NoServer(format!(
-                    "MCP server `{id}` is not registered for this gateway"
-                ))
-            })?
-        }
-    };
-    match found.status {
-        Status::Approved => Ok(Rc::clone(found)),
-        Status::Pending | Status::Disabled => Err(Refusal::NoServer(format!(
-            "MCP server `{}` is switched off; ask an administrator",
-            found.id
-        ))),
-    }
-}
-
-/// What the HTTP method means: nothing in particular for POST, or the name of a bodiless message.
-fn http_method(
-    headers: &Headers,
-    max_body: usize,
-    end_of_stream: bool,
-) -> Result<Option<&'static str>, Refusal> {
-    let no_body = |method| {
-        if end_of_stream {
-            Ok(Some(method))
-        } else {
-            Err(Refusal::Headers("GET and DELETE take no body".to_owned()))
-        }
-    };
-    match headers.method.as_str() {
-        "POST" => {
-            if !is_json(headers.content_type.as_deref()) || headers.content_encoding.is_some() {
-                return Err(Refusal::MediaType);
-            }
-            let announced = headers
-                .content_length
-                .as_deref()
-                .and_then(|length| length.parse::<usize>().ok());
-            if announced.is_some_and(|length| length > max_body) {
-                return Err(Refusal::TooLarge(max_body));
-            }
-            if end_of_stream {
-                return Err(Refusal::Headers("the request has no body".to_owned()));
-            }
-            Ok(None)
-        }
-        "GET"
-            if headers
-                .accept
-                .as_deref()
-                .is_some_and(|accept| accept.contains("text/event-stream")) =>
-        {
-            no_body(STREAM_OPEN)
-        }
-        "GET" => Err(Refusal::NotAcceptable),
-        "DELETE" => no_body(SESSION_CLOSE),
-        _ => Err(Refusal::HttpMethod),
-    }
-}
-
-/// Checks that the headers that name method, target and version say what the body says (MCP 2026-07-28).
-fn agree(headers: &Headers, message: &Message) -> Result<(), Refusal> {
-    if headers
-        .mcp_method
-        .as_deref()
-        .is_some_and(|method| method != message.method())
-    {
-        return Err(Refusal::Mismatch {
-            header: "Mcp-Method",
-        });
-    }
-    if let Some(name) = &headers.mcp_name {
-        let name = decode_header(name).ok_or(Refusal::Mismatch { header: "Mcp-Name" })?;
-        if Some(name.as_str()) != message.target() {
-            return Err(Refusal::Mismatch { header: "Mcp-Name" });
-        }
-    }
-    match (headers.mcp_version.as_deref(), message.meta_version()) {
-        (Some(header), Some(body)) if header != body => Err(Refusal::Mismatch {
-            header: "MCP-Protocol-Version",
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The value of a header in the `=?base64?…?=` form of MCP 2026-07-28, or as it stands.
-fn decode_header(value: &str) -> Option<String> {
-    let value = value.trim_matches([' ', '\t']);
-    match value
-        .strip_prefix("=?base64?")
-        .and_then(|rest| rest.strip_suffix("?="))
-    {
-        None => Some(value.to_owned()),
-        Some(encoded) => {
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(encoded)
-                .ok()?;
-            String::from_utf8(bytes).ok()
-        }
-    }
-}
-
-/// The caller's address, without its port.
-fn source_ip(host: &dyn Host) -> String {
-    let address = host.property(&["source", "address"]).unwrap_or_default();
-    let address = String::from_utf8(address).unwrap_or_default();
-    match address.rsplit_once(':') {
-        Some((ip, _)) => ip.trim_matches(['[', ']']).to_owned(),
-        None => address,
-    }
-}
-
-fn no_snapshot() -> Refusal {
-    Refusal::Unavailable(
-        "this gateway has no policy yet: its token service has not answered; try again, or check the service".to_owned(),
-    )
 }
 
 fn rfc3339(time: Duration) -> String {

@@ -4,6 +4,7 @@
 //! its way headers, identity, [`message`], decision, mint, outcome. The token service uses [`message`] and [`token`]
 //! too, so that both sides read a message and a token alike.
 
+mod admit;
 pub mod config;
 pub mod exchange;
 pub mod gateway;
