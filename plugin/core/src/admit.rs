@@ -132,9 +132,7 @@ fn decode_header(value: &str) -> Option<String> {
     {
         None => Some(value.to_owned()),
         Some(encoded) => {
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(encoded)
-                .ok()?;
+            let bytes = STANDARD.decode(encoded).ok()?;
             String::from_utf8(bytes).ok()
         }
     }
