@@ -16,7 +16,7 @@ BUILT := WRIT_WASM=$(CURDIR)/$(WASM) WRIT_BIN=$(CURDIR)/$(WRIT)
 TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo test lint bench bench-full clean wasm writ
+.PHONY: help deps demo test lint bench bench-full clean wasm
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -35,8 +35,8 @@ demo: ## Play a governed session with a real agent, server and Envoy; stays up t
 
 test: ## Run every test: unit, in wasmtime, end to end on a real Envoy
 	@$(DEPS) build clients
-	@$(MAKE) --no-print-directory wasm writ
-	@echo "==> running the tests (cargo $(TEST))"
+	@$(MAKE) --no-print-directory wasm
+	@echo "==> building and running the tests (cargo $(TEST))"
 	@$(BUILT) $(CARGO) $(TEST) --workspace
 
 lint: ## Check format, lints, licences and what the filter imports
@@ -61,7 +61,3 @@ clean: ## Remove everything that was built or installed here
 wasm: ## Build the filter: target/wasm32-wasip1/wasm/writ_plugin.wasm
 	@echo "==> building the filter"
 	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p writ-plugin
-
-writ: # The token service, for tests
-	@echo "==> building the token service"
-	@$(CARGO) build -p writ-token-service --bin writ
