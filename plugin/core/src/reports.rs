@@ -108,8 +108,9 @@ impl Reports {
         };
         match status {
             Some(200..=299) => {}
-            // The service will never take it: keeping it would block all that comes after.
-            Some(400..=499) => {
+            // The service will never take this batch: keeping it would block all that comes after. Any other answer, a
+            // wrong secret's 401 included, can be mended, and then nothing is missing.
+            Some(400 | 413 | 422) => {
                 log::error!(
                     "the token service refused {} audit events; they are lost",
                     events.len()
@@ -156,6 +157,27 @@ mod tests {
         reports.sent(9, again);
         assert!(reports.settle(9, Some(204)));
         assert!(reports.next_batch().is_none());
+    }
+
+    #[test]
+    fn only_a_batch_that_can_never_be_taken_is_given_up() {
+        for (status, lost) in [
+            (401, 0),
+            (403, 0),
+            (404, 0),
+            (429, 0),
+            (503, 0),
+            (400, 1),
+            (413, 1),
+        ] {
+            let mut reports = Reports::default();
+            reports.add(outcome(1));
+            let batch = reports.next_batch().unwrap();
+            reports.sent(1, batch);
+            assert!(reports.settle(1, Some(status)));
+            assert_eq!(reports.lost, lost, "{status}");
+            assert_eq!(reports.next_batch().is_none(), lost == 1, "{status}");
+        }
     }
 
     #[test]
