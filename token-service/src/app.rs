@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     config::Config,
     gateway::Snapshots,
+    http::outbound::{Outbound, OutboundError},
     keys::Keys,
     policy::Policy,
     registry::Registry,
@@ -34,6 +35,8 @@ pub struct App {
     pub verifier: TokenVerifier,
     /// What gateways decide from.
     pub snapshots: Snapshots,
+    /// Makes the service's own requests.
+    pub outbound: Outbound,
     policy: ArcSwap<Policy>,
     registry: ArcSwap<Registry>,
     reloading: tokio::sync::Mutex<()>,
@@ -51,6 +54,9 @@ pub enum AppError {
     /// The published keys cannot check tokens.
     #[error("the published keys cannot be used to check tokens: {0}")]
     Keys(#[from] KeySetError),
+    /// The certificate authorities to trust.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
 }
 
 impl App {
@@ -67,6 +73,10 @@ impl App {
     ) -> Result<Self, AppError> {
         let registry = store.load_registry().await?;
         let verifier = TokenVerifier::new(&config.issuer, keys.jwks())?;
+        let outbound = Outbound::new(
+            &config.outbound.authorities,
+            config.outbound.allowed.clone(),
+        )?;
         Ok(Self {
             config,
             store,
@@ -75,6 +85,7 @@ impl App {
             tries: Tries::default(),
             verifier,
             snapshots: Snapshots::default(),
+            outbound,
             policy: ArcSwap::from_pointee(policy),
             registry: ArcSwap::from_pointee(registry),
             reloading: tokio::sync::Mutex::new(()),

@@ -71,6 +71,16 @@ enum GrantArg {
     ClientCredentials,
 }
 
+impl From<AuthArg> for AuthMethod {
+    fn from(arg: AuthArg) -> Self {
+        match arg {
+            AuthArg::None => Self::None,
+            AuthArg::Secret => Self::Secret,
+            AuthArg::Key => Self::Key,
+        }
+    }
+}
+
 impl Command {
     pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         match self {
@@ -138,20 +148,13 @@ impl Add {
         };
         let secret = (self.auth == AuthArg::Secret).then(secret::generate);
         let agent = Agent {
-            id: self.id,
-            name: self.name,
-            auth: match self.auth {
-                AuthArg::None => AuthMethod::None,
-                AuthArg::Secret => AuthMethod::Secret,
-                AuthArg::Key => AuthMethod::Key,
-            },
             secret: secret.as_ref().map(|s| SecretHash::of(s)),
             jwks,
             redirect_uris,
             grants,
             tools: pairs::tools(self.tools),
             labels: pairs::labels(self.labels),
-            status: Status::Approved,
+            ..Agent::new(self.id.into(), self.name, self.auth.into())
         };
         Ok((agent, secret))
     }

@@ -84,15 +84,13 @@ impl Add {
     async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         let wrong = |e: ServerError| CliError::Usage(e.to_string());
         let secret = secret::generate();
+        let resource = check_identifier("--resource", &self.resource).map_err(wrong)?;
+        let audience = check_identifier("--audience", &self.audience).map_err(wrong)?;
         let server = Server {
-            id: self.id,
-            resource: check_identifier("--resource", &self.resource).map_err(wrong)?,
-            upstream_audience: check_identifier("--audience", &self.audience).map_err(wrong)?,
             enforcement: self.enforcement.into(),
-            status: Status::Approved,
             labels: pairs::labels(self.labels),
             scopes: self.scopes,
-            secret: SecretHash::of(&secret),
+            ..Server::new(self.id, resource, audience, SecretHash::of(&secret))
         };
         if server.resource == server.upstream_audience {
             return Err(wrong(ServerError::AudienceIsResource));

@@ -8,8 +8,8 @@ use std::{
 
 use url::{Host, Url};
 
-use super::{Config, ConfigError, GatewayListen, Tokens, duration, raw::Source};
-use crate::keys::Algorithm;
+use super::{Config, ConfigError, GatewayListen, Outbound, Tokens, duration, raw::Source};
+use crate::{http::network::NetworkError, keys::Algorithm};
 
 /// Whether a URL's host is this machine: `localhost` or a loopback address.
 #[must_use]
@@ -44,6 +44,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         gateway: gateway_listener(source)?,
         policy_dir,
         tokens: tokens(source)?,
+        outbound: outbound(source)?,
     })
 }
 
@@ -130,6 +131,34 @@ fn gateway_listener(source: &Source) -> Result<GatewayListen, ConfigError> {
         ));
     }
     Ok(GatewayListen::Loopback(address))
+}
+
+fn outbound(source: &Source) -> Result<Outbound, ConfigError> {
+    let raw = &source.values.outbound;
+    let network = |(at, given): (usize, &String)| {
+        given.parse().map_err(|e: NetworkError| {
+            source.wrong(&format!("outbound.allow[{at}]"), given, e.to_string())
+        })
+    };
+    let authorities = match &raw.ca_file {
+        None => Vec::new(),
+        Some(path) => std::fs::read(path).map_err(|e| {
+            source.wrong(
+                "outbound.ca_file",
+                &path.display().to_string(),
+                format!("cannot be read: {e}"),
+            )
+        })?,
+    };
+    Ok(Outbound {
+        allowed: raw
+            .allow
+            .iter()
+            .enumerate()
+            .map(network)
+            .collect::<Result<_, _>>()?,
+        authorities,
+    })
 }
 
 fn tokens(source: &Source) -> Result<Tokens, ConfigError> {

@@ -15,7 +15,7 @@ use std::{
 
 pub use check::is_loopback_host;
 
-use crate::keys::Algorithm;
+use crate::{http::network::Network, keys::Algorithm};
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Config {
     pub policy_dir: Option<PathBuf>,
     /// How tokens are made.
     pub tokens: Tokens,
+    /// Where the service itself may make requests to.
+    pub outbound: Outbound,
     issuer_follows_listener: bool,
 }
 
@@ -55,6 +57,15 @@ pub struct Tokens {
     pub minted_ttl: Duration,
     /// Life of a discovery token.
     pub discovery_ttl: Duration,
+}
+
+/// Where the service itself may make requests to.
+#[derive(Clone, Debug, Default)]
+pub struct Outbound {
+    /// Networks that documents named by strangers (client metadata, keys) may be fetched from, beside public addresses.
+    pub allowed: Vec<Network>,
+    /// Certificate authorities to trust beside the system's, in PEM.
+    pub authorities: Vec<u8>,
 }
 
 /// Why a configuration is refused.
@@ -82,7 +93,7 @@ pub enum ConfigError {
         /// The file, or the environment variable.
         origin: String,
         /// Which field.
-        field: &'static str,
+        field: String,
         /// What was given.
         value: String,
         /// What is wrong with it and what would be right.

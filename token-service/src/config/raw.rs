@@ -23,6 +23,8 @@ pub(super) struct RawConfig {
     pub(super) policy: RawPolicy,
     #[serde(default)]
     pub(super) tokens: RawTokens,
+    #[serde(default)]
+    pub(super) outbound: RawOutbound,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +46,14 @@ pub(super) struct RawTokens {
     pub(super) caller_ttl: Option<String>,
     pub(super) minted_ttl: Option<String>,
     pub(super) discovery_ttl: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOutbound {
+    #[serde(default)]
+    pub(super) allow: Vec<String>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 /// A field's path in the file and its variable in the environment.
@@ -123,7 +133,7 @@ impl Source {
     /// An error about a field, naming where its value came from.
     pub(super) fn wrong(
         &self,
-        field: &'static str,
+        field: &str,
         value: &str,
         problem: impl Into<String>,
     ) -> ConfigError {
@@ -137,7 +147,7 @@ impl Source {
         };
         ConfigError::Value {
             origin,
-            field,
+            field: field.to_owned(),
             value: value.to_owned(),
             problem: problem.into(),
         }

@@ -44,6 +44,7 @@ impl Client {
             AuthMethod::None => AgentAuthn::None,
             AuthMethod::Secret => AgentAuthn::Secret,
             AuthMethod::Key => AgentAuthn::Key,
+            AuthMethod::Workload => AgentAuthn::Workload,
         }
     }
 

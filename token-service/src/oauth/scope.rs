@@ -70,21 +70,17 @@ fn is_scope_token(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        registry::{Enforcement, Id, Labels, Status},
-        secret::SecretHash,
-    };
+    use crate::{registry::Id, secret::SecretHash};
 
     fn server(scopes: &[&str]) -> Server {
         Server {
-            id: Id::parse("ledger").unwrap(),
-            resource: "https://ledger.test/mcp".into(),
-            upstream_audience: "urn:ledger".into(),
-            enforcement: Enforcement::Guard,
-            status: Status::Approved,
-            labels: Labels::new(),
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
-            secret: SecretHash::of("x"),
+            ..Server::new(
+                Id::parse("ledger").unwrap(),
+                "https://ledger.test/mcp".into(),
+                "urn:ledger".into(),
+                SecretHash::of("x"),
+            )
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Labels, Status};
+use super::{ClientId, ClientMetadata, Labels, Origin, Status, Workload};
 use crate::secret::SecretHash;
 
 /// How an agent authenticates at the token endpoint.
@@ -17,6 +17,8 @@ pub enum AuthMethod {
     Secret,
     /// `private_key_jwt` (RFC 7523 section 2.2).
     Key,
+    /// An attested identity: a JWT-SVID or a Kubernetes service-account token (RFC 7523 section 2.2).
+    Workload,
 }
 
 /// A grant an agent may use.
@@ -37,6 +39,7 @@ impl AuthMethod {
             Self::None => "none",
             Self::Secret => "secret",
             Self::Key => "key",
+            Self::Workload => "workload",
         }
     }
 }
@@ -108,7 +111,7 @@ impl fmt::Display for RedirectUri {
 #[derive(Clone, Debug)]
 pub struct Agent {
     /// The OAuth `client_id`.
-    pub id: Id,
+    pub id: ClientId,
     /// Shown to people.
     pub name: String,
     /// How it authenticates.
@@ -117,6 +120,10 @@ pub struct Agent {
     pub secret: Option<SecretHash>,
     /// Its public keys (a JWK set), for [`AuthMethod::Key`].
     pub jwks: Option<serde_json::Value>,
+    /// Where its public keys are, for [`AuthMethod::Key`] without [`Self::jwks`].
+    pub jwks_uri: Option<String>,
+    /// What it proves, for [`AuthMethod::Workload`].
+    pub workload: Option<Workload>,
     /// Where authorization responses may go.
     pub redirect_uris: Vec<RedirectUri>,
     /// What it may ask the token endpoint for.
@@ -125,8 +132,38 @@ pub struct Agent {
     pub tools: BTreeMap<String, Vec<String>>,
     /// Labels for policies.
     pub labels: Labels,
+    /// What it says about itself.
+    pub metadata: ClientMetadata,
+    /// Where the registration came from.
+    pub origin: Origin,
+    /// The registration access token it may change itself with (RFC 7592).
+    pub registration: Option<SecretHash>,
     /// Where the registration stands.
     pub status: Status,
+}
+
+impl Agent {
+    /// An agent that an administrator registers, and that may do nothing yet.
+    #[must_use]
+    pub fn new(id: ClientId, name: impl Into<String>, auth: AuthMethod) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            auth,
+            secret: None,
+            jwks: None,
+            jwks_uri: None,
+            workload: None,
+            redirect_uris: Vec::new(),
+            grants: Vec::new(),
+            tools: BTreeMap::new(),
+            labels: Labels::new(),
+            metadata: ClientMetadata::default(),
+            origin: Origin::Admin,
+            registration: None,
+            status: Status::Approved,
+        }
+    }
 }
 
 #[cfg(test)]

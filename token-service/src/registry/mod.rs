@@ -4,8 +4,10 @@
 //! its [`Registry::revision`]: the store refuses the commit when the revision has moved on.
 
 mod agent;
+mod client_id;
 mod gateway;
 mod id;
+mod metadata;
 mod server;
 
 use std::{
@@ -14,8 +16,10 @@ use std::{
 };
 
 pub use agent::{Agent, AuthMethod, Grant, RedirectUri, RedirectUriError};
+pub use client_id::{ClientId, ClientIdError};
 pub use gateway::Gateway;
 pub use id::{Id, IdError};
+pub use metadata::{ApplicationType, ClientMetadata, Origin, Workload};
 pub use server::{Server, ServerError, check_identifier};
 use writ_policy::input::{self, Document};
 pub use writ_policy::{

@@ -2,7 +2,7 @@
 
 use writ_policy::input::{self, Document};
 
-use super::{Enforcement, Id, Labels, Status};
+use super::{Enforcement, Id, Labels, Origin, Status};
 use crate::secret::SecretHash;
 
 /// An MCP server that calls can be governed for.
@@ -24,9 +24,45 @@ pub struct Server {
     pub scopes: Vec<String>,
     /// What the server authenticates with at introspection.
     pub secret: SecretHash,
+    /// Shown to people; empty where only the id is known.
+    pub name: String,
+    /// Who answers for it: a person or team.
+    pub owner: String,
+    /// Where the server itself is.
+    pub upstream: Option<String>,
+    /// The tools it says it has.
+    pub tools: Vec<String>,
+    /// The ids of the servers that it may call on behalf of its own callers (RFC 8693 section 4.4).
+    pub may_call: Vec<String>,
+    /// Where the registration came from.
+    pub origin: Origin,
+    /// The registration access token it may change itself with (RFC 7592).
+    pub registration: Option<SecretHash>,
 }
 
 impl Server {
+    /// A server that an administrator registers.
+    #[must_use]
+    pub fn new(id: Id, resource: String, upstream_audience: String, secret: SecretHash) -> Self {
+        Self {
+            id,
+            resource,
+            upstream_audience,
+            enforcement: Enforcement::Guard,
+            status: Status::Approved,
+            labels: Labels::new(),
+            scopes: Vec::new(),
+            secret,
+            name: String::new(),
+            owner: String::new(),
+            upstream: None,
+            tools: Vec::new(),
+            may_call: Vec::new(),
+            origin: Origin::Admin,
+            registration: None,
+        }
+    }
+
     /// The server as decisions see it.
     #[must_use]
     pub fn document(&self) -> Document<input::Server> {

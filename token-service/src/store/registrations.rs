@@ -8,6 +8,7 @@ use crate::{
     audit::Record,
     clock::rfc3339,
     registry::{Agent, Gateway, Server, Status},
+    secret::SecretHash,
 };
 
 /// What kinds of registration can be switched on and off here.
@@ -41,8 +42,9 @@ impl Store {
     pub async fn add_server(&self, server: &Server, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let added = sqlx::query(
-            "INSERT INTO servers (id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO servers (id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, name,
+             owner, upstream, tools, may_call, origin, registration_hash, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(server.id.as_str())
         .bind(&server.resource)
@@ -52,6 +54,13 @@ impl Store {
         .bind(super::json(&server.labels)?)
         .bind(super::json(&server.scopes)?)
         .bind(server.secret.as_bytes())
+        .bind(&server.name)
+        .bind(&server.owner)
+        .bind(&server.upstream)
+        .bind(super::json(&server.tools)?)
+        .bind(super::json(&server.may_call)?)
+        .bind(word(&server.origin)?)
+        .bind(server.registration.as_ref().map(SecretHash::as_bytes))
         .bind(rfc3339(now))
         .execute(tx.conn())
         .await;
@@ -66,19 +75,25 @@ impl Store {
     pub async fn add_agent(&self, agent: &Agent, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let added = sqlx::query(
-            "INSERT INTO agents (id, name, auth_method, secret_hash, jwks, redirect_uris, grants, tools, labels, status, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO agents (id, name, auth_method, secret_hash, jwks, jwks_uri, workload, redirect_uris, grants, tools,
+             labels, metadata, status, origin, registration_hash, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(agent.id.as_str())
         .bind(&agent.name)
         .bind(agent.auth.as_str())
-        .bind(agent.secret.as_ref().map(crate::secret::SecretHash::as_bytes))
+        .bind(agent.secret.as_ref().map(SecretHash::as_bytes))
         .bind(agent.jwks.as_ref().map(super::json).transpose()?)
+        .bind(&agent.jwks_uri)
+        .bind(agent.workload.as_ref().map(super::json).transpose()?)
         .bind(super::json(&agent.redirect_uris)?)
         .bind(super::json(&agent.grants)?)
         .bind(super::json(&agent.tools)?)
         .bind(super::json(&agent.labels)?)
+        .bind(super::json(&agent.metadata)?)
         .bind(word(&agent.status)?)
+        .bind(word(&agent.origin)?)
+        .bind(agent.registration.as_ref().map(SecretHash::as_bytes))
         .bind(rfc3339(now))
         .execute(tx.conn())
         .await;

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, oauth, users};
 use crate::{
-    registry::{Agent, Gateway, Id, RedirectUri, Registry, Server},
+    registry::{Agent, ClientId, Gateway, Id, RedirectUri, Registry, Server},
     secret::SecretHash,
 };
 
@@ -86,6 +86,13 @@ fn server(row: &SqliteRow) -> Result<Server, StoreError> {
         labels: r.json("labels")?,
         scopes: r.json("scopes")?,
         secret: r.secret(row.try_get("secret_hash")?)?,
+        name: row.try_get("name")?,
+        owner: row.try_get("owner")?,
+        upstream: row.try_get("upstream")?,
+        tools: r.json("tools")?,
+        may_call: r.json("may_call")?,
+        origin: r.word("origin")?,
+        registration: r.hash("registration_hash")?,
     })
 }
 
@@ -95,17 +102,14 @@ fn agent(row: &SqliteRow) -> Result<Agent, StoreError> {
         row,
     };
     let redirect_uris: Vec<String> = r.json("redirect_uris")?;
-    let secret: Option<Vec<u8>> = row.try_get("secret_hash")?;
-    let jwks: Option<String> = row.try_get("jwks")?;
     Ok(Agent {
-        id: r.id()?,
+        id: ClientId::parse(row.try_get("id")?).map_err(|e| r.malformed(&e))?,
         name: row.try_get("name")?,
         auth: r.word("auth_method")?,
-        secret: secret.map(|s| r.secret(s)).transpose()?,
-        jwks: jwks
-            .map(|j| serde_json::from_str(&j))
-            .transpose()
-            .map_err(|e| r.malformed(&e))?,
+        secret: r.hash("secret_hash")?,
+        jwks: r.optional_json("jwks")?,
+        jwks_uri: row.try_get("jwks_uri")?,
+        workload: r.optional_json("workload")?,
         redirect_uris: redirect_uris
             .iter()
             .map(|u| RedirectUri::parse(u))
@@ -114,6 +118,9 @@ fn agent(row: &SqliteRow) -> Result<Agent, StoreError> {
         grants: r.json("grants")?,
         tools: r.json("tools")?,
         labels: r.json("labels")?,
+        metadata: r.json("metadata")?,
+        origin: r.word("origin")?,
+        registration: r.hash("registration_hash")?,
         status: r.word("status")?,
     })
 }
@@ -157,10 +164,24 @@ impl Reader<'_> {
         serde_json::from_str(&text).map_err(|e| self.malformed(&e))
     }
 
+    /// A column that may hold JSON.
+    fn optional_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.row.try_get(column)?;
+        text.map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|e| self.malformed(&e))
+    }
+
     /// A column that holds one word of an enumeration.
     fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         let word: String = self.row.try_get(column)?;
         serde_json::from_value(serde_json::Value::String(word)).map_err(|e| self.malformed(&e))
+    }
+
+    /// A column that may hold a secret's hash.
+    fn hash(&self, column: &str) -> Result<Option<SecretHash>, StoreError> {
+        let bytes: Option<Vec<u8>> = self.row.try_get(column)?;
+        bytes.map(|bytes| self.secret(bytes)).transpose()
     }
 
     fn secret(&self, bytes: Vec<u8>) -> Result<SecretHash, StoreError> {

@@ -18,7 +18,7 @@ use writ_token_service::{
     clock::Clock,
     config::Config,
     oauth::password::PasswordHash,
-    registry::{Agent, AuthMethod, Enforcement, Grant, Id, RedirectUri, Server, Status},
+    registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Server, Status},
     secret::SecretHash,
     serve::Running,
     store::{audit::Filter, registrations::Registered, users},
@@ -97,14 +97,13 @@ impl Issuer {
             ("wiki", OTHER_RESOURCE, vec![]),
         ] {
             let server = Server {
-                id: Id::parse(id).unwrap(),
-                resource: resource.to_owned(),
-                upstream_audience: format!("urn:{id}"),
-                enforcement: Enforcement::Guard,
-                status: Status::Approved,
-                labels: BTreeMap::new(),
                 scopes: scopes.into_iter().map(str::to_owned).collect(),
-                secret: SecretHash::of("server"),
+                ..Server::new(
+                    Id::parse(id).unwrap(),
+                    resource.to_owned(),
+                    format!("urn:{id}"),
+                    SecretHash::of("server"),
+                )
             };
             store.add_server(&server, now).await.unwrap();
         }
@@ -230,11 +229,7 @@ impl Issuer {
 
 pub(crate) fn agent(id: &str, auth: AuthMethod, redirects: &[&str]) -> Agent {
     Agent {
-        id: Id::parse(id).unwrap(),
-        name: format!("The <b>{id}</b>"),
-        auth,
         secret: (auth == AuthMethod::Secret).then(|| SecretHash::of(SECRET)),
-        jwks: None,
         redirect_uris: redirects
             .iter()
             .map(|u| RedirectUri::parse(u).unwrap())
@@ -243,9 +238,7 @@ pub(crate) fn agent(id: &str, auth: AuthMethod, redirects: &[&str]) -> Agent {
             AuthMethod::Key => vec![Grant::ClientCredentials],
             _ => vec![Grant::AuthorizationCode, Grant::ClientCredentials],
         },
-        tools: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        status: Status::Approved,
+        ..Agent::new(id.parse().unwrap(), format!("The <b>{id}</b>"), auth)
     }
 }
 

@@ -190,14 +190,15 @@ async fn register(config: &Config) -> [String; 3] {
     let now = Timestamp::now();
     let secrets = [0; 3].map(|_| secret::generate().to_string());
     let server = |id: &str, resource: &str, audience: &str, secret: &str| Server {
-        id: Id::parse(id).unwrap(),
-        resource: resource.to_owned(),
-        upstream_audience: audience.to_owned(),
         enforcement: Enforcement::Introspect,
-        status: Status::Approved,
         labels: [("owner".to_owned(), "finance".to_owned())].into(),
         scopes: vec!["ledger:read".to_owned(), "ledger:write".to_owned()],
-        secret: SecretHash::of(secret),
+        ..Server::new(
+            Id::parse(id).unwrap(),
+            resource.to_owned(),
+            audience.to_owned(),
+            SecretHash::of(secret),
+        )
     };
     store
         .add_server(&server("ledger", RESOURCE, AUDIENCE, &secrets[0]), now)
@@ -212,20 +213,13 @@ async fn register(config: &Config) -> [String; 3] {
         .unwrap();
     for id in ["assistant", "helper"] {
         let agent = Agent {
-            id: Id::parse(id).unwrap(),
-            name: id.to_owned(),
-            auth: AuthMethod::None,
-            secret: None,
-            jwks: None,
-            redirect_uris: Vec::new(),
             grants: vec![Grant::AuthorizationCode],
             tools: [
                 ("ledger".to_owned(), vec!["echo".to_owned()]),
                 ("other".to_owned(), vec!["x".to_owned()]),
             ]
             .into(),
-            labels: [].into(),
-            status: Status::Approved,
+            ..Agent::new(id.parse().unwrap(), id, AuthMethod::None)
         };
         store.add_agent(&agent, now).await.unwrap();
     }
