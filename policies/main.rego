@@ -1,7 +1,8 @@
 # METADATA
 # title: The entry points
 # description: |
-#   `call` decides every request, `visible` every entry of a list. A call is allowed when something
+#   `call` decides every request, `visible` every entry of a list, `task` what an agent may open a task for, `exchange` who
+#   may get a token for another subject. A call is allowed when something
 #   grants it and nothing objects; everything else is denied with a reason the caller is shown.
 #   Add a grant to `granted` or an objection to `objections`; leave the rest alone.
 package writ
@@ -9,7 +10,9 @@ package writ
 import data.writ.access
 import data.writ.agents
 import data.writ.arguments
+import data.writ.exchanges
 import data.writ.hours
+import data.writ.tasks
 
 default call := {"allow": false, "reason": "no rule grants this call; ask the owner of the policy for access"}
 
@@ -40,3 +43,11 @@ objections contains message if some message in agents.objections
 objections contains message if some message in arguments.objections
 
 objections contains message if some message in hours.objections
+
+default task := {"allow": false, "reason": "no rule approves this task; ask the owner of the policy"}
+
+task := tasks.verdict
+
+default exchange := {"allow": false, "reason": "no rule lets this agent get a token for this subject"}
+
+exchange := {"allow": true} if exchanges.granted

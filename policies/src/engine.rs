@@ -9,6 +9,7 @@ use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::program::{DeserializationResult, Program as RvmProgram};
 use regorus::rvm::vm::{RegoVM, VmError};
 use regorus::{Engine, Value};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::decision::{Decision, DenialCause};
 use crate::input::Input;
@@ -24,6 +25,15 @@ pub const CALL: &str = "data.writ.call";
 
 /// The rule that decides whether an entry of a list is shown.
 pub const VISIBLE: &str = "data.writ.visible";
+
+/// The rule that approves, narrows or refuses a task.
+pub const TASK: &str = "data.writ.task";
+
+/// The rule that says who may get a token for another subject.
+pub const EXCHANGE: &str = "data.writ.exchange";
+
+/// What only the token service asks, by the names of the rules in package `writ`.
+const JUDGEMENTS: [(&str, &str); 2] = [("task", TASK), ("exchange", EXCHANGE)];
 
 /// The most instructions one decision may take.
 pub const MAX_INSTRUCTIONS: usize = 25_000;
@@ -78,39 +88,80 @@ pub struct Program(Arc<RvmProgram>);
 
 /// Compiles modules to one program with the entry points [`CALL`] and, where it is defined, [`VISIBLE`].
 pub fn compile(modules: &[Module]) -> Result<Program, CompileError> {
-    let mut engine = Engine::new();
-    let mut entry_modules = Vec::new();
-    for module in modules {
-        let package = engine
-            .add_policy(module.path.clone(), module.text.clone())
-            .map_err(|error| CompileError::Module {
-                path: module.path.clone(),
-                message: error.to_string(),
-            })?;
-        if package == PACKAGE {
-            entry_modules.push(module.path.as_str());
-        }
-    }
-    let defines = |rule: &str| {
-        entry_modules.iter().any(|path| {
-            engine
-                .has_declared_rule_rooted_at(path, rule)
-                .unwrap_or(false)
-        })
-    };
-    if !defines("call") {
+    let mut sources = Sources::read(modules)?;
+    if !sources.define("call") {
         return Err(CompileError::NoEntryPoint);
     }
     let mut entry_points = vec![CALL];
-    if defines("visible") {
+    if sources.define("visible") {
         entry_points.push(VISIBLE);
     }
-    let policy = engine
-        .compile_with_entrypoint(&CALL.into())
-        .map_err(|error| CompileError::Compile(error.to_string()))?;
-    Compiler::compile_from_policy(&policy, &entry_points)
-        .map(Program)
-        .map_err(|error| CompileError::Compile(error.to_string()))
+    sources.program(&entry_points)
+}
+
+/// Compiles modules to the program that judges what is asked of the token service itself: [`TASK`] and [`EXCHANGE`], those
+/// that are defined. `None` where none is: then nothing is ever approved. A program of its own, so that gateways do not
+/// carry it.
+pub fn compile_judgements(modules: &[Module]) -> Result<Option<Program>, CompileError> {
+    let mut sources = Sources::read(modules)?;
+    let defined: Vec<&str> = JUDGEMENTS
+        .iter()
+        .filter(|(rule, _)| sources.define(rule))
+        .map(|(_, entry_point)| *entry_point)
+        .collect();
+    if defined.is_empty() {
+        return Ok(None);
+    }
+    sources.program(&defined).map(Some)
+}
+
+/// Parsed modules.
+struct Sources {
+    engine: Engine,
+    /// The paths of the modules of package `writ`.
+    entry_modules: Vec<String>,
+}
+
+impl Sources {
+    fn read(modules: &[Module]) -> Result<Self, CompileError> {
+        let mut engine = Engine::new();
+        let mut entry_modules = Vec::new();
+        for module in modules {
+            let package = engine
+                .add_policy(module.path.clone(), module.text.clone())
+                .map_err(|error| CompileError::Module {
+                    path: module.path.clone(),
+                    message: error.to_string(),
+                })?;
+            if package == PACKAGE {
+                entry_modules.push(module.path.clone());
+            }
+        }
+        Ok(Self {
+            engine,
+            entry_modules,
+        })
+    }
+
+    /// Whether package `writ` defines `rule`.
+    fn define(&self, rule: &str) -> bool {
+        self.entry_modules.iter().any(|path| {
+            self.engine
+                .has_declared_rule_rooted_at(path, rule)
+                .unwrap_or(false)
+        })
+    }
+
+    fn program(&mut self, entry_points: &[&str]) -> Result<Program, CompileError> {
+        let first = entry_points.first().copied().unwrap_or(CALL);
+        let policy = self
+            .engine
+            .compile_with_entrypoint(&first.into())
+            .map_err(|error| CompileError::Compile(error.to_string()))?;
+        Compiler::compile_from_policy(&policy, entry_points)
+            .map(Program)
+            .map_err(|error| CompileError::Compile(error.to_string()))
+    }
 }
 
 impl Program {
@@ -174,20 +225,85 @@ impl Evaluator {
         }
     }
 
+    /// Asks one of the rules that only the token service asks ([`TASK`], [`EXCHANGE`]). Whatever is not an answer of the
+    /// right shape is a refusal.
+    pub fn judge<T: DeserializeOwned>(
+        &mut self,
+        entry_point: &str,
+        input: &impl Serialize,
+    ) -> Result<T, Unjudged> {
+        if !self
+            .vm
+            .get_entry_point_names()
+            .iter()
+            .any(|name| name == entry_point)
+        {
+            return Err(Unjudged::undefined(entry_point));
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            Unjudged::new(DenialCause::Error, format!("the policy failed: {error}"))
+        };
+        let input = serde_json::to_value(input).map_err(|error| failed(&error))?;
+        let answer = self
+            .run(entry_point, Value::from(input))
+            .map_err(|(cause, reason)| Unjudged { cause, reason })?;
+        if answer == Value::Undefined {
+            return Err(Unjudged::undefined(entry_point));
+        }
+        serde_json::to_value(&answer)
+            .and_then(serde_json::from_value)
+            .map_err(|error| {
+                let told =
+                    format!("{entry_point} answered something that is not understood: {error}");
+                Unjudged::new(DenialCause::WrongShape, told)
+            })
+    }
+
     fn decide(&mut self, entry_point: &str, input: &Input<'_>) -> Decision {
-        self.vm.set_input(input.to_value());
+        match self.run(entry_point, input.to_value()) {
+            Ok(value) => Decision::from_value(&value),
+            Err((cause, reason)) => Decision::deny(cause, reason),
+        }
+    }
+
+    fn run(&mut self, entry_point: &str, input: Value) -> Result<Value, (DenialCause, String)> {
+        self.vm.set_input(input);
         let answer = self.vm.execute_entry_point_by_name(entry_point);
         self.vm.set_input(Value::Null);
-        match answer {
-            Ok(value) => Decision::from_value(&value),
-            Err(VmError::InstructionLimitExceeded { limit, .. }) => Decision::deny(
+        answer.map_err(|error| match error {
+            VmError::InstructionLimitExceeded { limit, .. } => (
                 DenialCause::Limit,
                 format!(
                     "the policy took more than {limit} steps to decide; simplify the rules for this call"
                 ),
             ),
-            Err(error) => Decision::deny(DenialCause::Error, format!("the policy failed: {error}")),
-        }
+            error => (DenialCause::Error, format!("the policy failed: {error}")),
+        })
+    }
+}
+
+/// Why a rule gave no answer: a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unjudged {
+    /// Which way of giving none it was.
+    pub cause: DenialCause,
+    /// What happened, for whoever writes the policy.
+    pub reason: String,
+}
+
+impl Unjudged {
+    fn new(cause: DenialCause, reason: String) -> Self {
+        Self { cause, reason }
+    }
+
+    /// No rule of that name, or none that applies.
+    #[must_use]
+    pub fn undefined(entry_point: &str) -> Self {
+        Self::new(
+            DenialCause::Undefined,
+            format!("the policy does not decide this: no rule {entry_point} applies"),
+        )
     }
 }
 

@@ -137,6 +137,31 @@ pub struct RequestContext<'a> {
     pub headers: &'a [(String, String)],
 }
 
+/// The task that a call belongs to. The filter knows its id only; the token service knows the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Task {
+    /// What the service named it.
+    pub id: String,
+    /// How it stands, this call not counted.
+    #[serde(flatten)]
+    pub standing: Option<TaskStanding>,
+}
+
+/// How a task stands at the token service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskStanding {
+    /// What the agent declared it for.
+    pub purpose: String,
+    /// When it ends (RFC 3339, UTC).
+    pub expires: String,
+    /// Its calls so far.
+    pub calls: u64,
+    /// The most calls it may have, where that is limited.
+    pub max_calls: Option<u64>,
+    /// The calls of this subject and agent in all their tasks since midnight UTC: a new task resets nothing.
+    pub calls_today: u64,
+}
+
 /// Everything a decision is asked with.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -148,6 +173,8 @@ pub struct Input<'a> {
     pub server: &'a Document<Server>,
     /// What.
     pub mcp: &'a Mcp<'a>,
+    /// Within which task, if any.
+    pub task: Option<&'a Document<Task>>,
     /// In which circumstances.
     pub request: &'a RequestContext<'a>,
 }
@@ -223,6 +250,7 @@ struct Keys {
     session: Value,
     source_ip: Value,
     subject: Value,
+    task: Value,
     time: Value,
     tool: Value,
     version: Value,
@@ -275,6 +303,7 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     session: Value::from("session"),
     source_ip: Value::from("source_ip"),
     subject: Value::from("subject"),
+    task: Value::from("task"),
     time: Value::from("time"),
     tool: Value::from("tool"),
     version: Value::from("version"),
@@ -348,6 +377,10 @@ impl Input<'_> {
             (&keys.request, request),
             (&keys.server, self.server.value.clone()),
             (&keys.subject, self.subject.value.clone()),
+            (
+                &keys.task,
+                self.task.map_or(Value::Null, |task| task.value.clone()),
+            ),
         ])
     }
 }
@@ -355,6 +388,25 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_filter_says_of_a_task_what_it_knows() {
+        let id = "019aa0c0-6a3e-7c3e-9c1e-0a1b2c3d4e5f";
+        let mut task = Task {
+            id: id.to_owned(),
+            standing: None,
+        };
+        let of = |task: &Task| Document::from(task).value.to_string();
+        assert_eq!(of(&task), format!(r#"{{"id": "{id}"}}"#).replace(": ", ":"));
+        task.standing = Some(TaskStanding {
+            purpose: "month's end".to_owned(),
+            expires: "2026-11-30T00:00:00Z".to_owned(),
+            calls: 3,
+            max_calls: None,
+            calls_today: 7,
+        });
+        assert!(of(&task).contains(r#""max_calls":null"#), "{}", of(&task));
+    }
 
     #[test]
     fn an_agent_put_together_is_the_agent_written_out() {

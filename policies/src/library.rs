@@ -11,6 +11,8 @@ pub fn modules() -> Vec<Module> {
         ("agents.rego", include_str!("../agents.rego")),
         ("arguments.rego", include_str!("../arguments.rego")),
         ("hours.rego", include_str!("../hours.rego")),
+        ("task.rego", include_str!("../task.rego")),
+        ("exchange.rego", include_str!("../exchange.rego")),
     ]
     .map(|(path, text)| Module {
         path: path.to_owned(),

@@ -7,7 +7,10 @@
 )]
 
 use writ_policy::decision::{Decision, DenialCause, Obligations};
-use writ_policy::engine::{CompileError, Data, EngineError, Evaluator, Module, Program, compile};
+use writ_policy::engine::{
+    CompileError, Data, EXCHANGE, EngineError, Evaluator, Module, Program, TASK, compile,
+    compile_judgements,
+};
 use writ_policy::input::{
     Agent, AgentAuthn, AgentKind, Document, Input, Labels, Mcp, RequestContext, Server, Status,
     Subject, SubjectKind,
@@ -64,6 +67,7 @@ fn decide(evaluator: &mut Evaluator, case: &Case) -> Decision {
         agent: &agent,
         server: &server,
         mcp: &mcp,
+        task: None,
         request: &request,
     })
 }
@@ -270,4 +274,51 @@ fn data_that_collides_with_a_rule_is_refused() {
         Err(EngineError::Data(_))
     ));
     assert!(matches!(Data::from_json("[]"), Err(EngineError::Data(_))));
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Yes {
+    allow: bool,
+}
+
+fn judge(rego: &str, entry_point: &str) -> Result<Yes, DenialCause> {
+    let module = Module {
+        path: "policy.rego".to_owned(),
+        text: rego.to_owned(),
+    };
+    let Some(program) = compile_judgements(&[module]).unwrap() else {
+        return Err(DenialCause::Undefined);
+    };
+    let mut evaluator = Evaluator::new(&program, &Data::from_json("{}").unwrap()).unwrap();
+    let input = serde_json::json!({"ask": 1});
+    evaluator
+        .judge(entry_point, &input)
+        .map_err(|unjudged| unjudged.cause)
+}
+
+#[test]
+fn what_is_no_answer_to_the_service_is_a_refusal() {
+    let yes = r#"package writ
+task := {"allow": true} if input.ask == 1"#;
+    assert_eq!(judge(yes, TASK), Ok(Yes { allow: true }));
+    assert_eq!(judge(yes, EXCHANGE), Err(DenialCause::Undefined));
+    for (rego, cause) in [
+        ("package writ\ncall := {}", DenialCause::Undefined),
+        (
+            "package writ\ntask := {\"allow\": true} if input.ask == 2",
+            DenialCause::Undefined,
+        ),
+        ("package writ\ntask := true", DenialCause::WrongShape),
+        (
+            "package writ\ntask := {\"allow\": true, \"forever\": true}",
+            DenialCause::WrongShape,
+        ),
+        (
+            "package writ\ntask := {\"allow\": true} if every x in numbers.range(0, 100000) { x >= 0 }",
+            DenialCause::Limit,
+        ),
+    ] {
+        assert_eq!(judge(rego, TASK), Err(cause), "{rego}");
+    }
 }

@@ -6,10 +6,11 @@ mod pool;
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use writ_policy::{
     decision::Decision,
-    engine::{self, Data},
+    engine::{self, Data, Unjudged},
     input::Input,
     snapshot::PolicyBundle,
 };
@@ -23,6 +24,7 @@ use pool::Pool;
 pub struct Policy {
     bundle: PolicyBundle,
     pool: Pool,
+    judgements: Option<Pool>,
 }
 
 impl Policy {
@@ -41,8 +43,16 @@ impl Policy {
             program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
             data: serde_json::from_str(&sources.data).map_err(|e| sources.data_error(&e))?,
         };
-        let pool = Pool::new(program, data).map_err(|e| sources.data_error(&e))?;
-        Ok(Self { bundle, pool })
+        let pool = Pool::new(program, data.clone()).map_err(|e| sources.data_error(&e))?;
+        let judgements = engine::compile_judgements(&sources.modules)?
+            .map(|program| Pool::new(program, data))
+            .transpose()
+            .map_err(|e| sources.data_error(&e))?;
+        Ok(Self {
+            bundle,
+            pool,
+            judgements,
+        })
     }
 
     /// Names this policy in records: a digest of its sources and data.
@@ -61,6 +71,21 @@ impl Policy {
     #[must_use]
     pub fn decide(&self, input: &Input<'_>) -> Decision {
         self.pool.decide(input)
+    }
+
+    /// Asks a rule that is not about a call ([`engine::TASK`], [`engine::EXCHANGE`]).
+    ///
+    /// # Errors
+    /// Where it gives no answer of the right shape: a refusal.
+    pub fn judge<T: DeserializeOwned>(
+        &self,
+        entry_point: &str,
+        input: &impl Serialize,
+    ) -> Result<T, Unjudged> {
+        self.judgements
+            .as_ref()
+            .ok_or_else(|| Unjudged::undefined(entry_point))?
+            .judge(entry_point, input)
     }
 }
 

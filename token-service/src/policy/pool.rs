@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Serialize, de::DeserializeOwned};
 use writ_policy::{
     decision::{Decision, DenialCause},
-    engine::{Data, EngineError, Evaluator, Program},
+    engine::{Data, EngineError, Evaluator, Program, Unjudged},
     input::Input,
 };
 
@@ -27,21 +28,31 @@ impl Pool {
     }
 
     pub(super) fn decide(&self, input: &Input<'_>) -> Decision {
+        self.with(|evaluator| evaluator.call(input))
+            .unwrap_or_else(|unjudged| Decision::deny(unjudged.cause, unjudged.reason))
+    }
+
+    pub(super) fn judge<T: DeserializeOwned>(
+        &self,
+        entry_point: &str,
+        input: &impl Serialize,
+    ) -> Result<T, Unjudged> {
+        self.with(|evaluator| evaluator.judge(entry_point, input))
+            .flatten()
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&mut Evaluator) -> T) -> Result<T, Unjudged> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // A statement of its own: the lock is not held while an evaluator is made or runs.
         let lent = idle().pop();
-        let mut evaluator = match lent.map_or_else(|| Evaluator::new(&self.program, &self.data), Ok)
-        {
-            Ok(evaluator) => evaluator,
-            Err(e) => {
-                return Decision::deny(
-                    DenialCause::Error,
-                    format!("the policy cannot be loaded: {e}"),
-                );
-            }
-        };
-        let decision = evaluator.call(input);
+        let mut evaluator = lent
+            .map_or_else(|| Evaluator::new(&self.program, &self.data), Ok)
+            .map_err(|e| Unjudged {
+                cause: DenialCause::Error,
+                reason: format!("the policy cannot be loaded: {e}"),
+            })?;
+        let answer = ask(&mut evaluator);
         idle().push(evaluator);
-        decision
+        Ok(answer)
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn decide(
             request.context.protocol_version.as_deref(),
             request.context.session.as_deref(),
         ),
+        task: None,
         request: &RequestContext {
             id: &request.context.request_id,
             time: &record.time,
