@@ -8,11 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use writ_policy::decision::{Decision, DenialCause, Obligations};
 use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, Outcome};
-use writ_policy::input::{Input, RequestContext};
+use writ_policy::input::{Document, Input, RequestContext, Task};
 
 use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
-use crate::gateway::{Gateway, report};
+use crate::gateway::{DiscoveryKey, Gateway, report};
 use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
@@ -277,6 +277,18 @@ impl Exchange {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
         let version = asked.headers.mcp_version.as_deref();
+        // Only the token service knows a task; without one, a client's name for it is no boundary.
+        let task = asked
+            .headers
+            .task
+            .as_ref()
+            .filter(|_| matches!(gateway.config.mode, Mode::Gateway(_)))
+            .map(|id| {
+                Document::from(&Task {
+                    id: id.clone(),
+                    standing: None,
+                })
+            });
         let decision = rules.evaluator.call(&Input {
             subject: &asked.caller.accepted.subject,
             agent: &asked.caller.agent,
@@ -284,6 +296,7 @@ impl Exchange {
             mcp: &question
                 .message
                 .mcp(version, asked.headers.mcp_session.as_deref()),
+            task: task.as_ref(),
             request: &RequestContext {
                 id: &asked.headers.request_id,
                 time: &question.time,
@@ -400,6 +413,7 @@ impl Exchange {
                 method: body.is_empty().then(|| message.method()),
                 protocol_version: asked.headers.mcp_version.as_deref(),
                 session: asked.headers.mcp_session.as_deref(),
+                task: asked.headers.task.as_deref(),
                 headers: &asked.headers.shown,
                 policy_revision: &rules.policy_revision,
             },
@@ -526,9 +540,7 @@ impl Exchange {
         if asked.headers.accepts_encodings {
             host.set_request_header("accept-encoding", "identity");
         }
-        for name in &asked.headers.credentials {
-            host.remove_request_header(name);
-        }
+        asked.headers.remove_private(host);
         self.phase = Phase::Forwarded(Box::new(Forwarded {
             token_id: minted.id.clone(),
             request_id: asked.headers.request_id.clone(),
@@ -551,9 +563,7 @@ impl Exchange {
         if !keep_token {
             host.remove_request_header("authorization");
         }
-        for name in &asked.headers.credentials {
-            host.remove_request_header(name);
-        }
+        asked.headers.remove_private(host);
         self.phase = Phase::Over;
         Flow::Continue
     }
@@ -729,8 +739,12 @@ impl<'a> Refused<'a> {
 }
 
 impl Asked {
-    fn discovery_key(&self) -> ([u8; 32], String) {
-        (self.caller.accepted.digest, self.server.id.clone())
+    fn discovery_key(&self) -> DiscoveryKey {
+        DiscoveryKey {
+            caller: self.caller.accepted.digest,
+            server: self.server.id.clone(),
+            task: self.headers.task.clone(),
+        }
     }
 
     fn call(&self, question: &Question<'_>) -> Call {

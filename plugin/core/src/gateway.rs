@@ -76,13 +76,24 @@ pub struct Stats {
     pub events_lost: u64,
 }
 
+/// Which requests may share a discovery token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct DiscoveryKey {
+    /// SHA-256 of the caller's token.
+    pub(crate) caller: [u8; 32],
+    /// Server id.
+    pub(crate) server: String,
+    /// The task that the request belongs to.
+    pub(crate) task: Option<String>,
+}
+
 /// The state of one worker.
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) config: Config,
     pub(crate) rules: Option<Rules>,
     pub(crate) verifier: Verifier,
-    pub(crate) discovery: Cache<([u8; 32], String), Minted>,
+    pub(crate) discovery: Cache<DiscoveryKey, Minted>,
     pub(crate) reports: Reports,
     pub(crate) stats: Stats,
     /// Requests whose headers are held until their body has come.

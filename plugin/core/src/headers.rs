@@ -1,9 +1,13 @@
 //! The request's headers, read once and strictly.
 
 use crate::config::CREDENTIAL_HEADERS;
+use crate::host::Host;
 
 /// The longest request id that is kept, in bytes.
 const MAX_REQUEST_ID: usize = 128;
+
+/// The header that names the task a call belongs to. It is for the gateway and goes no further.
+const TASK: &str = "writ-task";
 
 /// Why headers are not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +16,8 @@ pub(crate) enum HeaderError {
     NotUtf8(String),
     #[error("header `{0}` was sent more than once")]
     Repeated(&'static str),
+    #[error("header `writ-task` must be the id of a task, as the token service gave it")]
+    NotATask,
 }
 
 /// What the filter reads of a request's headers.
@@ -30,6 +36,8 @@ pub(crate) struct Headers {
     pub(crate) mcp_name: Option<String>,
     pub(crate) mcp_version: Option<String>,
     pub(crate) mcp_session: Option<String>,
+    /// The id of the task that the call is said to belong to.
+    pub(crate) task: Option<String>,
     /// Whether the caller takes compressed responses.
     pub(crate) accepts_encodings: bool,
     /// Headers that policies are shown.
@@ -74,6 +82,8 @@ impl Headers {
                     once(&mut headers.mcp_version, "mcp-protocol-version", value)?
                 }
                 "mcp-session-id" => once(&mut headers.mcp_session, "mcp-session-id", value)?,
+                TASK if !is_uuid_v7(&value) => return Err(HeaderError::NotATask),
+                TASK => once(&mut headers.task, TASK, value)?,
                 other => {
                     if let Some(credential) = CREDENTIAL_HEADERS.iter().find(|name| **name == other)
                     {
@@ -90,12 +100,33 @@ impl Headers {
         self.path.split(['?', '#']).next().unwrap_or_default()
     }
 
+    /// Takes off the request what is not for the server: the caller's credentials, and which task the call belongs to.
+    pub(crate) fn remove_private(&self, host: &dyn Host) {
+        for name in &self.credentials {
+            host.remove_request_header(name);
+        }
+        if self.task.is_some() {
+            host.remove_request_header(TASK);
+        }
+    }
+
     /// Whether the query carries a token (RFC 6750 section 2.3), which MCP forbids.
     pub(crate) fn token_in_query(&self) -> bool {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         form_urlencoded::parse(query.as_bytes())
             .any(|(name, _)| name.eq_ignore_ascii_case("access_token"))
     }
+}
+
+/// Whether a text is a UUIDv7 in its one canonical form (RFC 9562 sections 4 and 5.7).
+fn is_uuid_v7(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            14 => byte == b'7',
+            19 => matches!(byte, b'8' | b'9' | b'a' | b'b'),
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        })
 }
 
 fn once(slot: &mut Option<String>, name: &'static str, value: String) -> Result<(), HeaderError> {
@@ -178,6 +209,33 @@ mod tests {
             read(&[("x-other", b"\xff")]).unwrap_err(),
             HeaderError::NotUtf8("x-other".to_owned())
         );
+    }
+
+    #[test]
+    fn a_task_is_named_once_by_its_id() {
+        let id = b"019aa0c0-6a3e-7c3e-9c1e-0a1b2c3d4e5f";
+        assert_eq!(
+            read(&[("writ-task", id)]).unwrap().task.as_deref(),
+            std::str::from_utf8(id).ok()
+        );
+        assert_eq!(
+            read(&[("writ-task", id), ("writ-task", id)]).unwrap_err(),
+            HeaderError::Repeated("writ-task")
+        );
+        for bad in [
+            b"".as_slice(),
+            b"month-end",
+            b"019AA0C0-6A3E-7C3E-9C1E-0A1B2C3D4E5F",
+            b"019aa0c0-6a3e-4c3e-9c1e-0a1b2c3d4e5f",
+            b"019aa0c0-6a3e-7c3e-cc1e-0a1b2c3d4e5f",
+            b"019aa0c0-6a3e-7c3e-9c1e-0a1b2c3d4e5f0",
+            b"019aa0c06a3e7c3e9c1e0a1b2c3d4e5f",
+        ] {
+            assert_eq!(
+                read(&[("writ-task", bad)]).unwrap_err(),
+                HeaderError::NotATask
+            );
+        }
     }
 
     #[test]

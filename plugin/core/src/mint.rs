@@ -42,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub(crate) protocol_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) task: Option<&'a str>,
     #[serde(serialize_with = "as_map")]
     pub(crate) headers: &'a [(String, String)],
     pub(crate) policy_revision: &'a str,

@@ -54,6 +54,7 @@ impl Host for Proxy {
     }
     fn remove_request_header(&self, name: &str) {
         self.headers.borrow_mut().remove(name);
+        self.extra.borrow_mut().retain(|(other, _)| other != name);
     }
     fn request_body(&self, max: usize) -> Option<Vec<u8>> {
         Some(self.body.borrow().iter().copied().take(max).collect())
@@ -320,6 +321,51 @@ fn an_allowed_call_travels_on_a_token_of_its_own() {
     assert_eq!(headers["accept-encoding"], "identity");
     assert!(!headers.contains_key("cookie") && !headers.contains_key("x-api-key"));
     assert!(!headers.values().any(|value| value.contains(&caller)));
+}
+
+const TASK: &str = "019aa0c0-6a3e-7c3e-9c1e-0a1b2c3d4e5f";
+
+#[test]
+fn a_task_is_told_to_the_service_and_to_nobody_else() {
+    let mut world = World::new();
+    let caller = world.caller();
+    let named = ("writ-task".to_owned(), TASK.as_bytes().to_vec());
+    world.proxy.extra.replace(vec![named]);
+    world.request(Some(&caller), CALL);
+    let context: Json = serde_json::from_str(&world.form()["mcp_context"]).unwrap();
+    assert_eq!(context["task"], TASK);
+    world.mint(&World::minted_claims(CALL));
+    assert_eq!(world.proxy.resumed.get(), 1);
+    assert!(world.proxy.extra.borrow().is_empty());
+}
+
+#[test]
+fn a_discovery_token_of_one_task_is_not_used_for_another() {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), LIST);
+    world.mint(&World::discovery_claims());
+    assert_eq!(world.request(Some(&caller), LIST), Flow::Continue);
+    let named = ("writ-task".to_owned(), TASK.as_bytes().to_vec());
+    world.proxy.extra.replace(vec![named]);
+    assert_eq!(world.request(Some(&caller), LIST), Flow::Pause);
+    world.mint(&World::discovery_claims());
+    let named = ("writ-task".to_owned(), TASK.as_bytes().to_vec());
+    world.proxy.extra.replace(vec![named]);
+    assert_eq!(world.request(Some(&caller), LIST), Flow::Continue);
+}
+
+#[test]
+fn what_is_no_task_is_refused_before_anybody_is_asked() {
+    let mut world = World::new();
+    let caller = world.caller();
+    let named = ("writ-task".to_owned(), b"month-end".to_vec());
+    world.proxy.extra.replace(vec![named]);
+    world.request(Some(&caller), CALL);
+    world.assert_nothing_forwarded();
+    let (status, body) = world.reply();
+    assert_eq!(status, 400);
+    assert!(body.to_string().contains("writ-task"), "{body}");
 }
 
 #[test]

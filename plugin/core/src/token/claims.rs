@@ -37,7 +37,7 @@ pub struct Claims {
     /// `jti`.
     pub id: Option<String>,
     /// Whether this is a token that Writ minted for an upstream (`authorization_details` of its types, or `act`
-    /// beside `txn`): good there, never here.
+    /// beside `txn` without the `chain` of a caller's token): good there, never here.
     pub minted: bool,
     /// All other claims.
     pub others: serde_json::Map<String, serde_json::Value>,
@@ -189,7 +189,9 @@ fn is_minted(claims: &Object) -> bool {
         }),
         _ => false,
     };
-    by_details || (get(claims, "act").is_some() && get(claims, "txn").is_some())
+    // A server that calls the next server has a caller's token with both `act` and `txn`, and `chain` beside them.
+    let has = |name| get(claims, name).is_some();
+    by_details || (has("act") && has("txn") && !has("chain"))
 }
 
 fn others(claims: &Object) -> serde_json::Map<String, serde_json::Value> {

@@ -282,6 +282,24 @@ fn a_minted_token_is_recognised() {
         let token = issuer.token(&changed("authorization_details", details));
         assert!(issuer.verifier.verify(&token, NOW).unwrap().claims.minted);
     }
+    let mut acting = changed("act", json!({"sub": "edge"}));
+    acting["txn"] = json!("t");
+    let token = issuer.token(&acting);
+    assert!(issuer.verifier.verify(&token, NOW).unwrap().claims.minted);
+}
+
+#[test]
+fn a_token_of_a_server_that_calls_the_next_one_is_a_callers_but_never_a_minted_one_in_its_clothes()
+{
+    let mut issuer = Issuer::new();
+    let mut claims = changed("act", json!({"sub": "ledger", "act": {"sub": "edge"}}));
+    claims["txn"] = json!("t");
+    claims["chain"] = json!({"hops": 1});
+    let token = issuer.token(&claims);
+    assert!(!issuer.verifier.verify(&token, NOW).unwrap().claims.minted);
+    claims["authorization_details"] = json!([{"type": "mcp_request", "server": "ledger"}]);
+    let token = issuer.token(&claims);
+    assert!(issuer.verifier.verify(&token, NOW).unwrap().claims.minted);
 }
 
 #[test]
