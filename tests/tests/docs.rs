@@ -174,6 +174,33 @@ fn the_service_configuration_is_accepted() {
 }
 
 #[test]
+fn the_guide_to_workloads_can_be_followed() {
+    let scratch = Scratch::new("workloads").unwrap();
+    let file = scratch.path().join("writ.toml");
+    std::fs::write(&file, blocks("docs/workloads.md", "toml").remove(0)).unwrap();
+    let writ = writ_tests::binaries::writ().unwrap();
+    let path = format!(
+        "{}:{}",
+        writ.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for commands in blocks("docs/workloads.md", "sh") {
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &commands])
+            .current_dir(scratch.path())
+            .env("PATH", &path)
+            .env("WRIT_CONFIG", &file)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{commands}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
 fn the_policy_examples_compile_and_load() {
     for rego in blocks("docs/policies.md", "rego") {
         compile(&[Module {

@@ -11,6 +11,7 @@ use crate::{
     gateway::Snapshots,
     http::outbound::{Outbound, OutboundError},
     keys::Keys,
+    oauth::remote_keys::RemoteKeys,
     policy::Policy,
     registry::Registry,
     store::{Store, StoreError},
@@ -37,6 +38,8 @@ pub struct App {
     pub snapshots: Snapshots,
     /// Makes the service's own requests.
     pub outbound: Outbound,
+    /// The public keys of others.
+    pub remote_keys: RemoteKeys,
     policy: ArcSwap<Policy>,
     registry: ArcSwap<Registry>,
     reloading: tokio::sync::Mutex<()>,
@@ -85,6 +88,7 @@ impl App {
             tries: Tries::default(),
             verifier,
             snapshots: Snapshots::default(),
+            remote_keys: RemoteKeys::new(outbound.clone()),
             outbound,
             policy: ArcSwap::from_pointee(policy),
             registry: ArcSwap::from_pointee(registry),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use url::Url;
 
 use super::{ById, CliError, Output, output::status_word, pairs, switch};
 use crate::{
     clock::{Clock as _, SystemClock},
-    registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Status},
+    registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Status, Workload},
     secret::{self, SecretHash},
     store::{Store, registrations::Registered},
 };
@@ -41,6 +42,19 @@ pub(super) struct Add {
     /// Its public keys: a file with a JWK set (for --auth key).
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
+    /// Where its public keys are (for --auth key).
+    #[arg(long, value_name = "URL", conflicts_with = "jwks")]
+    jwks_uri: Option<String>,
+    /// Its SPIFFE ID (for --auth workload).
+    #[arg(long, value_name = "ID")]
+    spiffe_id: Option<String>,
+    /// Its Kubernetes service account (for --auth workload).
+    #[arg(
+        long,
+        value_name = "ISSUER=system:serviceaccount:NAMESPACE:NAME",
+        conflicts_with = "spiffe_id"
+    )]
+    kubernetes: Option<String>,
     /// What it may ask the token endpoint for; may be repeated [default: what --auth and --redirect-uri suggest].
     #[arg(long = "grant", value_enum, value_name = "GRANT")]
     grants: Vec<GrantArg>,
@@ -60,6 +74,8 @@ enum AuthArg {
     Secret,
     /// A private key (`private_key_jwt`).
     Key,
+    /// What its platform says it is: a JWT-SVID or a Kubernetes service-account token.
+    Workload,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,6 +93,7 @@ impl From<AuthArg> for AuthMethod {
             AuthArg::None => Self::None,
             AuthArg::Secret => Self::Secret,
             AuthArg::Key => Self::Key,
+            AuthArg::Workload => Self::Workload,
         }
     }
 }
@@ -130,26 +147,36 @@ impl Add {
         }
         if grants.contains(&Grant::ClientCredentials) && self.auth == AuthArg::None {
             return usage(
-                "--grant client_credentials needs --auth secret or key: anybody could claim to be this agent",
+                "--grant client_credentials needs --auth secret, key or workload: anybody could claim to be this agent",
             );
         }
         if grants.is_empty() {
             return usage(
-                "the agent could do nothing: give it a --redirect-uri, or --auth secret or key",
+                "the agent could do nothing: give it a --redirect-uri, or --auth secret, key or workload",
             );
         }
-        let jwks = match (self.auth, &self.jwks) {
-            (AuthArg::Key, Some(path)) => Some(jwks(path)?),
-            (AuthArg::Key, None) => {
-                return usage("--auth key needs --jwks FILE with the agent's public keys");
+        let (jwks, jwks_uri) = match (self.auth, &self.jwks, &self.jwks_uri) {
+            (AuthArg::Key, Some(path), _) => (Some(jwks(path)?), None),
+            (AuthArg::Key, None, Some(uri)) => (None, Some(jwks_uri(uri)?)),
+            (AuthArg::Key, None, None) => {
+                return usage(
+                    "--auth key needs --jwks FILE with the agent's public keys, or --jwks-uri URL where they are",
+                );
             }
-            (_, Some(_)) => return usage("--jwks goes with --auth key only"),
-            (_, None) => None,
+            (_, None, None) => (None, None),
+            _ => return usage("--jwks and --jwks-uri go with --auth key only"),
         };
+        let workload = workload(
+            self.auth,
+            self.spiffe_id.as_deref(),
+            self.kubernetes.as_deref(),
+        )?;
         let secret = (self.auth == AuthArg::Secret).then(secret::generate);
         let agent = Agent {
             secret: secret.as_ref().map(|s| SecretHash::of(s)),
             jwks,
+            jwks_uri,
+            workload,
             redirect_uris,
             grants,
             tools: pairs::tools(self.tools),
@@ -212,13 +239,54 @@ fn jwks(path: &std::path::Path) -> Result<serde_json::Value, CliError> {
     Ok(jwks)
 }
 
+/// Where public keys are: https, as everything that a client names.
+fn jwks_uri(given: &str) -> Result<String, CliError> {
+    let url = Url::parse(given).map_err(|e| CliError::Usage(format!("--jwks-uri {given}: {e}")))?;
+    if url.scheme() != "https" || url.fragment().is_some() || !url.username().is_empty() {
+        let told = "--jwks-uri must be an https URL without a fragment or user info";
+        return Err(CliError::Usage(told.to_owned()));
+    }
+    Ok(given.to_owned())
+}
+
+/// The attested identity that goes with `--auth workload`, and with nothing else.
+fn workload(
+    auth: AuthArg,
+    spiffe_id: Option<&str>,
+    kubernetes: Option<&str>,
+) -> Result<Option<Workload>, CliError> {
+    let usage = |problem: String| CliError::Usage(problem);
+    match (auth, spiffe_id, kubernetes) {
+        (AuthArg::Workload, Some(id), _) => Workload::spiffe(id)
+            .map(Some)
+            .map_err(|e| usage(e.to_string())),
+        (AuthArg::Workload, None, Some(account)) => {
+            let (issuer, subject) = account.rsplit_once('=').ok_or_else(|| {
+                usage(
+                    "write --kubernetes as ISSUER=system:serviceaccount:NAMESPACE:NAME".to_owned(),
+                )
+            })?;
+            Workload::kubernetes(issuer, subject)
+                .map(Some)
+                .map_err(|e| usage(e.to_string()))
+        }
+        (AuthArg::Workload, None, None) => Err(usage(
+            "--auth workload needs --spiffe-id or --kubernetes: which workload it is".to_owned(),
+        )),
+        (_, None, None) => Ok(None),
+        _ => Err(usage(
+            "--spiffe-id and --kubernetes go with --auth workload only".to_owned(),
+        )),
+    }
+}
+
 async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
     let agents = store.agents().await?;
     if output.is_json() {
         return agents.iter().try_for_each(|a| {
             output.json(&json!({
                 "id": a.id, "name": a.name, "auth": a.auth, "grants": a.grants, "redirect_uris": a.redirect_uris,
-                "tools": a.tools, "labels": a.labels, "status": a.status,
+                "tools": a.tools, "labels": a.labels, "status": a.status, "jwks_uri": a.jwks_uri, "workload": a.workload,
             }))
         });
     }

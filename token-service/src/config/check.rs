@@ -8,7 +8,9 @@ use std::{
 
 use url::{Host, Url};
 
-use super::{Config, ConfigError, GatewayListen, Outbound, Tokens, duration, raw::Source};
+use super::{
+    Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, raw::Source,
+};
 use crate::{http::network::NetworkError, keys::Algorithm};
 
 /// Whether a URL's host is this machine: `localhost` or a loopback address.
@@ -45,6 +47,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         policy_dir,
         tokens: tokens(source)?,
         outbound: outbound(source)?,
+        workloads: Workloads::check(source)?,
     })
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod duration;
 mod raw;
+mod workloads;
 
 use std::{
     net::SocketAddr,
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use check::is_loopback_host;
+pub use workloads::{Cluster, TrustDomain, Workloads};
 
 use crate::{http::network::Network, keys::Algorithm};
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// Where the service itself may make requests to.
     pub outbound: Outbound,
+    /// Whose word is taken for who a workload is.
+    pub workloads: Workloads,
     issuer_follows_listener: bool,
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, workloads::RawWorkloads};
 
 /// The TOML file. Every field may be absent.
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +25,8 @@ pub(super) struct RawConfig {
     pub(super) tokens: RawTokens,
     #[serde(default)]
     pub(super) outbound: RawOutbound,
+    #[serde(default)]
+    pub(super) workloads: RawWorkloads,
 }
 
 #[derive(Debug, Default, Deserialize)]

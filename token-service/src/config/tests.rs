@@ -92,6 +92,26 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
             "tokens.signing_alg",
             "EdDSA",
         ),
+        (
+            "[[workloads.spiffe]]\ntrust_domain = \"spiffe://example.org\"",
+            "workloads.spiffe[0].trust_domain",
+            "without spiffe://",
+        ),
+        (
+            "[[workloads.spiffe]]\ntrust_domain = \"example.org\"",
+            "workloads.spiffe[0].trust_domain",
+            "either bundle_file or bundle_url",
+        ),
+        (
+            "[[workloads.spiffe]]\ntrust_domain = \"example.org\"\nbundle_file = \"/does/not/exist\"",
+            "workloads.spiffe[0].bundle_file",
+            "cannot be read",
+        ),
+        (
+            "[[workloads.kubernetes]]\nissuer = \"http://cluster.test\"",
+            "workloads.kubernetes[0].issuer",
+            "must be https",
+        ),
         ("issuer = ", "line 1", "writ.toml"),
     ];
     for (toml, field, problem) in cases {

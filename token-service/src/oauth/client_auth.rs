@@ -1,4 +1,5 @@
-//! Client authentication at the token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2), all of it.
+//! Client authentication at the token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2), all of it but what an
+//! attested workload brings ([`workload`]).
 //!
 //! A client uses the one method it is registered with, and one method a request. A [`Client`] is the proof that it
 //! did; an assertion is used up before there is one.
@@ -7,14 +8,22 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
+use url::Url;
 use writ_policy::input::AgentAuthn;
 
-use super::{OAuthError, assertion, assertion::AssertionError, params::Params};
+use super::{
+    OAuthError, assertion,
+    assertion::AssertionError,
+    jws::keys_of,
+    params::Params,
+    remote_keys::KeyPlace,
+    workload::{self, AttestationError},
+};
 use crate::{
     app::App,
     audit::TryKind,
     http::{Peer, basic},
-    registry::{Agent, AuthMethod, Grant, Registry, Status},
+    registry::{Agent, AuthMethod, Grant, Registry, Status, Workload},
     store::oauth::Assertion,
 };
 
@@ -35,6 +44,13 @@ impl Client {
     #[must_use]
     pub fn id(&self) -> &str {
         self.agent.id.as_str()
+    }
+
+    /// Whether a request's `client_id` names it: by its id, or as its own SPIFFE ID
+    /// (draft-ietf-oauth-spiffe-client-auth section 3.1).
+    fn is(&self, named: &str) -> bool {
+        let spiffe = matches!(&self.agent.workload, Some(Workload::Spiffe { id }) if id == named);
+        self.id() == named || spiffe
     }
 
     /// How well it proved who it is.
@@ -69,6 +85,7 @@ enum Presented<'a> {
     Nothing(&'a str),
     Secret(basic::Credentials),
     Assertion(&'a str),
+    Svid(&'a str),
 }
 
 /// Authenticates the client of a request. Failures are counted by address.
@@ -88,11 +105,18 @@ pub async fn authenticate(
     let authenticated = match &presented {
         Presented::Nothing(id) => public(registry, id),
         Presented::Secret(credentials) => secret(registry, credentials),
-        Presented::Assertion(text) => key(app, registry, text, now).await,
+        Presented::Assertion(text) => match workload::claimed_cluster(app, text) {
+            Some(cluster) => attested(
+                registry,
+                workload::kubernetes(app, cluster, text, now).await,
+            ),
+            None => key(app, registry, text, now).await,
+        },
+        Presented::Svid(text) => attested(registry, workload::spiffe(app, text, now).await),
     };
     let named = params.get("client_id");
     let client = authenticated.and_then(|client| match named {
-        Some(id) if id != client.id() => {
+        Some(id) if !client.is(id) => {
             Err(refused("client_id is not the client that authenticated"))
         }
         _ => Ok(client),
@@ -115,11 +139,12 @@ fn presented<'a>(headers: &HeaderMap, params: &'a Params) -> Result<Presented<'a
         params.get("client_assertion_type"),
         params.get("client_assertion"),
     ) {
-        (Some(assertion::TYPE), Some(text)) => Some(text),
+        (Some(assertion::TYPE), Some(text)) => Some(Presented::Assertion(text)),
+        (Some(workload::SPIFFE), Some(text)) => Some(Presented::Svid(text)),
         (None, None) => None,
         _ => {
             return Err(invalid(
-                "client_assertion needs the client_assertion_type jwt-bearer of RFC 7523",
+                "client_assertion needs a client_assertion_type: jwt-bearer (RFC 7523), or jwt-spiffe for a JWT-SVID",
             ));
         }
     };
@@ -128,7 +153,7 @@ fn presented<'a>(headers: &HeaderMap, params: &'a Params) -> Result<Presented<'a
         (true, None) => basic::credentials(headers)
             .map(Presented::Secret)
             .ok_or_else(|| refused("the Authorization header is not one well-formed HTTP Basic credential")),
-        (false, Some(text)) => Ok(Presented::Assertion(text)),
+        (false, Some(assertion)) => Ok(assertion),
         (false, None) => params
             .get("client_id")
             .map(Presented::Nothing)
@@ -169,9 +194,21 @@ async fn key(
     let id = assertion::claimed_client(text)
         .ok_or_else(|| refused(AssertionError::NotAJwt.to_string()))?;
     let agent = registry.agent(&id).ok_or_else(unknown)?;
-    let jwks = agent.jwks.as_ref().ok_or_else(unknown)?;
-    let verified = assertion::verify(text, &id, jwks, &app.config.issuer, now)
-        .map_err(|e| refused(e.to_string()))?;
+    let told = |e: AssertionError| refused(e.to_string());
+    let claimed = assertion::read(text, &id, &app.config.issuer, now).map_err(told)?;
+    let verified = match (&agent.jwks, &agent.jwks_uri) {
+        (Some(jwks), _) => claimed.verify(keys_of(jwks), now),
+        (None, Some(uri)) => {
+            let place = KeyPlace::Client(Url::parse(uri).map_err(|_| unknown())?);
+            let keys = app.remote_keys.at(&place, claimed.kid(), now).await;
+            let keys = keys.map_err(|_| {
+                refused("the keys at the client's jwks_uri could not be read; the service's log says why")
+            })?;
+            claimed.verify(&keys, now)
+        }
+        (None, None) => return Err(unknown()),
+    }
+    .map_err(told)?;
     let client = approved(agent)?;
     let mut tx = app.store.write().await?;
     let used =
@@ -182,6 +219,25 @@ async fn key(
         Assertion::Fresh => Ok(client),
         Assertion::Replayed => Err(refused(AssertionError::Replayed.to_string())),
     }
+}
+
+/// The agent that is an attested workload.
+fn attested(
+    registry: &Registry,
+    workload: Result<Workload, AttestationError>,
+) -> Result<Client, OAuthError> {
+    let workload = workload.map_err(|e| match e {
+        AttestationError::Keys(_) => OAuthError::TemporarilyUnavailable(
+            "the keys of the workload's platform cannot be had at the moment; try again".into(),
+        ),
+        other => refused(other.to_string()),
+    })?;
+    registry
+        .agent_by_workload(&workload)
+        .ok_or_else(|| {
+            refused("no agent is registered for this workload; `writ agent add --auth workload` registers one")
+        })
+        .and_then(approved)
 }
 
 fn approved(agent: &Arc<Agent>) -> Result<Client, OAuthError> {

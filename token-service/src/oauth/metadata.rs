@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::{app::SharedApp, keys::Algorithm};
+use crate::{app::SharedApp, config::Config, keys::Algorithm};
 
 /// The endpoints of an issuer: below its path where it has one.
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +74,21 @@ pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
         "grant_types_supported": ["authorization_code", "client_credentials"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "private_key_jwt"],
+        "token_endpoint_auth_methods_supported": auth_methods(&app.config),
         "token_endpoint_auth_signing_alg_values_supported": signing,
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
     });
     (PUBLIC, Json(body))
+}
+
+/// How clients may authenticate at the token endpoint; by a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4) where
+/// a trust domain is trusted.
+fn auth_methods(config: &Config) -> Vec<&'static str> {
+    let mut methods = vec!["none", "client_secret_basic", "private_key_jwt"];
+    if !config.workloads.spiffe.is_empty() {
+        methods.push("spiffe_jwt");
+    }
+    methods
 }
 
 /// `GET /oauth/jwks`.

@@ -11,15 +11,18 @@ pub mod client_auth;
 mod error;
 pub mod grants;
 pub mod introspect;
+mod jws;
 pub mod metadata;
 pub mod params;
 pub mod password;
 pub mod pkce;
 pub mod redirect;
+pub mod remote_keys;
 pub mod scope;
 mod strict_json;
 pub mod target;
 pub mod token;
+pub mod workload;
 
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ use axum::{
 };
 
 pub use error::{Description, NO_STORE, OAuthError};
+pub(crate) use jws::is_public_key;
 
 use crate::{app::SharedApp, config::Config, pages::throttle::Throttle};
 

@@ -69,21 +69,3 @@ pub struct ClientMetadata {
     /// Whether it only ever pushes its authorization requests (RFC 9126 section 6).
     pub require_pushed_authorization_requests: bool,
 }
-
-/// The attested identity that a workload proves instead of a secret or key of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Workload {
-    /// A SPIFFE ID, proved by a JWT-SVID of its trust domain.
-    Spiffe {
-        /// `spiffe://trust-domain/path`.
-        id: String,
-    },
-    /// A Kubernetes service account, proved by a token of the cluster's issuer.
-    Kubernetes {
-        /// The cluster's issuer, as the configuration names it.
-        issuer: String,
-        /// `system:serviceaccount:NAMESPACE:NAME`.
-        subject: String,
-    },
-}

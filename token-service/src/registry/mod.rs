@@ -9,6 +9,7 @@ mod gateway;
 mod id;
 mod metadata;
 mod server;
+mod workload;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -19,8 +20,9 @@ pub use agent::{Agent, AuthMethod, Grant, RedirectUri, RedirectUriError};
 pub use client_id::{ClientId, ClientIdError};
 pub use gateway::Gateway;
 pub use id::{Id, IdError};
-pub use metadata::{ApplicationType, ClientMetadata, Origin, Workload};
+pub use metadata::{ApplicationType, ClientMetadata, Origin};
 pub use server::{Server, ServerError, check_identifier};
+pub use workload::{Workload, WorkloadError, is_trust_domain, trust_domain};
 use writ_policy::input::{self, Document};
 pub use writ_policy::{
     input::{Labels, Status},
@@ -36,6 +38,7 @@ pub struct Registry {
     by_audience: HashMap<String, Arc<Server>>,
     documents: HashMap<String, Document<input::Server>>,
     agents: HashMap<String, Arc<Agent>>,
+    by_workload: HashMap<Workload, Arc<Agent>>,
     gateways: HashMap<String, Arc<Gateway>>,
     disabled_subjects: BTreeSet<String>,
     revoked_tokens: HashSet<String>,
@@ -53,6 +56,7 @@ impl Registry {
         revoked_tokens: HashSet<String>,
     ) -> Self {
         let servers: Vec<Arc<Server>> = servers.into_iter().map(Arc::new).collect();
+        let agents: Vec<Arc<Agent>> = agents.into_iter().map(Arc::new).collect();
         let by = |key: fn(&Server) -> &str| {
             servers
                 .iter()
@@ -68,10 +72,11 @@ impl Registry {
                 .map(|s| (s.id.to_string(), s.document()))
                 .collect(),
             servers: by(|s| s.id.as_str()),
-            agents: agents
-                .into_iter()
-                .map(|a| (a.id.to_string(), Arc::new(a)))
+            by_workload: agents
+                .iter()
+                .filter_map(|a| Some((a.workload.clone()?, Arc::clone(a))))
                 .collect(),
+            agents: agents.into_iter().map(|a| (a.id.to_string(), a)).collect(),
             gateways: gateways
                 .into_iter()
                 .map(|g| (g.id.to_string(), Arc::new(g)))
@@ -118,6 +123,12 @@ impl Registry {
     #[must_use]
     pub fn agent(&self, client_id: &str) -> Option<&Arc<Agent>> {
         self.agents.get(client_id)
+    }
+
+    /// The agent that is this workload, whatever its status.
+    #[must_use]
+    pub fn agent_by_workload(&self, workload: &Workload) -> Option<&Arc<Agent>> {
+        self.by_workload.get(workload)
     }
 
     /// A gateway by id, whatever its status.

@@ -219,6 +219,10 @@ fn refused(error: sqlx::Error, what: &'static str, id: &str) -> StoreError {
         StoreError::Conflict(
             "a user has this name: a workload must never pass for a person; choose another id",
         )
+    } else if message.contains("agents.workload") {
+        StoreError::Conflict(
+            "another agent is this workload already; `writ agent list --json` shows which",
+        )
     } else if message.contains("servers.resource") {
         StoreError::Conflict(
             "another server has this resource already; `writ server list` shows which",

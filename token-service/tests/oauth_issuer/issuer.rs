@@ -21,7 +21,7 @@ use writ_token_service::{
     registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Server, Status},
     secret::SecretHash,
     serve::Running,
-    store::{audit::Filter, registrations::Registered, users},
+    store::{StoreError, audit::Filter, registrations::Registered, users},
 };
 
 pub(crate) const RESOURCE: &str = "https://ledger.test/mcp";
@@ -62,7 +62,14 @@ impl Issuer {
 
     /// Starts with more settings, as environment variables.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_from("", settings).await
+    }
+
+    /// Starts with a configuration file, and more settings as environment variables.
+    pub(crate) async fn start_from(toml: &str, settings: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("writ.toml");
+        std::fs::write(&file, toml).unwrap();
         let directory = data.path().join("data").display().to_string();
         let mut environment = BTreeMap::from([
             ("WRIT_DATA_DIR", directory.as_str()),
@@ -73,7 +80,7 @@ impl Issuer {
         let environment = environment
             .into_iter()
             .map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let config = Config::load(None, environment).unwrap();
+        let config = Config::load(Some(&file), environment).unwrap();
         let clock = Arc::new(MovedClock::default());
         let running = Running::start(config, Arc::clone(&clock) as Arc<dyn Clock>, None)
             .await
@@ -129,6 +136,12 @@ impl Issuer {
             .await
             .unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// Registers one more agent.
+    pub(crate) async fn add(&self, agent: &Agent) -> Result<(), StoreError> {
+        let store = &self.running.app.store;
+        store.add_agent(agent, self.clock.now()).await
     }
 
     /// Moves the service's clock ahead.

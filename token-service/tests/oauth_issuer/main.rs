@@ -9,4 +9,6 @@ mod client_auth;
 mod code;
 mod issuer;
 mod metadata;
+mod platform;
 mod sign_in;
+mod workloads;

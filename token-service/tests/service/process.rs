@@ -259,7 +259,7 @@ fn a_secret_is_printed_once_and_never_listed() {
 #[test]
 fn registrations_that_make_no_sense_are_refused_with_what_to_do() {
     let (dir, _) = registered();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 9] = [
         (
             &["agent", "add", "a", "--name", "A", "--auth", "none"],
             "--redirect-uri",
@@ -285,6 +285,38 @@ fn registrations_that_make_no_sense_are_refused_with_what_to_do() {
             "writ server list",
         ),
         (&["server", "disable", "nowhere"], "writ server list"),
+        (
+            &["agent", "add", "a", "--name", "A", "--auth", "workload"],
+            "--spiffe-id",
+        ),
+        (
+            &[
+                "agent",
+                "add",
+                "a",
+                "--name",
+                "A",
+                "--auth",
+                "workload",
+                "--spiffe-id",
+                "example.org/a",
+            ],
+            "spiffe://TRUST-DOMAIN/PATH",
+        ),
+        (
+            &[
+                "agent",
+                "add",
+                "a",
+                "--name",
+                "A",
+                "--auth",
+                "key",
+                "--jwks-uri",
+                "http://a.test/keys",
+            ],
+            "https",
+        ),
         (
             &[
                 "agent",

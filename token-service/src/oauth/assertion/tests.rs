@@ -1,3 +1,4 @@
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, Header};
 use jwt_simple::prelude::{ES256KeyPair, Ed25519KeyPair, RS256KeyPair};
 use serde_json::json;
@@ -14,6 +15,17 @@ fn now() -> Timestamp {
 
 fn claims() -> Value {
     json!({"iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": NOW + 60, "iat": NOW, "jti": "one"})
+}
+
+/// Verifies an assertion of a client with these registered keys.
+fn verify(
+    assertion: &str,
+    client_id: &str,
+    jwks: &Value,
+    issuer: &str,
+    now: Timestamp,
+) -> Result<VerifiedAssertion, AssertionError> {
+    read(assertion, client_id, issuer, now)?.verify(keys_of(jwks), now)
 }
 
 /// What the client holds: an Ed25519 key as PEM, and its public set.
