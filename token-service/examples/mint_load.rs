@@ -22,9 +22,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use writ_core::message::content_digest;
 use writ_token_service::{
-    clock::unix,
-    keys::{Algorithm, Keys},
+    clock::{SystemClock, unix},
+    config::Config,
+    keys::Keys,
     secret,
+    store::Store,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -38,6 +40,8 @@ const POLICY: &str = "package writ\nimport rego.v1\ndefault call := {\"allow\": 
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // An error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut arguments = std::env::args().skip(1);
     let seconds: u64 = arguments.next().map_or(Ok(10), |s| s.parse())?;
     let callers: usize = arguments.next().map_or(Ok(32), |s| s.parse())?;
@@ -56,7 +60,8 @@ fn report(measured: &Value) -> Result<()> {
 async fn measure(dir: &Path, period: Duration, callers: usize) -> Result<Value> {
     let secret = register(dir)?;
     let mut service = Service::start(dir)?;
-    let tokens = Arc::new(tokens(dir)?);
+    let keys = keys(dir).await?;
+    let tokens = Arc::new(tokens(&keys)?);
     let client = reqwest::Client::builder().http2_prior_knowledge().build()?;
     let stop = Arc::new(AtomicBool::new(false));
 
@@ -122,7 +127,7 @@ async fn measure(dir: &Path, period: Duration, callers: usize) -> Result<Value> 
             .map_or(0, Duration::as_micros)
     };
     let cpu_us = cpu.as_secs_f64() * 1e6 / count.max(1) as f64;
-    let sign_us = sign_us(dir)?;
+    let sign_us = sign_us(&keys)?;
     Ok(json!({
         "callers": callers,
         "mints_per_s": (count as f64 / elapsed.as_secs_f64()).round(),
@@ -263,8 +268,17 @@ impl Drop for Service {
     }
 }
 
-fn tokens(dir: &Path) -> Result<Vec<String>> {
-    let keys = Keys::open(&dir.join("data/keys"), Algorithm::EdDsa)?;
+/// The running service's keys.
+async fn keys(dir: &Path) -> Result<Keys> {
+    let data_dir = dir.join("data").display().to_string();
+    let config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)])?;
+    let store = Store::open(&config.data_dir).await?;
+    let keys = Keys::open(&store, &config, Arc::new(SystemClock)).await?;
+    store.close().await;
+    Ok(keys)
+}
+
+fn tokens(keys: &Keys) -> Result<Vec<String>> {
     let now = unix(Timestamp::now());
     let token = |n: usize| {
         keys.sign(&json!({
@@ -306,8 +320,7 @@ fn form(token: &str, turn: usize) -> [(&'static str, String); 7] {
 }
 
 /// What signing alone takes on this machine.
-fn sign_us(dir: &Path) -> Result<f64> {
-    let keys = Keys::open(&dir.join("data/keys"), Algorithm::EdDsa)?;
+fn sign_us(keys: &Keys) -> Result<f64> {
     let claims = json!({"iss": ISSUER, "sub": "alice", "aud": RESOURCE, "exp": 1, "iat": 1, "jti": secret::new_id()});
     let rounds = 2000;
     let started = Instant::now();

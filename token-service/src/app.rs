@@ -10,14 +10,14 @@ use crate::{
     config::Config,
     gateway::Snapshots,
     http::outbound::{Outbound, OutboundError},
-    keys::Keys,
+    keys::{KeyError, Keys},
     oauth::remote_keys::RemoteKeys,
     policy::Policy,
     registry::Registry,
     store::{Store, StoreError},
     verify::TokenVerifier,
 };
-use writ_core::token::KeySetError;
+use writ_core::token::{Accepted, KeySetError, TokenError};
 
 /// The service's state, shared by all handlers as [`SharedApp`].
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl App {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AppError> {
         let registry = store.load_registry().await?;
-        let verifier = TokenVerifier::new(&config.issuer, keys.jwks())?;
+        let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
         let outbound = Outbound::new(
             &config.outbound.authorities,
             config.outbound.allowed.clone(),
@@ -127,6 +127,39 @@ impl App {
         self.reload_registry(known.revision()).await
     }
 
+    /// Checks a token that this service should have signed, at `now` (seconds since the epoch). A key that is not known
+    /// may be one that another process has made a moment ago.
+    ///
+    /// # Errors
+    /// Why the token is not accepted.
+    pub async fn verify(&self, token: &str, now: u64) -> Result<Arc<Accepted>, TokenError> {
+        match self.verifier.verify(token, now) {
+            Err(TokenError::UnknownKey) if self.current_registry().await.is_ok() => {
+                self.verifier.verify(token, now)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Does what is due to the signing keys, and makes it count here.
+    ///
+    /// # Errors
+    /// When a key cannot be made, or the database fails.
+    pub async fn tend_keys(&self) -> Result<(), KeyError> {
+        self.keys.tend(&self.store).await?;
+        self.current_registry().await?;
+        Ok(())
+    }
+
+    async fn reload_keys(&self) -> Result<(), StoreError> {
+        if self.keys.reload(&self.store).await?
+            && let Err(error) = self.verifier.trust(&self.config.issuer, &self.keys.jwks())
+        {
+            tracing::error!(%error, "the published keys cannot be used to check tokens; those before are");
+        }
+        Ok(())
+    }
+
     /// Reads the registry again unless somebody else has done so since `known`.
     ///
     /// # Errors
@@ -138,6 +171,8 @@ impl App {
             return Ok(current);
         }
         let fresh = Arc::new(self.store.load_registry().await?);
+        // Before the registry: whoever sees this revision sees its keys.
+        self.reload_keys().await?;
         self.registry.store(Arc::clone(&fresh));
         Ok(fresh)
     }

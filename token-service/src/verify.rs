@@ -33,6 +33,21 @@ impl TokenVerifier {
         })
     }
 
+    /// Trusts these keys from now on, in place of those before.
+    ///
+    /// # Errors
+    /// When they are none that tokens can be checked with; those before stay trusted then.
+    pub fn trust(&self, issuer: &str, jwks: &serde_json::Value) -> Result<(), KeySetError> {
+        for shard in &self.shards {
+            let keys = KeySet::from_jwks(jwks)?;
+            shard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .trust(issuer, keys, &["at+jwt"]);
+        }
+        Ok(())
+    }
+
     /// Checks form, type, algorithm, issuer, key, time and signature of a token at `now` (seconds since the epoch).
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod agent;
 mod audit;
 mod gateway;
+mod keys;
 mod output;
 mod pairs;
 mod serve;
@@ -61,6 +62,9 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// The keys that tokens are signed with.
+    #[command(subcommand)]
+    Keys(keys::Command),
 }
 
 /// One registration.
@@ -82,6 +86,9 @@ pub enum CliError {
     /// The service.
     #[error(transparent)]
     Serve(#[from] crate::serve::ServeError),
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeyError),
     /// What was given on the command line does not fit together.
     #[error("{0}")]
     Usage(String),
@@ -119,6 +126,11 @@ impl Cli {
     /// # Errors
     /// What went wrong, in a sentence for the person at the terminal.
     pub fn run(self, output: &mut Output) -> Result<(), CliError> {
+        if let Command::Keys(command) = &self.command
+            && command.needs_nothing()
+        {
+            return keys::generate_encryption_key(output);
+        }
         let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
         if let Some(data_dir) = self.data_dir {
             config.data_dir = data_dir;
@@ -139,7 +151,7 @@ impl Cli {
                 Command::Serve => serve::run(config, output).await,
                 command => {
                     let store = Store::open(&config.data_dir).await?;
-                    let done = command.run(&store, output).await;
+                    let done = command.run(&config, &store, output).await;
                     store.close().await;
                     done
                 }
@@ -149,7 +161,12 @@ impl Cli {
 }
 
 impl Command {
-    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         match self {
             Self::Serve => Ok(()),
             Self::Server(command) => command.run(store, output).await,
@@ -157,6 +174,7 @@ impl Command {
             Self::User(command) => command.run(store, output).await,
             Self::Gateway(command) => command.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,
+            Self::Keys(command) => command.run(config, store, output).await,
         }
     }
 }

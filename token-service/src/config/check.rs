@@ -9,7 +9,7 @@ use std::{
 use url::{Host, Url};
 
 use super::{
-    Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, raw::Source,
+    Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, keys, raw::Source,
 };
 use crate::{http::network::NetworkError, keys::Algorithm};
 
@@ -38,6 +38,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         let problem = "is not a directory; name one with .rego files, or leave the field out";
         return Err(source.wrong("policy.dir", &dir.display().to_string(), problem));
     }
+    let tokens = tokens(source)?;
     Ok(Config {
         issuer_follows_listener: source.values.issuer.is_none(),
         issuer,
@@ -45,7 +46,8 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         public,
         gateway: gateway_listener(source)?,
         policy_dir,
-        tokens: tokens(source)?,
+        keys: keys::check(source, &tokens)?,
+        tokens,
         outbound: outbound(source)?,
         workloads: Workloads::check(source)?,
     })

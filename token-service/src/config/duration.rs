@@ -1,12 +1,12 @@
-//! Durations as people write them: `30s`, `10m`, `1h`.
+//! Durations as people write them: `30s`, `10m`, `1h`, `90d`.
 
 use std::{ops::RangeInclusive, time::Duration};
 
-/// Reads a whole number of seconds, minutes or hours within bounds (in seconds).
+/// Reads a whole number of seconds, minutes, hours or days within bounds (in seconds).
 pub(super) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration, String> {
     let explained = || {
         format!(
-            "write a duration between {}s and {}s, such as 30s, 10m or 1h",
+            "write a duration between {}s and {}s, such as 30s, 10m, 1h or 90d",
             bounds.start(),
             bounds.end()
         )
@@ -20,6 +20,7 @@ pub(super) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration
         "s" => 1,
         "m" => 60,
         "h" => 3600,
+        "d" => 86400,
         _ => return Err(explained()),
     };
     let seconds = number

@@ -5,6 +5,7 @@
 
 mod check;
 mod duration;
+pub mod keys;
 mod raw;
 mod workloads;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// Whose word is taken for who a workload is.
     pub workloads: Workloads,
+    /// How signing keys follow each other and are kept.
+    pub keys: keys::Keys,
     issuer_follows_listener: bool,
 }
 
@@ -61,6 +64,14 @@ pub struct Tokens {
     pub minted_ttl: Duration,
     /// Life of a discovery token.
     pub discovery_ttl: Duration,
+}
+
+impl Tokens {
+    /// The life of the longest-lived token that a signing key signs.
+    #[must_use]
+    pub fn longest_life(&self) -> Duration {
+        self.caller_ttl.max(self.minted_ttl).max(self.discovery_ttl)
+    }
 }
 
 /// Where the service itself may make requests to.
@@ -138,7 +149,7 @@ impl Config {
         self
     }
 
-    /// Where the signing keys are kept.
+    /// Where the signing keys were kept before the database had them.
     #[must_use]
     pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.join("keys")

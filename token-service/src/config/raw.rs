@@ -1,13 +1,13 @@
 //! The configuration as written.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
-use super::{ConfigError, workloads::RawWorkloads};
+use super::{ConfigError, keys::RawKeys, workloads::RawWorkloads};
 
 /// The TOML file. Every field may be absent.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +27,8 @@ pub(super) struct RawConfig {
     pub(super) outbound: RawOutbound,
     #[serde(default)]
     pub(super) workloads: RawWorkloads,
+    #[serde(default)]
+    pub(super) keys: RawKeys,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +79,17 @@ pub(super) struct Source {
     pub(super) values: RawConfig,
     file: Option<PathBuf>,
     overridden: BTreeSet<&'static str>,
+    environment: Environment,
+}
+
+/// Variables that fields may name. Some hold secrets.
+#[derive(Default)]
+struct Environment(BTreeMap<String, String>);
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
 }
 
 impl Source {
@@ -98,6 +111,7 @@ impl Source {
             values,
             file: path.map(Path::to_owned),
             overridden: BTreeSet::new(),
+            environment: Environment::default(),
         })
     }
 
@@ -112,9 +126,16 @@ impl Source {
             } else if name.starts_with("WRIT_") && name.contains("__") {
                 let known = FIELDS.map(|(_, variable)| variable).join(", ");
                 return Err(ConfigError::UnknownVariable { name, known });
+            } else {
+                self.environment.0.insert(name, value);
             }
         }
         Ok(())
+    }
+
+    /// The value of a variable that a field names.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.0.get(name).map(String::as_str)
     }
 
     fn slot(&mut self, field: &str) -> &mut Option<String> {

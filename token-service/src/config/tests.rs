@@ -139,3 +139,57 @@ fn a_wrong_variable_is_named() {
         "{message}"
     );
 }
+
+#[test]
+fn the_times_of_signing_keys_fit_the_tokens_and_each_other() {
+    let schedule = |toml: &str| load(toml).unwrap().keys.schedule;
+    let default = schedule("");
+    assert_eq!(default.rotate_every, Duration::from_secs(90 * 86400));
+    assert_eq!(default.overlap, Duration::from_secs(600 + 300));
+    let longer = schedule("[tokens]\ncaller_ttl = \"1h\"");
+    assert_eq!(longer.overlap, Duration::from_secs(3600 + 300));
+    for (toml, field) in [
+        ("[keys]\noverlap = \"14m\"", "keys.overlap"),
+        ("[keys]\nannounce_ahead = \"4m\"", "keys.announce_ahead"),
+        ("[keys]\nrotate_every = \"1d\"", "keys.rotate_every"),
+        ("[keys]\nrotate_every = \"1m\"", "keys.rotate_every"),
+    ] {
+        let message = load(toml).unwrap_err().to_string();
+        assert!(message.contains(field), "{message}");
+    }
+}
+
+#[test]
+fn an_encryption_key_comes_from_a_private_file_or_a_variable() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let text = crate::keys::EncryptionKey::generate();
+    let by_variable = "[keys]\nencryption_key_env = \"SEAL\"";
+    let config = load_with(by_variable, &[("SEAL", &text)]).unwrap();
+    assert!(config.keys.sealing.is_some());
+    let missing = load(by_variable).unwrap_err().to_string();
+    assert!(missing.contains("keys.encryption_key_env"), "{missing}");
+    let wrong = load_with(by_variable, &[("SEAL", "hush")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        wrong.contains("base64 of 32 bytes") && !wrong.contains("hush"),
+        "{wrong}"
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("seal");
+    std::fs::write(&file, text.as_bytes()).unwrap();
+    let by_file = format!("[keys]\nencryption_key_file = {file:?}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = load(&by_file).unwrap_err().to_string();
+    assert!(exposed.contains("chmod 600"), "{exposed}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(load(&by_file).unwrap().keys.sealing.is_some());
+    let both = format!("{by_file}\nencryption_key_env = \"SEAL\"");
+    assert!(
+        load(&both)
+            .unwrap_err()
+            .to_string()
+            .contains("keys.encryption_key_env")
+    );
+}

@@ -97,7 +97,7 @@ fn build(
         revision: String::new(),
         issued_at: String::new(),
         issuer: app.config.issuer.clone(),
-        jwks: app.keys.jwks().clone(),
+        jwks: app.keys.jwks().as_ref().clone(),
         policy: policy.bundle().clone(),
         servers: registry
             .servers()

@@ -1,24 +1,49 @@
-//! The issuer's signing keys: created on first start, kept in files nobody else can read, published as a JWK set.
+//! The issuer's signing keys: made on first start, changed on schedule and by command, published as a JWK set.
 //!
-//! Reads as: [`Algorithm`] (what may sign), `file` (how a key is kept on disk), `signing` (one parsed key pair),
-//! and [`Keys`], which the rest of the service holds. A key is parsed once, at start; signing only signs.
+//! Reads as: [`Algorithm`] (what may sign), [`Term`] (when a key is published and when it signs), `signing` (one parsed
+//! key pair), `ring` (the keys of one moment), `keeping` (what is done to the keys in the store, by whichever process),
+//! `sealing` (how they are kept there), and [`Keys`], which the rest of the service holds. A key is parsed once;
+//! signing only signs.
 
 mod algorithm;
 mod file;
+mod keeping;
+mod ring;
+mod sealing;
 mod signing;
+mod term;
 
-use std::path::{Path, PathBuf};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-pub use self::algorithm::Algorithm;
-use self::signing::SigningKey;
+pub use self::{
+    algorithm::Algorithm,
+    keeping::{Rotation, Sealing, reseal, revoke, rotate},
+    sealing::{EncryptionKey, NotAKey},
+    term::{Schedule, State, Term},
+};
+use self::{
+    keeping::open_private,
+    ring::{Held, Ring},
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    store::{Store, StoreError},
+};
 
-/// Why the service has no usable keys. Each names the file, because a person has to look at it.
+/// How long a published key set may be kept by whoever verifies tokens: no key signs sooner after it was announced.
+pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
+/// How long clocks and slow readers have, beyond the life of the longest token.
+pub const MARGIN: Duration = Duration::from_secs(300);
+
+/// Why the service has no usable keys. Each names what a person has to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A file or directory could not be read or written.
+    /// A file could not be read.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
@@ -28,10 +53,10 @@ pub enum KeyError {
         /// Why it did not work.
         source: std::io::Error,
     },
-    /// Others than the owner can get at private keys.
-    #[error("{} has mode {mode:04o}, so others can get at the signing keys; run `chmod {wanted:o} {}`", path.display(), path.display())]
+    /// Others than the owner can read secrets.
+    #[error("{} has mode {mode:04o}, so others can read the keys in it; run `chmod {wanted:o} {}`", path.display(), path.display())]
     Exposed {
-        /// The file or directory.
+        /// The file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
@@ -46,92 +71,181 @@ pub enum KeyError {
         /// The algorithm that its name stands for.
         algorithm: Algorithm,
     },
-    /// No key could be generated.
-    #[error("cannot generate an {0} key: the system gave no usable randomness")]
+    /// A key in the database is not what it says it is.
+    #[error(
+        "the signing key {kid} in the database is no {algorithm} key of that name; restore a backup, or `writ keys revoke {kid}`"
+    )]
+    Damaged {
+        /// Its name.
+        kid: String,
+        /// Its algorithm.
+        algorithm: Algorithm,
+    },
+    /// A key in the database is encrypted, and nothing is configured to open it with.
+    #[error(
+        "the signing keys in the database are encrypted: set `keys.encryption_key_file` or `keys.encryption_key_env` to the key that they were encrypted with"
+    )]
+    Sealed,
+    /// The configured encryption key opens nothing.
+    #[error(
+        "{origin} does not open the signing key {kid}: it is not the key that it was encrypted with"
+    )]
+    WrongKey {
+        /// Where the encryption key comes from.
+        origin: String,
+        /// Which key does not open.
+        kid: String,
+    },
+    /// There is no such key.
+    #[error("there is no signing key {0:?}; `writ keys list` shows what there is")]
+    Unknown(String),
+    /// The next key is there already.
+    #[error(
+        "the next {algorithm} key {kid} is announced already and signs from {signs_from}; `--now` lets it sign at once"
+    )]
+    Announced {
+        /// Its name.
+        kid: String,
+        /// Its algorithm.
+        algorithm: Algorithm,
+        /// When it begins.
+        signs_from: jiff::Timestamp,
+    },
+    /// No key could be generated or encrypted.
+    #[error("cannot make an {0} key: the system gave no usable randomness")]
     Generate(Algorithm),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// Why a token could not be signed: its claims do not serialise to a JSON object.
+/// Why a token could not be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot sign the token: {0}")]
-pub struct SignError(String);
+pub enum SignError {
+    /// No key may sign: none of the algorithm can be opened, or its time has not come.
+    #[error("there is no {0} key to sign with; see `writ keys list`")]
+    NoKey(Algorithm),
+    /// The claims do not serialise to a JSON object.
+    #[error("cannot sign the token: {0}")]
+    Claims(String),
+}
 
-/// The keys in use: one that signs, and all that are published.
-///
-/// Cheap to share behind an `Arc`; nothing in it changes after [`Keys::open`].
+/// The keys in use: those that sign, and all that are published. Follows what is in the store ([`Keys::reload`]).
 #[derive(Debug)]
 pub struct Keys {
-    signing: SigningKey,
-    jwks: Value,
+    algorithm: Algorithm,
+    sealing: Sealing,
+    schedule: Schedule,
+    clock: Arc<dyn Clock>,
+    ring: ArcSwap<Ring>,
 }
 
 impl Keys {
-    /// Opens the key directory, which is made when absent, and makes a key for `algorithm` where there is none yet.
-    ///
-    /// Keys of the other algorithms that lie there stay published, so that tokens signed before the setting
-    /// changed are good until they expire.
+    /// Reads the keys, makes those that are missing, and brings the way they are kept up to date.
     ///
     /// # Errors
-    /// When a file cannot be read or written, is open to others, or holds no key. Blocking: for start-up only.
-    pub fn open(directory: &Path, algorithm: Algorithm) -> Result<Self, KeyError> {
-        file::ensure_directory(directory)?;
-        let path = file::path(directory, algorithm);
-        let signing = match file::read(&path)? {
-            Some(pem) => parse(&path, algorithm, &pem)?,
-            None => {
-                let key = SigningKey::generate(algorithm)?;
-                file::create(&path, &key.to_pem()?)?;
-                // Two processes may start at once: whoever came first has made the key that both use.
-                let pem = file::read(&path)?.ok_or(KeyError::Generate(algorithm))?;
-                parse(&path, algorithm, &pem)?
-            }
-        };
-        let mut published = vec![signing.public_jwk()];
-        for other in Algorithm::ALL.into_iter().filter(|a| *a != algorithm) {
-            let path = file::path(directory, other);
-            if let Some(pem) = file::read(&path)? {
-                published.push(parse(&path, other, &pem)?.public_jwk());
-            }
+    /// When a key cannot be opened or made, or the database fails. Slow the first time: an RSA key is made.
+    pub async fn open(
+        store: &Store,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, KeyError> {
+        let (schedule, sealing) = (config.keys.schedule, &config.keys.sealing);
+        let now = clock.now();
+        keeping::import(store, &config.keys_dir(), &schedule, sealing, now).await?;
+        keeping::tend(store, &schedule, sealing, now).await?;
+        keeping::bring_up_to_date(store, &schedule, sealing, now).await?;
+        let mut held = Vec::new();
+        for row in store.signing_keys().await? {
+            held.push(Held {
+                key: Arc::new(open_private(&row, sealing)?),
+                term: row.term,
+            });
         }
         Ok(Self {
-            signing,
-            jwks: json!({ "keys": published }),
+            algorithm: config.tokens.signing_alg,
+            sealing: sealing.clone(),
+            schedule,
+            clock,
+            ring: ArcSwap::from_pointee(Ring::new(held)),
         })
+    }
+
+    /// Does what is due: announces the next keys, removes those whose tokens are all dead. [`Keys::reload`] makes it
+    /// count.
+    ///
+    /// # Errors
+    /// When a key cannot be made, or the database fails.
+    pub async fn tend(&self, store: &Store) -> Result<(), KeyError> {
+        keeping::tend(store, &self.schedule, &self.sealing, self.clock.now()).await
+    }
+
+    /// Reads the keys again and says whether they have changed. A new key that this process cannot open is published by
+    /// the others only, and said so in the log: what is known stays good.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reload(&self, store: &Store) -> Result<bool, StoreError> {
+        let rows = store.signing_keys().await?;
+        let known = self.ring.load();
+        if known.is(rows.iter().map(|row| (row.kid.clone(), row.term))) {
+            return Ok(false);
+        }
+        let mut held = Vec::new();
+        for row in rows {
+            let key = match known.find(&row.kid) {
+                Some(known) => Ok(Arc::clone(&known.key)),
+                None => open_private(&row, &self.sealing).map(Arc::new),
+            };
+            match key {
+                Ok(key) => held.push(Held {
+                    key,
+                    term: row.term,
+                }),
+                Err(error) => {
+                    tracing::error!(%error, "a new signing key cannot be used; restart with the right encryption key");
+                }
+            }
+        }
+        self.ring.store(Arc::new(Ring::new(held)));
+        Ok(true)
     }
 
     /// Signs claims as an access token (`typ: at+jwt`, RFC 9068 section 2.1).
     ///
     /// # Errors
-    /// When the claims are no JSON object.
+    /// When the claims are no JSON object, or no key may sign.
     pub fn sign<T: Serialize>(&self, claims: &T) -> Result<String, SignError> {
-        self.signing.sign(claims)
+        let ring = self.ring.load();
+        let key = ring
+            .signer(self.algorithm, self.clock.now())
+            .ok_or(SignError::NoKey(self.algorithm))?;
+        key.sign(claims)
     }
 
     /// The public JWK set (RFC 7517 section 5): what `/oauth/jwks` serves, the snapshot carries, and
     /// `writ_core::token::KeySet::from_jwks` reads.
     #[must_use]
-    pub fn jwks(&self) -> &Value {
-        &self.jwks
+    pub fn jwks(&self) -> Arc<Value> {
+        Arc::clone(self.ring.load().jwks())
     }
 
-    /// What the signing key signs with.
+    /// What tokens are signed with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.signing.algorithm()
+        self.algorithm
     }
 
-    /// The signing key's `kid`: its RFC 7638 thumbprint.
-    #[must_use]
-    pub fn kid(&self) -> &str {
-        self.signing.kid()
+    /// The `kid` of the key that signs now: its RFC 7638 thumbprint.
+    ///
+    /// # Errors
+    /// When no key may sign.
+    pub fn kid(&self) -> Result<String, SignError> {
+        let ring = self.ring.load();
+        ring.signer(self.algorithm, self.clock.now())
+            .map(|key| key.kid().to_owned())
+            .ok_or(SignError::NoKey(self.algorithm))
     }
-}
-
-fn parse(path: &Path, algorithm: Algorithm, pem: &str) -> Result<SigningKey, KeyError> {
-    SigningKey::from_pem(algorithm, pem).ok_or_else(|| KeyError::Malformed {
-        path: path.to_owned(),
-        algorithm,
-    })
 }
 
 #[cfg(test)]

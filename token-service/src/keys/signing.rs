@@ -102,7 +102,7 @@ impl SigningKey {
             Pair::Es256(key) => key.sign_with_options(claims, &self.header),
             Pair::Rs256(key) => key.sign_with_options(claims, &self.header),
         }
-        .map_err(|e| SignError(e.to_string()))
+        .map_err(|e| SignError::Claims(e.to_string()))
     }
 
     /// The public key with `kid`, `alg` and `use` (RFC 7517 section 4).

@@ -93,7 +93,7 @@ async fn look(
     consume: bool,
 ) -> Result<Finding, OAuthError> {
     let now = unix(app.clock.now());
-    let accepted = match app.verifier.verify(token, now) {
+    let accepted = match app.verify(token, now).await {
         Ok(accepted) => accepted,
         Err(error) => {
             return Ok(Finding::Rogue(Rogue::unverified(

@@ -8,6 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
+use super::OAuthError;
 use crate::{app::SharedApp, config::Config, keys::Algorithm};
 
 /// The endpoints of an issuer: below its path where it has one.
@@ -92,13 +93,21 @@ fn auth_methods(config: &Config) -> Vec<&'static str> {
 }
 
 /// `GET /oauth/jwks`.
-pub async fn jwks(State(app): State<SharedApp>) -> impl IntoResponse {
-    (PUBLIC, Json(app.keys.jwks().clone()))
+pub async fn jwks(State(app): State<SharedApp>) -> Result<impl IntoResponse, OAuthError> {
+    // Another process may have announced a key.
+    app.current_registry().await?;
+    Ok((PUBLIC, Json(app.keys.jwks().as_ref().clone())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_keeps_the_keys_longer_than_the_next_one_is_announced_ahead() {
+        let seconds = crate::keys::JWKS_MAX_AGE.as_secs();
+        assert_eq!(PUBLIC[0].1, format!("public, max-age={seconds}"));
+    }
 
     #[test]
     fn the_metadata_of_an_issuer_with_a_path_lies_before_that_path() {

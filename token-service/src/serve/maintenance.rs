@@ -16,6 +16,7 @@ use crate::{
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const TEND_KEYS_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(
     app: SharedApp,
@@ -25,10 +26,18 @@ pub(super) async fn run(
     let mut flush = tokio::time::interval(FLUSH_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tend_keys = tokio::time::interval(TEND_KEYS_EVERY);
+    tend_keys.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let done = tokio::select! {
-            _ = flush.tick() => put_tries_on_record(&app).await,
+            _ = flush.tick() => each_second(&app).await,
+            _ = tend_keys.tick() => {
+                if let Err(error) = app.tend_keys().await {
+                    tracing::error!(%error, "the signing keys could not be tended; it is tried again");
+                }
+                Ok(())
+            }
             _ = sweep.tick() => {
                 if let Some(metrics) = &metrics {
                     metrics.run_upkeep();
@@ -41,6 +50,12 @@ pub(super) async fn run(
             tracing::warn!(%error, "maintenance failed; it is tried again");
         }
     }
+}
+
+/// Without requests, too, a service notices what another process has changed.
+async fn each_second(app: &App) -> Result<(), StoreError> {
+    app.current_registry().await?;
+    put_tries_on_record(app).await
 }
 
 /// For the end, when no request is in flight any more.

@@ -79,7 +79,7 @@ impl Running {
     ) -> Result<Self, ServeError> {
         let policy = Policy::load(config.policy_dir.as_deref())?;
         let store = Store::open(&config.data_dir).await?;
-        let keys = Keys::open(&config.keys_dir(), config.tokens.signing_alg)?;
+        let keys = Keys::open(&store, &config, Arc::clone(&clock)).await?;
 
         let public = listen(config.public).await?;
         let public_address = local(&public, config.public)?;

@@ -8,6 +8,7 @@ pub mod audit;
 mod batch;
 pub mod commit;
 mod error;
+pub mod keys;
 pub mod oauth;
 pub mod registrations;
 mod registry;
@@ -70,7 +71,8 @@ impl Store {
         };
         let writer = pool()
             .max_connections(1)
-            .connect_with(options.clone())
+            // What is deleted is gone: signing keys are.
+            .connect_with(options.clone().pragma("secure_delete", "ON"))
             .await?;
         sqlx::migrate!("./migrations").run(&writer).await?;
         let readers = pool()

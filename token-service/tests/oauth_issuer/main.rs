@@ -8,6 +8,7 @@ mod browser;
 mod client_auth;
 mod code;
 mod issuer;
+mod keys;
 mod metadata;
 mod platform;
 mod sign_in;

@@ -15,6 +15,7 @@ mod events;
 mod exchange;
 mod harness;
 mod introspection;
+mod keys;
 mod listeners;
 mod process;
 mod snapshot;

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -11,16 +12,18 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use writ_token_service::{
-    clock::unix,
-    keys::{Algorithm, Keys},
+    clock::{SystemClock, unix},
+    config::Config,
+    keys::Keys,
     secret,
+    store::Store,
 };
 
 use crate::harness::{AUDIENCE, Form, RESOURCE, call};
 
 const ALLOW: &str = "package writ\nimport rego.v1\ncall := {\"allow\": true}\n";
 
-fn writ(dir: &Path) -> Command {
+pub fn writ(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_writ"));
     command
         .env_clear()
@@ -32,12 +35,12 @@ fn writ(dir: &Path) -> Command {
     command
 }
 
-fn run(dir: &Path, arguments: &[&str]) -> Output {
+pub fn run(dir: &Path, arguments: &[&str]) -> Output {
     writ(dir).args(arguments).output().unwrap()
 }
 
 /// The one JSON object that a command prints.
-fn json_of(dir: &Path, arguments: &[&str]) -> Value {
+pub fn json_of(dir: &Path, arguments: &[&str]) -> Value {
     let output = run(dir, arguments);
     assert!(
         output.status.success(),
@@ -77,7 +80,7 @@ fn serve(dir: &Path) -> Serving {
     Serving { child, gateway }
 }
 
-fn registered() -> (TempDir, String) {
+pub fn registered() -> (TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("policy")).unwrap();
     std::fs::write(dir.path().join("policy/allow.rego"), ALLOW).unwrap();
@@ -113,8 +116,13 @@ fn registered() -> (TempDir, String) {
     (dir, gateway["secret"].as_str().unwrap().to_owned())
 }
 
-fn caller_token(dir: &Path) -> String {
-    let keys = Keys::open(&dir.join("data/keys"), Algorithm::EdDsa).unwrap();
+async fn caller_token(dir: &Path) -> String {
+    let data_dir = dir.join("data").display().to_string();
+    let config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)]).unwrap();
+    let store = Store::open(&config.data_dir).await.unwrap();
+    let keys = Keys::open(&store, &config, Arc::new(SystemClock))
+        .await
+        .unwrap();
     let now = unix(Timestamp::now());
     keys.sign(&json!({
         "iss": "https://writ.test", "sub": "alice", "aud": RESOURCE, "client_id": "assistant", "scope": "",
@@ -127,8 +135,10 @@ fn caller_token(dir: &Path) -> String {
 async fn an_answered_mint_survives_kill_9() {
     let (dir, secret) = registered();
     let mut serving = serve(dir.path());
+    // An error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = Client::new();
-    let token = caller_token(dir.path());
+    let token = caller_token(dir.path()).await;
     let mut answered = Vec::new();
     for _ in 0..20 {
         let request = http

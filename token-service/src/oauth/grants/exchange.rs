@@ -59,8 +59,8 @@ async fn exchange(
     let request = ExchangeRequest::read(headers, body)?;
     let now = app.clock.now();
     let caller = app
-        .verifier
         .verify(&request.subject_token, unix(now))
+        .await
         .map_err(|e| {
             app.tries.note(
                 TryKind::InvalidSubjectToken,
