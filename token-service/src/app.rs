@@ -8,6 +8,7 @@ use crate::{
     audit::Tries,
     clock::Clock,
     config::Config,
+    federation::Federation,
     gateway::Snapshots,
     http::outbound::{Outbound, OutboundError},
     keys::{KeyError, Keys},
@@ -36,6 +37,8 @@ pub struct App {
     pub verifier: TokenVerifier,
     /// What gateways decide from.
     pub snapshots: Snapshots,
+    /// Where people sign in.
+    pub federation: Federation,
     /// Makes the service's own requests.
     pub outbound: Outbound,
     /// The public keys of others.
@@ -74,6 +77,8 @@ impl App {
         policy: Policy,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AppError> {
+        let federation = Federation::new(&config.federation);
+        store.keep_providers(&federation.named()).await?;
         let registry = store.load_registry().await?;
         let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
         let outbound = Outbound::new(
@@ -89,6 +94,7 @@ impl App {
             verifier,
             snapshots: Snapshots::default(),
             remote_keys: RemoteKeys::new(outbound.clone()),
+            federation,
             outbound,
             policy: ArcSwap::from_pointee(policy),
             registry: ArcSwap::from_pointee(registry),

@@ -9,7 +9,8 @@ use std::{
 use url::{Host, Url};
 
 use super::{
-    Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, keys, raw::Source,
+    Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, federation, keys,
+    raw::Source,
 };
 use crate::{http::network::NetworkError, keys::Algorithm};
 
@@ -50,6 +51,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         tokens,
         outbound: outbound(source)?,
         workloads: Workloads::check(source)?,
+        federation: federation::check(source)?,
     })
 }
 

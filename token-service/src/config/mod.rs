@@ -5,6 +5,7 @@
 
 mod check;
 mod duration;
+pub mod federation;
 pub mod keys;
 mod raw;
 mod workloads;
@@ -41,6 +42,8 @@ pub struct Config {
     pub workloads: Workloads,
     /// How signing keys follow each other and are kept.
     pub keys: keys::Keys,
+    /// Where people sign in.
+    pub federation: federation::Federation,
     issuer_follows_listener: bool,
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{ConfigError, keys::RawKeys, workloads::RawWorkloads};
+use super::{ConfigError, federation::RawFederation, keys::RawKeys, workloads::RawWorkloads};
 
 /// The TOML file. Every field may be absent.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +29,8 @@ pub(super) struct RawConfig {
     pub(super) workloads: RawWorkloads,
     #[serde(default)]
     pub(super) keys: RawKeys,
+    #[serde(default)]
+    pub(super) federation: RawFederation,
 }
 
 #[derive(Debug, Default, Deserialize)]

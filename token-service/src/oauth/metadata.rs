@@ -43,7 +43,9 @@ impl<'a> Endpoints<'a> {
         format!("/.well-known/oauth-authorization-server{}", self.path)
     }
 
-    fn url(&self, endpoint: &str) -> String {
+    /// The URL of an endpoint.
+    #[must_use]
+    pub fn url(&self, endpoint: &str) -> String {
         format!("{}{endpoint}", self.issuer)
     }
 }

@@ -19,7 +19,7 @@ pub mod pkce;
 pub mod redirect;
 pub mod remote_keys;
 pub mod scope;
-mod strict_json;
+pub(crate) mod strict_json;
 pub mod target;
 pub mod token;
 pub mod workload;
@@ -35,7 +35,7 @@ use axum::{
 pub use error::{Description, NO_STORE, OAuthError};
 pub(crate) use jws::is_public_key;
 
-use crate::{app::SharedApp, config::Config, pages::throttle::Throttle};
+use crate::{app::SharedApp, config::Config, federation, pages::throttle::Throttle};
 
 /// The most a form of a person or client may hold: the longest one is an assertion.
 const MAX_BODY: usize = 64 * 1024;
@@ -51,6 +51,7 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
             get(authorize::ask).post(authorize::answer),
         )
         .route(&at.path("/oauth/token"), post(token::token))
+        .merge(federation::routes(at))
         .layer(Extension(Arc::new(Throttle::default())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }

@@ -49,7 +49,7 @@ pub(super) fn of_page(target: &FormTarget) -> HeaderMap {
         .collect();
     let extra = target.0.as_deref().unwrap_or_default();
     let policy = format!(
-        "default-src 'none'; style-src {}; form-action 'self' {extra}; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src {}; img-src 'self'; form-action 'self' {extra}; base-uri 'none'; frame-ancestors 'none'",
         *STYLE_SOURCE
     );
     // A policy that is no header value would come from a URI that is none; the strictest one stands in for it.

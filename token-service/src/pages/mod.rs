@@ -32,6 +32,54 @@ pub struct SignIn<'a> {
     pub user_name: &'a str,
     /// Why it did not work.
     pub problem: Option<&'a str>,
+    /// Providers to be chosen from.
+    pub providers: &'a [ProviderButton<'a>],
+    /// Whether the e-mail address is asked for, to choose the provider by; what was typed before.
+    pub email: Option<&'a str>,
+    /// Whether a password of the local directory is asked for.
+    pub password: bool,
+    /// Where the local directory is, when it is not on this page.
+    pub local: Option<&'a str>,
+}
+
+/// A provider on the sign-in page.
+#[derive(Debug)]
+pub struct ProviderButton<'a> {
+    /// What people know it by.
+    pub name: &'a str,
+    /// The first letter of that.
+    pub initial: char,
+    /// Where its picture is.
+    pub logo: Option<String>,
+    /// Where the sign-in there begins.
+    pub href: String,
+}
+
+/// A page that leads on to another site. Browsers apply `form-action` to every redirect that follows a form, and which
+/// those are at somebody else's site nobody knows; what follows a page is not bound by it.
+#[derive(Debug, Template)]
+#[template(path = "forward.html")]
+pub struct Forward<'a> {
+    /// What happens, in a few words.
+    pub heading: &'a str,
+    /// Where it leads.
+    pub location: &'a str,
+}
+
+/// A sign-in at a provider that came to nothing.
+#[derive(Debug, Template)]
+#[template(path = "sign_in_problem.html")]
+pub struct SignInProblem<'a> {
+    /// What happened, in a few words.
+    pub heading: &'a str,
+    /// What happened, in a sentence.
+    pub explanation: &'a str,
+    /// What to do.
+    pub advice: &'a str,
+    /// Back to the sign-in page.
+    pub back: Option<&'a str>,
+    /// The local directory, where it is for emergencies.
+    pub local: Option<&'a str>,
 }
 
 /// The consent page.
@@ -102,6 +150,10 @@ mod tests {
             csrf: "c",
             user_name: "\" onfocus=\"x",
             problem: None,
+            providers: &[],
+            email: None,
+            password: true,
+            local: None,
         };
         let html = page.render().unwrap();
         assert!(!html.contains("<script"), "{html}");

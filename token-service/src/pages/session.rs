@@ -83,6 +83,25 @@ impl Browser {
         })
     }
 
+    /// The same browser once more.
+    #[must_use]
+    pub fn same(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+        }
+    }
+
+    /// A secret of this browser's own for one purpose on one occasion: known again when the browser comes back, and kept
+    /// nowhere meanwhile.
+    #[must_use]
+    pub fn derived(&self, purpose: &str, occasion: &str) -> String {
+        let mut hash = Sha256::new();
+        for part in ["writ", purpose, occasion, self.value.as_str()] {
+            hash.update(Sha256::digest(part));
+        }
+        URL_SAFE_NO_PAD.encode(hash.finalize())
+    }
+
     /// What the store knows the session by.
     #[must_use]
     pub fn session(&self) -> SecretHash {

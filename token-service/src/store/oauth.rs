@@ -13,6 +13,17 @@ use crate::{clock::rfc3339, secret::SecretHash};
 /// The most rows one insert clears away: enough to keep up, too few to hold up the insert.
 const SWEEP: i64 = 64;
 
+/// The session at an identity provider that a session here comes from.
+#[derive(Clone, Copy)]
+pub struct Upstream<'a> {
+    /// The provider's issuer identifier.
+    pub issuer: &'a str,
+    /// Its session id, where it says.
+    pub sid: Option<&'a str>,
+    /// The ID token that it gave: the hint for signing out there.
+    pub id_token: &'a str,
+}
+
 /// Starts a session of a user.
 ///
 /// # Errors
@@ -21,6 +32,7 @@ pub async fn start_session(
     conn: &mut SqliteConnection,
     secret: &SecretHash,
     user: &str,
+    upstream: Option<&Upstream<'_>>,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
@@ -33,12 +45,16 @@ pub async fn start_session(
     .execute(&mut *conn)
     .await?;
     sqlx::query(
-        "INSERT INTO sessions (secret_hash, user, created_at, expires_at) VALUES (?, ?, ?, ?)",
+        "INSERT INTO sessions (secret_hash, user, created_at, expires_at, issuer, upstream_sid, id_token) \
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(secret.as_bytes())
     .bind(user)
     .bind(rfc3339(now))
     .bind(rfc3339(expires_at))
+    .bind(upstream.map(|u| u.issuer))
+    .bind(upstream.and_then(|u| u.sid))
+    .bind(upstream.map(|u| u.id_token))
     .execute(conn)
     .await?;
     Ok(())
@@ -54,8 +70,8 @@ pub async fn session_user(
     now: Timestamp,
 ) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT users.name FROM sessions JOIN users ON users.name = sessions.user \
-         WHERE secret_hash = ? AND expires_at > ? AND users.status = 'approved'",
+        "SELECT user FROM sessions WHERE secret_hash = ? AND expires_at > ? \
+         AND NOT EXISTS (SELECT 1 FROM inactive_users WHERE name = user)",
     )
     .bind(secret.as_bytes())
     .bind(rfc3339(now))

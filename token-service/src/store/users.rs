@@ -61,6 +61,14 @@ pub struct User {
     pub groups: Vec<String>,
     /// Approved or disabled.
     pub status: Status,
+    /// Their name for people, as their provider gives it.
+    pub display_name: Option<String>,
+    /// Their e-mail address, as their provider gives it.
+    pub email: Option<String>,
+    /// Whether the provider has verified that address.
+    pub email_verified: bool,
+    /// The identity providers they sign in at, by id; none for people of the local directory.
+    pub providers: Vec<String>,
     /// When they were added (RFC 3339).
     pub created_at: String,
 }
@@ -106,12 +114,46 @@ pub async fn add(
     Ok(())
 }
 
+/// Adds a user who signs in at a provider and has no password.
+pub(super) async fn add_without_password(
+    conn: &mut SqliteConnection,
+    name: &UserName,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let added = sqlx::query(
+        "INSERT INTO users (name, password_hash, groups, status, created_at) \
+         VALUES (?, '', '[]', 'approved', ?) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(name.as_str())
+    .bind(rfc3339(now))
+    .execute(conn)
+    .await
+    .map_err(refused)?;
+    if added.rows_affected() == 0 {
+        return Err(StoreError::Exists {
+            what: "user",
+            id: name.to_string(),
+        });
+    }
+    Ok(())
+}
+
+/// A user is as active as the provider they come from.
+macro_rules! select_users {
+    () => {
+        "SELECT name, groups, display_name, email, email_verified, created_at, \
+         CASE WHEN EXISTS (SELECT 1 FROM inactive_users AS i WHERE i.name = users.name) THEN 'disabled' ELSE status END AS status, \
+         (SELECT json_group_array(coalesce(id, issuer)) FROM identities LEFT JOIN identity_providers USING (issuer) \
+          WHERE user = users.name) AS providers FROM users"
+    };
+}
+
 /// All users, by name.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<User>, StoreError> {
-    sqlx::query("SELECT name, groups, status, created_at FROM users ORDER BY name")
+    sqlx::query(concat!(select_users!(), " ORDER BY name"))
         .fetch_all(conn)
         .await?
         .iter()
@@ -124,7 +166,7 @@ pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<User>, StoreError> 
 /// # Errors
 /// When the database fails.
 pub async fn find(conn: &mut SqliteConnection, name: &str) -> Result<Option<User>, StoreError> {
-    sqlx::query("SELECT name, groups, status, created_at FROM users WHERE name = ?")
+    sqlx::query(concat!(select_users!(), " WHERE name = ?"))
         .bind(name)
         .fetch_optional(conn)
         .await?
@@ -142,7 +184,7 @@ pub async fn active_password(
     name: &str,
 ) -> Result<Option<PasswordHash>, StoreError> {
     let stored: Option<String> = sqlx::query_scalar(
-        "SELECT password_hash FROM users WHERE name = ? AND status = 'approved'",
+        "SELECT password_hash FROM users WHERE name = ? AND status = 'approved' AND password_hash <> ''",
     )
     .bind(name)
     .fetch_optional(conn)
@@ -157,14 +199,14 @@ pub async fn active_password(
         .transpose()
 }
 
-/// The names of all users that are switched off.
+/// The names of all users that are switched off, by themselves or with the provider they come from.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn disabled_subjects(
     conn: &mut SqliteConnection,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let names = sqlx::query_scalar("SELECT name FROM users WHERE status = 'disabled'")
+    let names = sqlx::query_scalar("SELECT name FROM inactive_users")
         .fetch_all(conn)
         .await?;
     Ok(names.into_iter().collect())
@@ -224,9 +266,15 @@ fn user(row: &SqliteRow) -> Result<User, StoreError> {
         "disabled" => Status::Disabled,
         other => return Err(malformed(format!("status {other:?} is unknown"))),
     };
+    let providers = serde_json::from_str(row.try_get("providers")?)
+        .map_err(|e| malformed(format!("providers: {e}")))?;
     Ok(User {
         groups,
         status,
+        display_name: row.try_get("display_name")?,
+        email: row.try_get("email")?,
+        email_verified: row.try_get("email_verified")?,
+        providers,
         created_at: row.try_get("created_at")?,
         name,
     })

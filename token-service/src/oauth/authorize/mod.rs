@@ -7,6 +7,7 @@ mod consent;
 mod request;
 mod response;
 mod sign_in;
+mod ways;
 
 use std::sync::Arc;
 
@@ -21,7 +22,9 @@ use axum::{
 use self::{
     request::{AuthorizationRequest, Refused},
     response::AuthorizationError,
+    ways::Ways,
 };
+pub(crate) use self::{sign_in::SESSION, ways::with_local};
 use super::{OAuthError, metadata::Endpoints, params::Params};
 use crate::{
     app::{App, SharedApp},
@@ -53,7 +56,10 @@ async fn show(app: &App, query: &str, headers: &HeaderMap) -> Result<Response, R
     let visit = Visit::of(app, query, headers);
     match visit.user(app).await? {
         Some(user) => Ok(consent::page(&visit, &request, &user)),
-        None => Ok(sign_in::page(&visit, &request, "", None)),
+        None => {
+            let ways = Ways::of(app, &visit).await?;
+            Ok(sign_in::page(&visit, &request, &ways, "", None))
+        }
     }
 }
 
@@ -79,6 +85,7 @@ pub async fn answer(
             Some("sign_in") => {
                 sign_in::sign_in(&app, &throttle, peer, &visit, &request, &form).await
             }
+            Some("email") => ways::by_email(&app, &visit, &request, &form).await,
             Some("sign_out") => sign_in::sign_out(&app, &visit).await,
             Some("approve") => consent::approve(&app, &visit, &request, &form).await,
             Some("deny") => Err(Refused::Redirect(
@@ -119,6 +126,11 @@ impl Visit {
         }
     }
 
+    /// The query of the authorization request.
+    fn query(&self) -> &str {
+        self.here.split_once('?').map_or("", |(_, query)| query)
+    }
+
     /// The name of the active user who is signed in with this browser.
     async fn user(&self, app: &App) -> Result<Option<String>, StoreError> {
         if !self.known {
@@ -143,7 +155,12 @@ impl Visit {
     }
 }
 
-fn with_cookie(mut response: Response, browser: &Browser, transport: Transport) -> Response {
+/// An answer that gives the browser its cookie.
+pub(crate) fn with_cookie(
+    mut response: Response,
+    browser: &Browser,
+    transport: Transport,
+) -> Response {
     if let Some(cookie) = browser.set_cookie(transport) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -151,7 +168,7 @@ fn with_cookie(mut response: Response, browser: &Browser, transport: Transport) 
 }
 
 /// After a form: the browser goes on with GET (RFC 9700 section 4.12 rules out 307).
-fn see_other(location: &str) -> Response {
+pub(crate) fn see_other(location: &str) -> Response {
     match HeaderValue::try_from(location) {
         Ok(location) => (
             StatusCode::SEE_OTHER,

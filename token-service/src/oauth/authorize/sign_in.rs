@@ -5,12 +5,14 @@ use axum::{
     response::Response,
 };
 use jiff::SignedDuration;
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Refused, Visit, request::AuthorizationRequest};
+use super::{Refused, Visit, request::AuthorizationRequest, ways::Ways};
 use crate::{
     app::App,
     audit::{Kind, Record, TryKind, Verdict, printable},
+    config::federation::LocalDirectory,
     http::Peer,
     oauth::{
         params::Params,
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// A working day; the user is asked again after it.
-const SESSION: SignedDuration = SignedDuration::from_hours(8);
+pub(crate) const SESSION: SignedDuration = SignedDuration::from_hours(8);
 /// The same for an unknown name and a wrong password, so that it does not tell which names exist.
 const WRONG: &str = "User name or password is wrong.";
 
@@ -29,6 +31,7 @@ const WRONG: &str = "User name or password is wrong.";
 pub(super) fn page(
     visit: &Visit,
     request: &AuthorizationRequest,
+    ways: &Ways<'_>,
     user_name: &str,
     problem: Option<&str>,
 ) -> Response {
@@ -38,6 +41,10 @@ pub(super) fn page(
         csrf: &visit.browser.csrf(),
         user_name,
         problem,
+        providers: &ways.providers,
+        email: ways.email.as_deref(),
+        password: ways.password,
+        local: ways.local.as_deref(),
     };
     // Signed in already in another tab, the browser is led on to the client from here.
     visit.page(pages::render(
@@ -56,6 +63,11 @@ pub(super) async fn sign_in(
     request: &AuthorizationRequest,
     form: &Params,
 ) -> Result<Response, Refused> {
+    let ways = Ways::of(app, visit).await?;
+    let directory = app.federation.local_directory();
+    if directory == LocalDirectory::Closed {
+        return Err(Refused::Form);
+    }
     let now = app.clock.now();
     let name = form.get("username").map(str::trim).unwrap_or_default();
     let password = Zeroizing::new(form.get("password").unwrap_or_default().to_owned());
@@ -64,7 +76,7 @@ pub(super) async fn sign_in(
     let tried = name.as_ref().map_or("", users::UserName::as_str);
     if let Err(wait) = throttle.begin(peer, tried, now) {
         app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
-        return Ok(too_many(visit, request, tried, wait.retry_after_s));
+        return Ok(too_many(visit, request, &ways, tried, wait.retry_after_s));
     }
     let stored = match &name {
         Some(name) => users::active_password(&mut *app.store.read().await?, name.as_str()).await?,
@@ -73,7 +85,7 @@ pub(super) async fn sign_in(
     let (PasswordCheck::Right, Some(name)) = (password::check(stored, password).await, &name)
     else {
         app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
-        return Ok(page(visit, request, tried, Some(WRONG)));
+        return Ok(page(visit, request, &ways, tried, Some(WRONG)));
     };
     throttle.succeeded(peer, name.as_str());
 
@@ -84,9 +96,20 @@ pub(super) async fn sign_in(
     record.agent = Some(request.agent.id.to_string());
     record.decision = Some(Verdict::Allow);
     record.source_ip = Some(peer.text());
+    if directory == LocalDirectory::BreakGlass {
+        record.detail = Some(json!({ "local_directory": "break_glass" }));
+    }
     let mut tx = app.store.write().await?;
     oauth::end_session(tx.conn(), &visit.browser.session()).await?;
-    oauth::start_session(tx.conn(), &browser.session(), name.as_str(), now, expires).await?;
+    oauth::start_session(
+        tx.conn(),
+        &browser.session(),
+        name.as_str(),
+        None,
+        now,
+        expires,
+    )
+    .await?;
     tx.audit(&record).await?;
     tx.commit().await?;
     Ok(visit.reload(&browser))
@@ -103,13 +126,14 @@ pub(super) async fn sign_out(app: &App, visit: &Visit) -> Result<Response, Refus
 fn too_many(
     visit: &Visit,
     request: &AuthorizationRequest,
+    ways: &Ways<'_>,
     tried: &str,
     retry_after_s: u64,
 ) -> Response {
     let minutes = retry_after_s.div_ceil(60);
     let unit = if minutes == 1 { "minute" } else { "minutes" };
     let problem = format!("Too many tries. Wait {minutes} {unit}, then try again.");
-    let mut response = page(visit, request, tried, Some(&problem));
+    let mut response = page(visit, request, ways, tried, Some(&problem));
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     response
         .headers_mut()
