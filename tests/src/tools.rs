@@ -50,28 +50,46 @@ pub fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Node 20 or later, once the packages in `tests/clients/ts` are installed.
+/// Node 22 or later, once the packages in `tests/clients/ts` are installed.
 pub fn node() -> Result<PathBuf> {
     ensure!(
         typescript_clients()
             .join("node_modules/.package-lock.json")
             .exists(),
-        "the TypeScript clients' packages are not installed: run `make deps`"
+        "the JavaScript clients' packages are not installed: run `make deps`"
     );
     [PathBuf::from("node"), workspace().join(".venv/bin/node")]
         .into_iter()
         .find(|candidate| is_suitable_node(candidate))
-        .context("no Node.js 20 or later found: run `make deps`")
+        .context("no Node.js 22 or later found: run `make deps`")
 }
 
 fn is_suitable_node(candidate: &Path) -> bool {
     Command::new(candidate)
         .args([
             "-e",
-            "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)",
+            "process.exit(parseInt(process.versions.node) < 22 ? 1 : 0)",
         ])
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Chromium: `$CHROMIUM`, or Debian's.
+pub fn chromium() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("CHROMIUM").filter(|value| !value.is_empty()) {
+        let named = PathBuf::from(named);
+        ensure!(
+            named.is_file(),
+            "CHROMIUM names {}, which is not a file",
+            named.display()
+        );
+        return Ok(named);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join("chromium"))
+        .find(|candidate| candidate.is_file())
+        .context("no Chromium found: run `make deps`, or name one with CHROMIUM=/path/to/chromium")
 }
 
 /// Where the TypeScript clients are.
