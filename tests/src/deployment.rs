@@ -36,6 +36,8 @@ pub struct Options {
     pub yaml: Vec<(String, String)>,
     /// Further settings of the token service.
     pub service_env: Vec<(String, String)>,
+    /// The token service's configuration file, for what has no environment variable.
+    pub service_config: Option<String>,
     /// Whether the ledger believes everybody.
     pub open_ledger: bool,
     /// The gateway's and the issuer's ports, if they are free.
@@ -89,6 +91,7 @@ impl Deployment {
             token_service::Options {
                 policy: Some(policy),
                 env: options.service_env.clone(),
+                config: options.service_config.clone(),
                 binary: None,
                 public_port,
             },

@@ -6,6 +6,7 @@
 //! - [`ledger`] is a real MCP server that verifies its tokens by itself;
 //! - [`oauth`] gets a caller's token as an agent would;
 //! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
+//! - [`documents`] hosts what an application says about itself, over TLS;
 //! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
 //! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
 //!
@@ -14,6 +15,7 @@
 pub mod binaries;
 pub mod clients;
 pub mod deployment;
+pub mod documents;
 pub mod envoy;
 pub mod ledger;
 pub mod mcp;

@@ -7,9 +7,13 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, ProtocolVersion};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::auth::{AuthClient, AuthorizationRequest, OAuthState};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceError};
+use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::oauth::Browser;
 
 /// The two ways in which MCP has been spoken over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,47 @@ pub async fn connect(url: &str, token: &str, era: Era) -> Result<McpClient> {
         .serve_with_lifecycle(transport, era.lifecycle())
         .await
         .with_context(|| format!("cannot connect to {url}"))
+}
+
+/// A stock application with rmcp in it, as it names itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Application {
+    /// Where a sign-in's answer goes.
+    pub redirect_uri: String,
+    /// The URL of its metadata document, where it has one.
+    pub metadata_url: Option<String>,
+}
+
+/// Signs a user in at whatever issuer the server at `url` names and connects; answers the `client_id` too, as
+/// registered on the way.
+pub async fn sign_in(
+    url: &str,
+    application: &Application,
+    browser: &mut Browser,
+    era: Era,
+) -> Result<(McpClient, String)> {
+    let mut state = OAuthState::new(url, None).await?;
+    let mut request = AuthorizationRequest::new(&application.redirect_uri)
+        .with_client_name("A stock rmcp client");
+    if let Some(document) = &application.metadata_url {
+        request = request.with_client_metadata_url(document);
+    }
+    state.start_authorization(request).await?;
+    let landed = browser.open(&state.get_authorization_url().await?).await?;
+    state.handle_callback_url(landed.as_str()).await?;
+    let (client_id, _) = state.get_credentials().await?;
+    let manager = state
+        .into_authorization_manager()
+        .context("rmcp has no tokens to go on with")?;
+    let transport = StreamableHttpClientTransport::with_client(
+        AuthClient::new(reqwest::Client::new(), manager),
+        StreamableHttpClientTransportConfig::with_uri(url),
+    );
+    let client = ClientConfig::default()
+        .serve_with_lifecycle(transport, era.lifecycle())
+        .await
+        .with_context(|| format!("cannot connect to {url}"))?;
+    Ok((client, client_id))
 }
 
 /// Calls a tool.

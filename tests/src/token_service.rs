@@ -19,6 +19,8 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// Further settings as environment variables (`WRIT_TOKENS__MINTED_TTL`…).
     pub env: Vec<(String, String)>,
+    /// The configuration file's text, for what has no environment variable.
+    pub config: Option<String>,
     /// The binary to run, where not the one of this build profile.
     pub binary: Option<PathBuf>,
     /// The issuer's port, where it matters.
@@ -30,6 +32,7 @@ pub struct Options {
 pub struct TokenService {
     binary: PathBuf,
     data_dir: PathBuf,
+    config: Option<PathBuf>,
     logs: PathBuf,
     public_port: u16,
     gateway_port: u16,
@@ -42,9 +45,15 @@ impl TokenService {
     pub fn prepare(scratch: &Scratch, options: Options) -> Result<Self> {
         let data_dir = scratch.path().join("writ");
         std::fs::create_dir_all(&data_dir)?;
+        let config = options
+            .config
+            .as_ref()
+            .map(|text| scratch.write("writ.toml", text))
+            .transpose()?;
         Ok(Self {
             binary: options.binary.clone().map_or_else(binaries::writ, Ok)?,
             data_dir,
+            config,
             logs: scratch.path().to_owned(),
             public_port: options.public_port.map_or_else(ports::free, Ok)?,
             gateway_port: ports::free()?,
@@ -132,6 +141,9 @@ impl TokenService {
             .envs(self.options.env.iter().map(|(name, value)| (name, value)));
         if let Some(policy) = &self.options.policy {
             command.env("WRIT_POLICY__DIR", policy);
+        }
+        if let Some(config) = &self.config {
+            command.env("WRIT_CONFIG", config);
         }
         command
     }

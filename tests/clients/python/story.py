@@ -4,16 +4,12 @@ Standard input and output as in ../ts/story.mjs.
 """
 
 import asyncio
-import json
-import sys
 
+from lines import hear, say
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-
-
-def say(line: dict) -> None:
-    print(json.dumps(line), flush=True)
+from provider import Memory, provider
 
 
 def failure(error: BaseException) -> dict:
@@ -30,9 +26,15 @@ def failure(error: BaseException) -> dict:
     }
 
 
-async def step(client: Client, wanted: dict) -> dict:
+async def step(client: Client, memory: Memory, wanted: dict) -> dict | None:
     if wanted.get("list"):
         return {"tools": [tool.name for tool in (await client.list_tools()).tools]}
+    if wanted.get("pause"):
+        say({"paused": True})
+        await asyncio.to_thread(hear)
+        return None
+    if wanted.get("signed_in"):
+        return memory.report()
 
     async def progress(value: float, total: float | None, message: str | None) -> None:
         say({"progress": {"progress": value, "total": total, "message": message}})
@@ -46,15 +48,17 @@ async def step(client: Client, wanted: dict) -> dict:
 
 
 async def main() -> None:
-    story = json.load(sys.stdin)
+    story, memory = hear(), Memory()
     headers = {"Authorization": f"Bearer {story['token']}"} if story.get("token") else {}
-    async with create_mcp_http_client(headers=headers) as http:
+    auth = provider(story["url"], story["oauth"], memory) if story.get("oauth") else None
+    async with create_mcp_http_client(headers=headers, auth=auth) as http:
         transport = streamable_http_client(story["url"], http_client=http)
         async with Client(transport, mode=story["mode"]) as client:
             say({"connected": True})
             for wanted in story["steps"]:
                 try:
-                    say(await step(client, wanted))
+                    if line := await step(client, memory, wanted):
+                        say(line)
                 except MCPError as error:
                     say(failure(error))
 

@@ -4,12 +4,9 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { play } from "./story.mjs";
 
-await play(
-  async ({ url, token }) => {
-    const client = new Client({ name: "writ-tests", version: "1.0.0" });
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }));
-    return client;
-  },
-  (client, call, options) => client.callTool(call, undefined, options),
-);
+await play({
+  client: () => new Client({ name: "writ-tests", version: "1.0.0" }),
+  transport: (url, options) => new StreamableHTTPClientTransport(url, options),
+  finish: (transport, landed) => transport.finishAuth(landed.searchParams.get("code")),
+  call: (client, call, options) => client.callTool(call, undefined, options),
+});

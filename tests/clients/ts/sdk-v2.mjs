@@ -3,12 +3,9 @@
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { play } from "./story.mjs";
 
-await play(
-  async ({ url, token, mode }) => {
-    const client = new Client({ name: "writ-tests", version: "1.0.0" }, { versionNegotiation: { mode } });
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }));
-    return client;
-  },
-  (client, call, options) => client.callTool(call, options),
-);
+await play({
+  client: ({ mode }) => new Client({ name: "writ-tests", version: "1.0.0" }, { versionNegotiation: { mode } }),
+  transport: (url, options) => new StreamableHTTPClientTransport(url, options),
+  finish: (transport, landed) => transport.finishAuth(landed.searchParams),
+  call: (client, call, options) => client.callTool(call, options),
+});

@@ -46,6 +46,16 @@ impl Form {
         form.context("the page has no form")
     }
 
+    /// Presses the first named button with one of these values; a button without a name sends nothing of its own.
+    pub(super) fn press(&mut self, values: &[&str]) {
+        let pressed = self
+            .buttons
+            .iter()
+            .find(|(_, value)| values.contains(&value.as_str()))
+            .cloned();
+        self.fields.extend(pressed);
+    }
+
     /// Fills in a field; false when there is none of that name.
     pub(super) fn fill(&mut self, name: &str, text: &str) -> bool {
         for (field, value) in &mut self.fields {

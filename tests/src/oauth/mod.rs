@@ -1,13 +1,16 @@
 //! Getting a caller's token from the token service, as agents do: with their own credentials
-//! ([`client_credentials`]) or for a user who signs in in a browser ([`SignIn`]).
+//! ([`client_credentials`]) or for a user who signs in in a browser ([`SignIn`], [`Browser`]).
 
+mod browser;
 mod forms;
 mod sign_in;
 
 use anyhow::{Context, Result, bail};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jwt_simple::prelude::*;
 use serde_json::{Value, json};
 
+pub use browser::{Browser, Step};
 pub use sign_in::SignIn;
 
 /// How an agent proves who it is (RFC 6749 section 2.3).
@@ -53,6 +56,20 @@ impl AgentKey {
             jwk.insert("use".to_owned(), json!("sig"));
         }
         Ok(json!({ "keys": [jwk] }))
+    }
+
+    /// Both halves as a JWK, for an agent in another language.
+    pub fn private_jwk(&self) -> Result<Value> {
+        let mut jwk = self
+            .jwks()?
+            .pointer("/keys/0")
+            .cloned()
+            .context("the key has no public half")?;
+        // jwt-simple keeps the seed before the public key.
+        let bytes = self.0.to_bytes();
+        let seed = bytes.first_chunk::<32>().context("the key is too short")?;
+        jwk["d"] = json!(BASE64_URL_SAFE_NO_PAD.encode(seed));
+        Ok(jwk)
     }
 
     /// A client assertion for this authorization server.

@@ -3,17 +3,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::header::LOCATION;
-use reqwest::redirect::Policy;
-use reqwest::{Client as Http, Response};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::forms::Form;
-use super::{Client, token_request};
-
-/// More pages than any sign-in has.
-const MAX_PAGES: usize = 10;
+use super::{Browser, Client, token_request};
 
 /// What a sign-in needs to know.
 #[derive(Clone, Debug)]
@@ -62,10 +55,6 @@ impl SignIn<'_> {
 
     /// The browser's part: from the authorization request to the code in the last redirect.
     async fn code(&self, challenge: &str, state: &str) -> Result<String> {
-        let browser = Http::builder()
-            .cookie_store(true)
-            .redirect(Policy::none())
-            .build()?;
         let mut start = Url::parse(&format!("{}/oauth/authorize", self.issuer))?;
         start.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
@@ -77,47 +66,9 @@ impl SignIn<'_> {
             ("resource", self.resource),
             ("scope", self.scope),
         ]);
-        let mut answer = browser.get(start).send().await?;
-        for _ in 0..MAX_PAGES {
-            if answer.status().is_redirection() {
-                let next = redirect_target(&answer)?;
-                if next.as_str().starts_with(self.redirect_uri) {
-                    return self.code_in(&next, state);
-                }
-                answer = browser.get(next).send().await?;
-            } else if answer.status().is_success() {
-                answer = self.submit(&browser, answer).await?;
-            } else {
-                let (status, page) = (answer.status(), answer.text().await?);
-                bail!("the sign-in ended with {status}: {page}");
-            }
-        }
-        bail!("the sign-in did not end after {MAX_PAGES} pages")
-    }
-
-    /// Fills in whatever the page asks for and presses its affirmative button.
-    async fn submit(&self, browser: &Http, page: Response) -> Result<Response> {
-        let address = page.url().clone();
-        let html = page.text().await?;
-        let mut form = Form::first(&html).with_context(|| format!("at {address}: {html}"))?;
-        form.fill("username", self.username);
-        form.fill("password", self.password);
-        let yes = ["sign_in", "approve"];
-        let pressed = form
-            .buttons
-            .iter()
-            .find(|(_, value)| yes.contains(&value.as_str()))
-            .cloned();
-        form.fields.extend(pressed);
-        let action = address.join(&form.action)?;
-        Ok(browser
-            .post(action)
-            // A browser sends these with a form, and a careful server looks at them.
-            .header("Origin", address.origin().ascii_serialization())
-            .header("Sec-Fetch-Site", "same-origin")
-            .form(&form.fields)
-            .send()
-            .await?)
+        let mut browser = Browser::of(self.username, self.password)?;
+        let landed = browser.open(start.as_str()).await?;
+        self.code_in(&landed, state)
     }
 
     fn code_in(&self, last: &Url, state: &str) -> Result<String> {
@@ -143,13 +94,4 @@ impl SignIn<'_> {
         );
         parameter("code").context("the last redirect has no code")
     }
-}
-
-fn redirect_target(answer: &Response) -> Result<Url> {
-    let location = answer
-        .headers()
-        .get(LOCATION)
-        .context("a redirect without Location")?
-        .to_str()?;
-    Ok(answer.url().join(location)?)
 }
