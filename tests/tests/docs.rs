@@ -216,6 +216,7 @@ fn the_policy_examples_compile_and_load() {
     for (document, info) in [
         ("docs/policies.md", "json"),
         ("docs/verifying.md", "json claims"),
+        ("docs/tasks.md", "json task"),
     ] {
         for json in blocks(document, info) {
             let _: Value = serde_json::from_str(&json).unwrap();

@@ -16,6 +16,7 @@ use crate::{
     policy::Policy,
     registry::Registry,
     store::{Store, StoreError},
+    task::Turns,
     verify::TokenVerifier,
 };
 use writ_core::token::{Accepted, KeySetError, TokenError};
@@ -43,6 +44,8 @@ pub struct App {
     pub outbound: Outbound,
     /// The public keys of others.
     pub remote_keys: RemoteKeys,
+    /// Whose call within a task is decided when.
+    pub task_turns: Turns,
     policy: ArcSwap<Policy>,
     registry: ArcSwap<Registry>,
     reloading: tokio::sync::Mutex<()>,
@@ -96,6 +99,7 @@ impl App {
             remote_keys: RemoteKeys::new(outbound.clone()),
             federation,
             outbound,
+            task_turns: Turns::default(),
             policy: ArcSwap::from_pointee(policy),
             registry: ArcSwap::from_pointee(registry),
             reloading: tokio::sync::Mutex::new(()),

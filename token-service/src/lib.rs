@@ -22,4 +22,5 @@ pub mod registry;
 pub mod secret;
 pub mod serve;
 pub mod store;
+pub mod task;
 pub mod verify;

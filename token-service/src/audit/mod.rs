@@ -35,11 +35,13 @@ pub enum Kind {
     SignIn,
     /// The issuer gave an agent a token to call with.
     TokenIssued,
+    /// A task was opened, refused or closed.
+    Task,
 }
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Admin,
         Self::SignIn,
         Self::TokenIssued,
+        Self::Task,
     ];
 
     /// The word in the store and the CLI.
@@ -64,6 +67,7 @@ impl Kind {
             Self::Admin => "admin",
             Self::SignIn => "sign_in",
             Self::TokenIssued => "token_issued",
+            Self::Task => "task",
         }
     }
 }
@@ -135,6 +139,9 @@ pub struct Record {
     /// The caller's address, as the gateway or server saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ip: Option<String>,
+    /// The task that the call belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// What only this kind has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<serde_json::Value>,
@@ -164,6 +171,7 @@ impl Record {
             content_digest: None,
             request_id: None,
             source_ip: None,
+            task: None,
             detail: None,
         }
     }

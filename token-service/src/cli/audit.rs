@@ -54,6 +54,9 @@ pub(super) struct List {
     /// Only what belongs to this request (`x-request-id`).
     #[arg(long)]
     request: Option<String>,
+    /// Only what belongs to this task.
+    #[arg(long)]
+    task: Option<String>,
     /// Only from this time on: RFC 3339, such as 2026-11-23T18:00:00Z.
     #[arg(long)]
     since: Option<jiff::Timestamp>,
@@ -72,6 +75,7 @@ impl List {
             target: self.target.clone(),
             token_id: self.token.clone(),
             request_id: self.request.clone(),
+            task: self.task.clone(),
             since: self.since.map(crate::clock::rfc3339),
         }
     }

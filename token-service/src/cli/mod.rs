@@ -11,6 +11,7 @@ mod output;
 mod pairs;
 mod serve;
 mod server;
+mod task;
 mod user;
 
 use std::path::PathBuf;
@@ -59,6 +60,9 @@ enum Command {
     /// Gateways: the Envoys that run the filter.
     #[command(subcommand)]
     Gateway(gateway::Command),
+    /// Tasks that agents have opened.
+    #[command(subcommand)]
+    Task(task::Command),
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -173,6 +177,7 @@ impl Command {
             Self::Agent(command) => command.run(store, output).await,
             Self::User(command) => command.run(store, output).await,
             Self::Gateway(command) => command.run(store, output).await,
+            Self::Task(command) => command.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,
             Self::Keys(command) => command.run(config, store, output).await,
         }

@@ -7,6 +7,7 @@
 pub mod assertion;
 pub mod authorize;
 pub mod caller_token;
+pub mod chain;
 pub mod client_auth;
 mod error;
 pub mod grants;
@@ -21,6 +22,7 @@ pub mod remote_keys;
 pub mod scope;
 pub(crate) mod strict_json;
 pub mod target;
+pub mod tasks;
 pub mod token;
 pub mod workload;
 
@@ -52,6 +54,7 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
         )
         .route(&at.path("/oauth/token"), post(token::token))
         .merge(federation::routes(at))
+        .merge(tasks::routes(&at))
         .layer(Extension(Arc::new(Throttle::default())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }

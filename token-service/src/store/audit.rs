@@ -10,13 +10,13 @@ macro_rules! audit_insert {
     () => {
         "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
                             gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail)
+                            request_id, source_ip, detail, task)
          SELECT value ->> 'id', value ->> 'time', value ->> 'kind', value ->> 'subject', value ->> 'agent',
                 value ->> 'gateway', value ->> 'server', value ->> 'method', value ->> 'target',
                 value ->> 'decision', value ->> 'reason', value ->> 'gateway_policy',
                 value ->> 'service_policy', value ->> 'token_id', value ->> 'txn',
                 value ->> 'subject_token_id', value ->> 'content_digest', value ->> 'request_id',
-                value ->> 'source_ip', value -> 'detail'"
+                value ->> 'source_ip', value -> 'detail', value ->> 'task'"
     };
 }
 pub(super) use audit_insert;
@@ -55,7 +55,7 @@ pub(super) async fn append_reported(
     sqlx::query(
         "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
                             gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail)
+                            request_id, source_ip, detail, task)
          SELECT e.value ->> 'id', e.value ->> 'time', e.value ->> 'kind',
                 coalesce(e.value ->> 'subject', mint.subject), coalesce(e.value ->> 'agent', mint.agent),
                 e.value ->> 'gateway', coalesce(e.value ->> 'server', mint.server),
@@ -65,7 +65,7 @@ pub(super) async fn append_reported(
                 coalesce(e.value ->> 'subject_token_id', mint.subject_token_id),
                 coalesce(e.value ->> 'content_digest', mint.content_digest),
                 e.value ->> 'request_id', coalesce(e.value ->> 'source_ip', mint.source_ip),
-                e.value -> 'detail'
+                e.value -> 'detail', coalesce(e.value ->> 'task', mint.task)
          FROM jsonb_each(?) AS e
          LEFT JOIN audit AS mint
                 ON mint.kind = 'mint' AND mint.token_id = e.value ->> 'token_id'
@@ -95,6 +95,8 @@ pub struct Filter {
     pub token_id: Option<String>,
     /// Only what belongs to this request.
     pub request_id: Option<String>,
+    /// Only what belongs to this task.
+    pub task: Option<String>,
     /// Only from this time on (RFC 3339, UTC).
     pub since: Option<String>,
 }
@@ -113,7 +115,7 @@ const SELECT: &str = "SELECT a.*, t.first AS tally_first, t.last AS tally_last, 
          WHERE (?1 IS NULL OR a.kind = ?1) AND (?2 IS NULL OR a.subject = ?2) AND (?3 IS NULL OR a.agent = ?3)
            AND (?4 IS NULL OR a.server = ?4) AND (?5 IS NULL OR a.target = ?5)
            AND (?6 IS NULL OR a.token_id = ?6) AND (?7 IS NULL OR a.request_id = ?7)
-           AND (?8 IS NULL OR a.time >= ?8) AND a.seq > ?9 ";
+           AND (?8 IS NULL OR a.time >= ?8) AND a.seq > ?9 AND (?11 IS NULL OR a.task = ?11) ";
 
 impl Store {
     /// The newest `limit` records that match, oldest first.
@@ -178,6 +180,7 @@ impl Store {
             .bind(f.since.as_deref())
             .bind(after)
             .bind(limit)
+            .bind(f.task.as_deref())
             .fetch_all(&mut *conn)
             .await?;
         rows.iter().map(entry).collect()
@@ -238,6 +241,7 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
         request_id: row.try_get("request_id")?,
         source_ip: row.try_get("source_ip")?,
         detail,
+        task: row.try_get("task")?,
         id,
     };
     Ok(Entry {

@@ -7,10 +7,10 @@ use sqlx::SqliteConnection;
 use super::{
     StoreError,
     audit::{self, audit_insert},
-    commit::{SingleUse, Spent},
+    commit::{Mint, SingleUse, Spent},
     registry,
     reported::{self, Report, Reported},
-    tally, timed_out, tokens,
+    tally, tasks, timed_out, tokens,
 };
 use crate::audit::Record;
 
@@ -19,7 +19,7 @@ pub(super) enum Work {
     Decision {
         revision: i64,
         record: Box<Record>,
-        token: Option<SingleUse>,
+        mint: Box<Mint>,
     },
     Consume {
         revision: i64,
@@ -43,7 +43,7 @@ impl Work {
     }
 }
 
-/// Decisions that were all made at the same registry revision: nearly every batch there is.
+/// Decisions that were all made at the same registry revision and belong to no task: nearly every batch there is.
 pub(super) struct SameDecisions<'a> {
     revision: i64,
     records: Vec<&'a Record>,
@@ -62,10 +62,10 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
             Work::Decision {
                 revision,
                 record,
-                token,
-            } if *revision == same.revision => {
+                mint,
+            } if *revision == same.revision && mint.charge.is_none() => {
                 same.records.push(record);
-                same.minted.extend(token);
+                same.minted.extend(&mint.token);
             }
             _ => return None,
         }
@@ -115,11 +115,18 @@ pub(super) async fn write(
     let mut reports: Vec<&Report> = Vec::new();
     let mut to_spend: Vec<&str> = Vec::new();
     let mut now = 0;
-    for w in work.iter().filter(|w| !stale(w)) {
+    let mut miscounted: HashSet<usize> = HashSet::new();
+    for (at, w) in work.iter().enumerate().filter(|(_, w)| !stale(w)) {
         match w {
-            Work::Decision { record, token, .. } => {
+            Work::Decision { record, mint, .. } => {
+                if let Some(charge) = &mint.charge
+                    && !tasks::charge(conn, charge).await?
+                {
+                    miscounted.insert(at);
+                    continue;
+                }
                 records.push(record);
-                minted.extend(token);
+                minted.extend(&mint.token);
             }
             Work::Consume { jti, now: at, .. } => {
                 to_spend.push(jti);
@@ -151,8 +158,8 @@ pub(super) async fn write(
     }
     let mut spent: HashSet<String> = tokens::spend(conn, &to_spend, now).await?;
 
-    let answer = |w: &Work| {
-        if stale(w) {
+    let answer = |(at, w): (usize, &Work)| {
+        if stale(w) || miscounted.contains(&at) {
             return Err(StoreError::Stale);
         }
         match w {
@@ -161,5 +168,5 @@ pub(super) async fn write(
             _ => Ok(Spent::Now),
         }
     };
-    Ok(work.iter().copied().map(answer).collect())
+    Ok(work.iter().copied().enumerate().map(answer).collect())
 }

@@ -29,6 +29,33 @@ pub struct SingleUse {
     pub exp: u64,
 }
 
+/// One call within a task, to be counted together with its token. The counts are those that the decision knew: the commit
+/// finds out whether they still hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The task's id.
+    pub task: String,
+    /// Its subject.
+    pub subject: String,
+    /// Its agent.
+    pub agent: String,
+    /// The day that is counted (UTC).
+    pub day: String,
+    /// The task's calls before this one.
+    pub calls: u64,
+    /// The subject's and agent's calls within tasks that day before this one.
+    pub calls_today: u64,
+}
+
+/// A minted token as it is put down: spent once, counted once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mint {
+    /// The token, where it is good once.
+    pub token: Option<SingleUse>,
+    /// The call it is for, where that belongs to a task.
+    pub charge: Option<Charge>,
+}
+
 /// What became of a token that somebody wants to spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
@@ -96,21 +123,21 @@ impl Commits {
 
 impl Store {
     /// Commits a decision that was made at this registry revision: its record and, for a mint of a
-    /// single-use token, the token. Both or neither.
+    /// single-use token, the token and what it counts as. All or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] when the registry has moved on: decide again. [`StoreError::Busy`] when the
+    /// [`StoreError::Stale`] when the registry or the task has moved on: decide again. [`StoreError::Busy`] when the
     /// commit did not come in time.
     pub async fn commit_decision(
         &self,
         revision: i64,
         record: Record,
-        token: Option<SingleUse>,
+        mint: Mint,
     ) -> Result<(), StoreError> {
         let work = Work::Decision {
             revision,
             record: Box::new(record),
-            token,
+            mint: Box::new(mint),
         };
         self.commits.submit(work).await.map(drop)
     }

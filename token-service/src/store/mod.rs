@@ -17,6 +17,7 @@ mod registry;
 pub mod reported;
 pub mod sign_ins;
 pub mod tally;
+pub mod tasks;
 mod tokens;
 pub mod users;
 mod writer;
@@ -122,6 +123,10 @@ impl Store {
         let mut tx = self.write().await?;
         let swept = tokens::sweep(tx.conn(), now).await?;
         reported::sweep(tx.conn(), now).await?;
+        let at = i64::try_from(now)
+            .ok()
+            .and_then(|now| jiff::Timestamp::from_second(now).ok());
+        tasks::sweep(tx.conn(), at.unwrap_or_default()).await?;
         tx.commit().await?;
         tracing::debug!(tokens = swept, "swept");
         Ok(())

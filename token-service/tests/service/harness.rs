@@ -30,6 +30,16 @@ call := {"allow": true, "reason": "echo is for everybody"} if input.mcp.tool == 
 call := {"allow": true, "obligations": {"ttl_s": 5, "scopes": ["ledger:read", "never:had"]}} if input.mcp.tool == "brief"
 call := {"allow": true, "reason": "looking around"} if input.mcp.method in {"initialize", "tools/list", "stream/open"}
 call := {"allow": true, "reason": "closing"} if input.mcp.method == "session/close"
+call := {"allow": false, "reason": "enough for today"} if {
+	input.mcp.tool == "limited"
+	input.task.calls_today >= 2
+}
+call := {"allow": true, "reason": input.task.purpose} if {
+	input.mcp.tool == "limited"
+	input.task.calls_today < 2
+}
+default task := {"allow": false, "reason": "only the month's end is worth a task"}
+task := {"allow": true, "tools": {"ledger": ["echo", "limited"]}, "max_calls": 3} if input.task.purpose == "month's end"
 "#;
 
 pub struct Service {
@@ -37,6 +47,8 @@ pub struct Service {
     pub running: Running,
     pub http: Client,
     pub gateway_secret: String,
+    /// Of the gateway of the other server.
+    pub core_secret: String,
     pub server_secret: String,
     pub other_secret: String,
 }
@@ -61,12 +73,13 @@ impl Service {
         let running = Running::start(config, Arc::new(SystemClock), None)
             .await
             .unwrap();
-        let [server_secret, other_secret, gateway_secret] = secrets;
+        let [server_secret, other_secret, gateway_secret, core_secret] = secrets;
         Self {
             dir,
             running,
             http: Client::new(),
             gateway_secret,
+            core_secret,
             server_secret,
             other_secret,
         }
@@ -185,11 +198,13 @@ impl Service {
     }
 }
 
-async fn register(config: &Config) -> [String; 3] {
+async fn register(config: &Config) -> [String; 4] {
     let store = Store::open(&config.data_dir).await.unwrap();
     let now = Timestamp::now();
-    let secrets = [0; 3].map(|_| secret::generate().to_string());
+    let secrets = [0; 4].map(|_| secret::generate().to_string());
     let server = |id: &str, resource: &str, audience: &str, secret: &str| Server {
+        // Each may call the other.
+        may_call: vec![if id == "ledger" { "other" } else { "ledger" }.to_owned()],
         enforcement: Enforcement::Introspect,
         labels: [("owner".to_owned(), "finance".to_owned())].into(),
         scopes: vec!["ledger:read".to_owned(), "ledger:write".to_owned()],
@@ -223,13 +238,18 @@ async fn register(config: &Config) -> [String; 3] {
         };
         store.add_agent(&agent, now).await.unwrap();
     }
-    let gateway = Gateway {
-        id: Id::parse("edge").unwrap(),
-        secret: SecretHash::of(&secrets[2]),
-        servers: BTreeSet::from(["ledger".to_owned()]),
-        status: Status::Approved,
-    };
-    store.add_gateway(&gateway, now).await.unwrap();
+    for (id, secret, server) in [
+        ("edge", &secrets[2], "ledger"),
+        ("core", &secrets[3], "other"),
+    ] {
+        let gateway = Gateway {
+            id: Id::parse(id).unwrap(),
+            secret: SecretHash::of(secret),
+            servers: BTreeSet::from([server.to_owned()]),
+            status: Status::Approved,
+        };
+        store.add_gateway(&gateway, now).await.unwrap();
+    }
     store.close().await;
     secrets
 }

@@ -20,3 +20,4 @@ mod listeners;
 mod process;
 mod snapshot;
 mod staleness;
+mod tasks;

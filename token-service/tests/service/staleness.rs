@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use sqlx::Connection as _;
 use writ_token_service::{
     registry::Status,
-    store::{StoreError, registrations::Registered},
+    store::{StoreError, commit::Mint, registrations::Registered},
 };
 
 use crate::harness::{Form, Service, call, refusal};
@@ -69,7 +69,11 @@ async fn a_user_disabled_elsewhere_is_refused_at_once() {
 async fn a_gateway_registered_elsewhere_is_known_at_once() {
     let service = Service::start().await;
     let elsewhere = service.elsewhere().await;
-    let mut gateway = elsewhere.gateways().await.unwrap().remove(0);
+    let gateways = elsewhere.gateways().await.unwrap();
+    let mut gateway = gateways
+        .into_iter()
+        .find(|g| g.id.as_str() == "edge")
+        .unwrap();
     gateway.id = "edge-2".parse().unwrap();
     elsewhere
         .add_gateway(&gateway, Timestamp::now())
@@ -106,7 +110,7 @@ async fn a_decision_from_an_old_registry_is_not_committed() {
     );
     let committed = service
         .store()
-        .commit_decision(revision, record, None)
+        .commit_decision(revision, record, Mint::default())
         .await;
     assert!(matches!(committed, Err(StoreError::Stale)));
     assert!(service.records().await.is_empty());

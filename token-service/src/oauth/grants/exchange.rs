@@ -7,7 +7,7 @@ mod decide;
 mod minted;
 mod request;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -17,6 +17,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use writ_core::token::Accepted;
+
 use self::{decide::Outcome, request::ExchangeRequest};
 use crate::{
     app::{App, SharedApp},
@@ -24,12 +26,21 @@ use crate::{
     clock::unix,
     gateway::authenticate,
     http::{Peer, basic},
-    oauth::{NO_STORE, OAuthError},
-    store::StoreError,
+    oauth::{NO_STORE, OAuthError, chain::Links},
+    store::{StoreError, tasks::Found},
 };
 
 /// How often a decision is made again because the registry changed under it.
 const ATTEMPTS: usize = 5;
+
+/// Whose message it is: the caller's token, with what it was derived from.
+struct Caller {
+    accepted: Arc<Accepted>,
+    links: Links,
+}
+
+/// The task that a message names; none where there is no such task.
+type Within = Option<Found>;
 
 /// `POST /oauth/token` of the gateways' listener.
 ///
@@ -58,7 +69,7 @@ async fn exchange(
     let gateway_id = prove(app, peer, headers).await?;
     let request = ExchangeRequest::read(headers, body)?;
     let now = app.clock.now();
-    let caller = app
+    let accepted = app
         .verify(&request.subject_token, unix(now))
         .await
         .map_err(|e| {
@@ -69,17 +80,40 @@ async fn exchange(
             );
             OAuthError::InvalidGrant(format!("subject_token: {e}").into())
         })?;
+    let links = Links::of(&accepted.claims)
+        .map_err(|e| OAuthError::InvalidGrant(format!("subject_token: {e}").into()))?;
+    let caller = Caller { accepted, links };
+    let _turn = match request.context.task {
+        Some(_) => {
+            let claims = &caller.accepted.claims;
+            let turn = app.task_turns.take(&claims.subject, &claims.client_id);
+            Some(turn.await.map_err(|e| unavailable(&e))?)
+        }
+        None => None,
+    };
     for _ in 0..ATTEMPTS {
         let registry = app.registry();
         let gateway = registry.gateway(&gateway_id).ok_or_else(unproven)?;
+        let within: Option<Within> = match &request.context.task {
+            Some(id) => Some(app.store.task(id, now).await.map_err(|e| unavailable(&e))?),
+            None => None,
+        };
         let Outcome {
             record,
-            token,
+            mint,
             answer,
-        } = decide::decide(app, &registry, gateway, &request, &caller, now);
+        } = decide::decide(
+            app,
+            &registry,
+            gateway,
+            &request,
+            &caller,
+            within.as_ref(),
+            now,
+        );
         match app
             .store
-            .commit_decision(registry.revision(), record, token)
+            .commit_decision(registry.revision(), record, mint)
             .await
         {
             Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),

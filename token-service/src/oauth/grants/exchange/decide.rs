@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use writ_core::token::Accepted;
 use writ_policy::{
     decision::Decision,
     input::{self, AgentKind, Document, Input, RequestContext, SubjectKind},
 };
 
 use super::{
+    Caller, Within,
     minted::{Answer, Mint, MintedToken},
     request::ExchangeRequest,
 };
@@ -17,13 +17,14 @@ use crate::{
     audit::{Kind, Record, Verdict, clip},
     oauth::OAuthError,
     registry::{Agent, Gateway, Registry, Server, Status},
-    store::commit::SingleUse,
+    store::{commit, tasks::Found},
+    task::{self, Outside},
 };
 
 /// What was decided: to be committed first, and answered then.
 pub(super) struct Outcome {
     pub(super) record: Record,
-    pub(super) token: Option<SingleUse>,
+    pub(super) mint: commit::Mint,
     pub(super) answer: Result<Answer, OAuthError>,
 }
 
@@ -33,12 +34,14 @@ pub(super) fn decide(
     registry: &Registry,
     gateway: &Gateway,
     request: &ExchangeRequest,
-    caller: &Accepted,
+    caller: &Caller,
+    within: Option<&Within>,
     now: Timestamp,
 ) -> Outcome {
     let policy = app.policy();
     let mut record = record(gateway, request, caller, now);
     record.service_policy = Some(policy.revision().to_owned());
+    record.task = request.context.task.clone();
     let named = registry.server_by_resource(&request.resource);
     record.server = named.map(|s| s.id.to_string());
     let (server, agent) = match entitled(registry, gateway, request, caller) {
@@ -49,15 +52,23 @@ pub(super) fn decide(
         let told = "authorization_details does not say what the message says: method, target, digest and server must agree";
         return refused(record, OAuthError::InvalidAuthorizationDetails(told.into()));
     }
+    let found = match confined(request, server, caller, within, now) {
+        Ok(found) => found,
+        Err(outside) => {
+            record.detail = Some(json!({"cause": "task"}));
+            return refused(record, OAuthError::AccessDenied(outside.to_string().into()));
+        }
+    };
+    let task = found.map(|found| found.task.document(found.calls_today));
     let decision = policy.decide(&Input {
-        subject: &caller.subject,
+        subject: &caller.accepted.subject,
         agent: &agent_document(agent, server, caller),
         server: &registry.server_document(server),
         mcp: &request.message.mcp(
             request.context.protocol_version.as_deref(),
             request.context.session.as_deref(),
         ),
-        task: None,
+        task: task.as_ref(),
         request: &RequestContext {
             id: &request.context.request_id,
             time: &record.time,
@@ -81,11 +92,12 @@ pub(super) fn decide(
                 server,
                 request,
                 caller,
+                task: found.map(|found| &found.task),
                 obligations: &obligations,
                 now,
             };
             match mint.token() {
-                Ok(token) => minted(record, token),
+                Ok(token) => minted(record, token, found, now),
                 Err(error) => refused(record, OAuthError::internal(&error)),
             }
         }
@@ -97,9 +109,9 @@ fn entitled<'a>(
     registry: &'a Registry,
     gateway: &Gateway,
     request: &ExchangeRequest,
-    caller: &Accepted,
+    caller: &Caller,
 ) -> Result<(&'a Server, &'a Agent), OAuthError> {
-    let claims = &caller.claims;
+    let claims = &caller.accepted.claims;
     if gateway.status != Status::Approved {
         return Err(OAuthError::InvalidClient("the gateway is disabled".into()));
     }
@@ -121,13 +133,10 @@ fn entitled<'a>(
     if !claims.is_for(&server.resource) {
         return Err(bad_token("subject_token is for another resource"));
     }
-    if claims
-        .id
-        .as_deref()
-        .is_some_and(|jti| registry.is_revoked(jti))
-    {
-        return Err(bad_token("subject_token has been revoked; sign in again"));
-    }
+    caller
+        .links
+        .check(registry, claims.minted)
+        .map_err(|e| OAuthError::InvalidGrant(format!("subject_token: {e}").into()))?;
     let agent = registry
         .agent(&claims.client_id)
         .filter(|a| a.status == Status::Approved);
@@ -138,14 +147,41 @@ fn entitled<'a>(
     Ok((server, agent))
 }
 
-fn agent_document(agent: &Agent, server: &Server, caller: &Accepted) -> Document<input::Agent> {
+/// The task that the message names, when it is part of it; none when it names none.
+fn confined<'a>(
+    request: &ExchangeRequest,
+    server: &Server,
+    caller: &Caller,
+    within: Option<&'a Within>,
+    now: Timestamp,
+) -> Result<Option<&'a Found>, Outside> {
+    let Some(within) = within else {
+        return Ok(None);
+    };
+    let found = within.as_ref().ok_or(Outside::Unknown)?;
+    found.task.confine(
+        &task::Asked {
+            subject: &caller.accepted.claims.subject,
+            agent: &caller.accepted.claims.client_id,
+            server: server.id.as_str(),
+            method: request.message.method(),
+            target: request.message.target(),
+            travel: request.message.travel(),
+        },
+        now,
+    )?;
+    Ok(Some(found))
+}
+
+fn agent_document(agent: &Agent, server: &Server, caller: &Caller) -> Document<input::Agent> {
+    let claims = &caller.accepted.claims;
     Document::from(&input::Agent {
         id: agent.id.to_string(),
-        kind: match caller.claims.subject_kind {
+        kind: match claims.subject_kind {
             SubjectKind::User => AgentKind::Delegated,
             SubjectKind::Workload => AgentKind::Autonomous,
         },
-        authn: caller.claims.agent_authn,
+        authn: claims.agent_authn,
         status: agent.status,
         labels: agent.labels.clone(),
         tools: agent
@@ -156,7 +192,12 @@ fn agent_document(agent: &Agent, server: &Server, caller: &Accepted) -> Document
     })
 }
 
-fn minted(mut record: Record, token: MintedToken) -> Outcome {
+fn minted(
+    mut record: Record,
+    token: MintedToken,
+    within: Option<&Found>,
+    now: Timestamp,
+) -> Outcome {
     let MintedToken { answer, single_use } = token;
     let kind = match single_use {
         Some(_) => "single_use",
@@ -168,9 +209,16 @@ fn minted(mut record: Record, token: MintedToken) -> Outcome {
     record.txn = Some(answer.txn.clone());
     record.detail =
         Some(json!({"token": kind, "expires_in": answer.expires_in, "scope": answer.scope}));
+    // Looking around is free.
+    let charge = within
+        .filter(|_| single_use.is_some())
+        .map(|found| found.task.charge(found.calls_today, now));
     Outcome {
         record,
-        token: single_use,
+        mint: commit::Mint {
+            token: single_use,
+            charge,
+        },
         answer: Ok(answer),
     }
 }
@@ -184,21 +232,17 @@ fn refused(mut record: Record, error: OAuthError) -> Outcome {
     }
     Outcome {
         record,
-        token: None,
+        mint: commit::Mint::default(),
         answer: Err(error),
     }
 }
 
 /// What is known before anything is decided.
-fn record(
-    gateway: &Gateway,
-    request: &ExchangeRequest,
-    caller: &Accepted,
-    now: Timestamp,
-) -> Record {
+fn record(gateway: &Gateway, request: &ExchangeRequest, caller: &Caller, now: Timestamp) -> Record {
+    let claims = &caller.accepted.claims;
     let mut record = Record::new(Kind::Denied, now);
-    record.subject = Some(clip(&caller.claims.subject, 512));
-    record.agent = Some(clip(&caller.claims.client_id, 512));
+    record.subject = Some(clip(&claims.subject, 512));
+    record.agent = Some(clip(&claims.client_id, 512));
     record.gateway = Some(gateway.id.to_string());
     record.method = Some(clip(request.message.method(), 256));
     record.target = request.message.target().map(|t| clip(t, 2048));
@@ -207,7 +251,7 @@ fn record(
         .policy_revision
         .as_deref()
         .map(|r| clip(r, 64));
-    record.subject_token_id = caller.claims.id.as_deref().map(|id| clip(id, 128));
+    record.subject_token_id = claims.id.as_deref().map(|id| clip(id, 128));
     record.content_digest = Some(request.content_digest.clone());
     record.request_id = Some(clip(&request.context.request_id, 128));
     record.source_ip = Some(clip(&request.context.source_ip, 64)).filter(|ip| !ip.is_empty());

@@ -2,17 +2,22 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use writ_core::{message::Travel, token::Accepted};
+use writ_core::message::Travel;
 use writ_policy::decision::Obligations;
 
-use super::request::{ACCESS_TOKEN, Details, ExchangeRequest};
+use super::{
+    Caller,
+    request::{ACCESS_TOKEN, Details, ExchangeRequest},
+};
 use crate::{
     app::App,
     clock::unix,
     keys::SignError,
+    oauth::chain::{Actor, Chain, MayAct},
     registry::{Gateway, Server},
     secret::new_id,
     store::commit::SingleUse,
+    task::Task,
 };
 
 /// No minted token lives longer, in seconds.
@@ -34,21 +39,15 @@ struct MintedClaims<'a> {
     txn: &'a str,
     iat: u64,
     exp: u64,
-    act: Actor<'a>,
+    /// The gateway, for the agent, or for the server before this one (RFC 8693 section 4.1).
+    act: Actor,
+    /// The server, where it may call others (RFC 8693 section 4.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_act: Option<MayAct>,
+    /// For the exchange that follows, where the server may call others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<&'a Chain>,
     authorization_details: [&'a Details; 1],
-}
-
-/// Who acts: the gateway, for the agent (RFC 8693 section 4.1: the outermost is the current actor).
-#[derive(Debug, Serialize)]
-struct Actor<'a> {
-    sub: &'a str,
-    act: InnerActor<'a>,
-}
-
-/// The prior actor.
-#[derive(Debug, Serialize)]
-struct InnerActor<'a> {
-    sub: &'a str,
 }
 
 /// The answer (RFC 8693 section 2.2.1) with the ids that the gateway reports by.
@@ -69,7 +68,9 @@ pub(super) struct Mint<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) server: &'a Server,
     pub(super) request: &'a ExchangeRequest,
-    pub(super) caller: &'a Accepted,
+    pub(super) caller: &'a Caller,
+    /// The task that the call belongs to.
+    pub(super) task: Option<&'a Task>,
     pub(super) obligations: &'a Obligations,
     pub(super) now: Timestamp,
 }
@@ -84,10 +85,20 @@ pub(super) struct MintedToken {
 impl Mint<'_> {
     /// Signs the token.
     pub(super) fn token(&self) -> Result<MintedToken, SignError> {
-        let claims = &self.caller.claims;
-        let (jti, txn) = (new_id(), new_id());
+        let (claims, links) = (&self.caller.accepted.claims, &self.caller.links);
+        let jti = new_id();
+        let txn = self
+            .task
+            .map(|task| task.txn.clone())
+            .or_else(|| links.txn.clone())
+            .unwrap_or_else(new_id);
         let iat = unix(self.now);
         let exp = iat.saturating_add(self.ttl_s()).min(claims.expires);
+        let exp = self.task.map_or(exp, |task| exp.min(unix(task.expires)));
+        let before = links.act.clone();
+        let before = before.unwrap_or_else(|| Actor::new(&claims.client_id, None));
+        let passes_on =
+            !self.server.may_call.is_empty() && self.request.message.travel() == Travel::SingleUse;
         let scope = scope(
             &claims.scopes,
             self.request.scope.as_deref(),
@@ -103,12 +114,11 @@ impl Mint<'_> {
             txn: &txn,
             iat,
             exp,
-            act: Actor {
-                sub: self.gateway.id.as_str(),
-                act: InnerActor {
-                    sub: &claims.client_id,
-                },
-            },
+            act: Actor::new(self.gateway.id.as_str(), Some(before)),
+            may_act: passes_on.then(|| MayAct {
+                sub: self.server.id.to_string(),
+            }),
+            chain: passes_on.then_some(&links.chain),
             authorization_details: [&self.request.details_for(self.server.id.as_str())],
         })?;
         let single_use = match self.request.message.travel() {

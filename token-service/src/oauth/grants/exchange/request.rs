@@ -69,6 +69,9 @@ pub(super) struct Context {
     pub(super) protocol_version: Option<String>,
     #[serde(default)]
     pub(super) session: Option<String>,
+    /// The task that the caller says the message belongs to.
+    #[serde(default)]
+    pub(super) task: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(default)]
@@ -116,6 +119,9 @@ impl ExchangeRequest {
         }
         let context: Context = serde_json::from_str(context)
             .map_err(|e| invalid(format!("mcp_context is malformed: {e}")))?;
+        if context.task.as_deref().is_some_and(|id| !is_task(id)) {
+            return Err(invalid("mcp_context.task must be the id of a task"));
+        }
         let bytes = URL_SAFE_NO_PAD
             .decode(params.get("mcp_message").unwrap_or_default())
             .map_err(|_| invalid("mcp_message must be base64url without padding"))?;
@@ -144,6 +150,12 @@ impl ExchangeRequest {
             },
         }
     }
+}
+
+/// Whether this can be the id of a task: a UUIDv7 as [`crate::secret::new_id`] writes it.
+fn is_task(text: &str) -> bool {
+    uuid::Uuid::try_parse(text)
+        .is_ok_and(|id| id.get_version_num() == 7 && id.hyphenated().to_string() == text)
 }
 
 fn message(context: &Context, bytes: &[u8]) -> Result<Message, OAuthError> {

@@ -1,0 +1,183 @@
+//! Tasks over HTTP: an agent opens one with the token it calls with, looks at it, and closes it.
+//!
+//! Policy (`data.writ.task`) approves what is asked for, makes it less, or refuses it; never more.
+
+mod error;
+mod open;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use serde::Serialize;
+use writ_core::token::Accepted;
+
+use self::error::TaskError;
+use super::{NO_STORE, chain::Links, metadata::Endpoints};
+use crate::{
+    app::{App, SharedApp},
+    clock::{rfc3339, unix},
+    http::Peer,
+    registry::{Agent, Registry, Status},
+    store,
+    task::{State as TaskState, Task, Tools},
+};
+
+/// The endpoints below the issuer's path.
+pub(super) fn routes(at: &Endpoints<'_>) -> Router<SharedApp> {
+    Router::new()
+        .route(&at.path("/oauth/tasks"), post(open))
+        .route(&at.path("/oauth/tasks/{id}"), get(show))
+        .route(&at.path("/oauth/tasks/{id}/close"), post(close))
+}
+
+/// A task as its agent sees it.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    task: &'a str,
+    state: TaskState,
+    purpose: &'a str,
+    tools: &'a Tools,
+    expires_at: String,
+    calls: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_calls: Option<u64>,
+}
+
+/// `POST /oauth/tasks`.
+async fn open(
+    State(app): State<SharedApp>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, TaskError> {
+    let asked = open::Asked::read(&headers, &body)?;
+    let caller = Caller::prove(&app, &headers).await?;
+    let task = open::open(&app, &caller, asked, peer).await?;
+    Ok((StatusCode::CREATED, answer(&app, &task)).into_response())
+}
+
+/// `GET /oauth/tasks/{id}`.
+async fn show(
+    State(app): State<SharedApp>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, TaskError> {
+    let caller = Caller::prove(&app, &headers).await?;
+    let task = caller.own(&app, &id).await?;
+    Ok(answer(&app, &task))
+}
+
+/// `POST /oauth/tasks/{id}/close`.
+async fn close(
+    State(app): State<SharedApp>,
+    peer: Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, TaskError> {
+    let caller = Caller::prove(&app, &headers).await?;
+    let mut task = caller.own(&app, &id).await?;
+    let now = app.clock.now();
+    let mut tx = app.store.write().await?;
+    if store::tasks::close(tx.conn(), &task.id, now).await? {
+        let mut record = store::tasks::record(&task, "close", now);
+        record.subject_token_id = caller.accepted.claims.id.clone();
+        record.source_ip = Some(peer.text());
+        tx.audit(&record).await?;
+        tx.commit().await?;
+        task.closed = Some(now);
+    }
+    Ok(answer(&app, &task))
+}
+
+fn answer(app: &App, task: &Task) -> Response {
+    let shown = Shown {
+        task: &task.id,
+        state: task.state(app.clock.now()),
+        purpose: &task.purpose,
+        tools: &task.tools,
+        expires_at: rfc3339(task.expires),
+        calls: task.calls,
+        max_calls: task.max_calls,
+    };
+    (NO_STORE, Json(shown)).into_response()
+}
+
+/// The holder of a caller's token that is good at this moment.
+struct Caller {
+    accepted: Arc<Accepted>,
+    agent: Arc<Agent>,
+    registry: Arc<Registry>,
+}
+
+impl Caller {
+    /// The caller whose token the request bears (RFC 6750 section 2.1).
+    async fn prove(app: &App, headers: &HeaderMap) -> Result<Self, TaskError> {
+        let token = bearer(headers).ok_or(TaskError::NoToken)?;
+        let accepted = app
+            .verify(token, unix(app.clock.now()))
+            .await
+            .map_err(|e| TaskError::BadToken(e.to_string()))?;
+        let bad = |why: &str| Err(TaskError::BadToken(why.to_owned()));
+        let claims = &accepted.claims;
+        let registry = app.current_registry().await?;
+        let for_a_server = claims
+            .audience
+            .iter()
+            .any(|aud| registry.server_by_resource(aud).is_some());
+        if claims.minted || !for_a_server {
+            return bad("it is not a token that an agent calls a server with");
+        }
+        if claims.others.contains_key("cnf") {
+            return bad("it is bound to a key (RFC 9449), which cannot be proved here");
+        }
+        let links = Links::of(claims).map_err(|e| TaskError::BadToken(e.to_string()))?;
+        if links.chain.hops > 0 {
+            return bad("only the agent opens tasks, not a server that acts for it");
+        }
+        links
+            .check(&registry, false)
+            .map_err(|e| TaskError::BadToken(e.to_string()))?;
+        let agent = registry
+            .agent(&claims.client_id)
+            .filter(|agent| agent.status == Status::Approved)
+            .cloned();
+        match agent {
+            None => bad("the agent is disabled or not registered"),
+            Some(_) if registry.is_disabled_subject(&claims.subject) => {
+                bad("the subject is disabled")
+            }
+            Some(agent) => Ok(Self {
+                accepted: Arc::clone(&accepted),
+                agent,
+                registry,
+            }),
+        }
+    }
+
+    /// A task of this caller's own.
+    async fn own(&self, app: &App, id: &str) -> Result<Task, TaskError> {
+        let claims = &self.accepted.claims;
+        let found = app.store.task(id, app.clock.now()).await?;
+        found
+            .map(|found| found.task)
+            .filter(|task| task.subject == claims.subject && task.agent == claims.client_id)
+            .ok_or(TaskError::NotFound)
+    }
+}
+
+/// The token of the one `Authorization: Bearer` header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (only, None) = (all.next()?.to_str().ok()?, all.next()) else {
+        return None;
+    };
+    let (scheme, token) = only.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
