@@ -10,7 +10,10 @@ use crate::{
     config::Config,
     federation::Federation,
     gateway::Snapshots,
-    http::outbound::{Outbound, OutboundError},
+    http::{
+        limits::Limits,
+        outbound::{Outbound, OutboundError},
+    },
     keys::{KeyError, Keys},
     oauth::remote_keys::RemoteKeys,
     policy::Policy,
@@ -40,6 +43,8 @@ pub struct App {
     pub snapshots: Snapshots,
     /// Where people sign in.
     pub federation: Federation,
+    /// How often anybody may ask.
+    pub limits: Limits,
     /// Makes the service's own requests.
     pub outbound: Outbound,
     /// The public keys of others.
@@ -88,6 +93,7 @@ impl App {
             &config.outbound.authorities,
             config.outbound.allowed.clone(),
         )?;
+        let limits = Limits::new(&config.rate_limits, &clock);
         Ok(Self {
             config,
             store,
@@ -96,6 +102,7 @@ impl App {
             tries: Tries::default(),
             verifier,
             snapshots: Snapshots::default(),
+            limits,
             remote_keys: RemoteKeys::new(outbound.clone()),
             federation,
             outbound,

@@ -10,9 +10,12 @@ use url::{Host, Url};
 
 use super::{
     Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, federation, keys,
-    raw::Source,
+    rate_limits, raw::Source,
 };
-use crate::{http::network::NetworkError, keys::Algorithm};
+use crate::{
+    http::network::{Network, NetworkError},
+    keys::Algorithm,
+};
 
 /// Whether a URL's host is this machine: `localhost` or a loopback address.
 #[must_use]
@@ -49,6 +52,12 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         policy_dir,
         keys: keys::check(source, &tokens)?,
         tokens,
+        trusted_proxies: networks(
+            source,
+            "public.trusted_proxies",
+            &source.values.public.trusted_proxies,
+        )?,
+        rate_limits: rate_limits::check(source)?,
         outbound: outbound(source)?,
         workloads: Workloads::check(source)?,
         federation: federation::check(source)?,
@@ -140,13 +149,16 @@ fn gateway_listener(source: &Source) -> Result<GatewayListen, ConfigError> {
     Ok(GatewayListen::Loopback(address))
 }
 
+fn networks(source: &Source, field: &str, given: &[String]) -> Result<Vec<Network>, ConfigError> {
+    let network = |(at, text): (usize, &String)| {
+        text.parse()
+            .map_err(|e: NetworkError| source.wrong(&format!("{field}[{at}]"), text, e.to_string()))
+    };
+    given.iter().enumerate().map(network).collect()
+}
+
 fn outbound(source: &Source) -> Result<Outbound, ConfigError> {
     let raw = &source.values.outbound;
-    let network = |(at, given): (usize, &String)| {
-        given.parse().map_err(|e: NetworkError| {
-            source.wrong(&format!("outbound.allow[{at}]"), given, e.to_string())
-        })
-    };
     let authorities = match &raw.ca_file {
         None => Vec::new(),
         Some(path) => std::fs::read(path).map_err(|e| {
@@ -158,12 +170,7 @@ fn outbound(source: &Source) -> Result<Outbound, ConfigError> {
         })?,
     };
     Ok(Outbound {
-        allowed: raw
-            .allow
-            .iter()
-            .enumerate()
-            .map(network)
-            .collect::<Result<_, _>>()?,
+        allowed: networks(source, "outbound.allow", &raw.allow)?,
         authorities,
     })
 }

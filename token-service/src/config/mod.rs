@@ -7,6 +7,7 @@ mod check;
 mod duration;
 pub mod federation;
 pub mod keys;
+mod rate_limits;
 mod raw;
 mod workloads;
 
@@ -19,7 +20,10 @@ use std::{
 pub use check::is_loopback_host;
 pub use workloads::{Cluster, TrustDomain, Workloads};
 
-use crate::{http::network::Network, keys::Algorithm};
+use crate::{
+    http::{limits::Rates, network::Network},
+    keys::Algorithm,
+};
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -36,6 +40,10 @@ pub struct Config {
     pub policy_dir: Option<PathBuf>,
     /// How tokens are made.
     pub tokens: Tokens,
+    /// Reverse proxies before the public listener, whose word on where a request came from counts.
+    pub trusted_proxies: Vec<Network>,
+    /// How often anybody may ask.
+    pub rate_limits: Rates,
     /// Where the service itself may make requests to.
     pub outbound: Outbound,
     /// Whose word is taken for who a workload is.

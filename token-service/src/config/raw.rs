@@ -7,7 +7,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{ConfigError, federation::RawFederation, keys::RawKeys, workloads::RawWorkloads};
+use super::{
+    ConfigError, federation::RawFederation, keys::RawKeys, rate_limits::RawRateLimits,
+    workloads::RawWorkloads,
+};
 
 /// The TOML file. Every field may be absent.
 #[derive(Debug, Default, Deserialize)]
@@ -16,7 +19,7 @@ pub(super) struct RawConfig {
     pub(super) issuer: Option<String>,
     pub(super) data_dir: Option<String>,
     #[serde(default)]
-    pub(super) public: RawListener,
+    pub(super) public: RawPublic,
     #[serde(default)]
     pub(super) gateway: RawListener,
     #[serde(default)]
@@ -26,11 +29,21 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) outbound: RawOutbound,
     #[serde(default)]
+    pub(super) rate_limits: RawRateLimits,
+    #[serde(default)]
     pub(super) workloads: RawWorkloads,
     #[serde(default)]
     pub(super) keys: RawKeys,
     #[serde(default)]
     pub(super) federation: RawFederation,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPublic {
+    pub(super) listen: Option<String>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

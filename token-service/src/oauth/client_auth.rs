@@ -121,6 +121,9 @@ pub async fn authenticate(
         }
         _ => Ok(client),
     });
+    if let Ok(client) = &client {
+        app.limits.client(client.id())?;
+    }
     if matches!(client, Err(OAuthError::InvalidClient(_))) {
         app.tries.note(TryKind::InvalidClient, &peer.text(), now);
     }

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::store::StoreError;
+use crate::{http::limits::TooMany, store::StoreError};
 
 /// A sentence for the developer of the client: what happened and what to do. Never holds a secret.
 pub type Description = Cow<'static, str>;
@@ -47,6 +47,12 @@ pub enum OAuthError {
     /// RFC 6749 section 4.1.2.1: try again in a moment.
     #[error("{0}")]
     TemporarilyUnavailable(Description),
+    /// RFC 6585 section 4: asked too often; in the words of RFC 6749 section 4.1.2.1, since OAuth has none of its own.
+    #[error("too many requests; try again in {retry_after_s} seconds")]
+    TooManyRequests {
+        /// When to try again.
+        retry_after_s: u64,
+    },
     /// RFC 6749 section 4.1.2.1: our fault; what happened is in the log, not in the answer.
     #[error("the service failed; its log says why")]
     ServerError,
@@ -69,7 +75,9 @@ impl OAuthError {
             Self::InvalidTarget(_) => "invalid_target",
             Self::InvalidAuthorizationDetails(_) => "invalid_authorization_details",
             Self::AccessDenied(_) => "access_denied",
-            Self::TemporarilyUnavailable(_) => "temporarily_unavailable",
+            Self::TemporarilyUnavailable(_) | Self::TooManyRequests { .. } => {
+                "temporarily_unavailable"
+            }
             Self::ServerError => "server_error",
         }
     }
@@ -79,6 +87,7 @@ impl OAuthError {
             Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
             Self::AccessDenied(_) => StatusCode::FORBIDDEN,
             Self::TemporarilyUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -102,6 +111,14 @@ impl From<StoreError> for OAuthError {
     }
 }
 
+impl From<TooMany> for OAuthError {
+    fn from(wait: TooMany) -> Self {
+        Self::TooManyRequests {
+            retry_after_s: wait.retry_after_s,
+        }
+    }
+}
+
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let body = json!({ "error": self.code(), "error_description": self.to_string() });
@@ -113,6 +130,9 @@ impl IntoResponse for OAuthError {
                 HeaderValue::from_static("Basic realm=\"writ\", charset=\"UTF-8\""),
             )),
             Self::TemporarilyUnavailable(_) => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
+            Self::TooManyRequests { retry_after_s } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(retry_after_s)))
+            }
             _ => None,
         };
         if let Some((name, value)) = extra {

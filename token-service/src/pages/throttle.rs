@@ -5,13 +5,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::http::Peer;
+use crate::http::{Peer, limits::network};
 
 /// Tries for one user from one address.
 const PER_USER: u32 = 10;
@@ -124,17 +124,6 @@ fn keys(peer: Peer, user: &str) -> [Key; 2] {
             user: None,
         },
     ]
-}
-
-/// The address; of an IPv6 address the network of 64 bits that one customer usually has.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod unix;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, routing::post};
+use axum::{Router, http::StatusCode, middleware, routing::post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     config::{Config, GatewayListen},
     gateway,
+    http::{limits, network::Network, proxies},
     keys::{KeyError, Keys},
     oauth,
     policy::{Policy, PolicyError},
@@ -88,8 +89,13 @@ impl Running {
         let app = Arc::new(App::new(config, store, keys, policy, clock).await?);
 
         let (stop, stopped) = watch::channel(false);
-        let public_router =
-            guarded(public_routes(&app, metrics.clone())).with_state(Arc::clone(&app));
+        let trusted: Arc<[Network]> = app.config.trusted_proxies.as_slice().into();
+        let public_router = guarded(public_routes(&app, metrics.clone()))
+            .layer(middleware::from_fn_with_state(
+                trusted,
+                proxies::see_through,
+            ))
+            .with_state(Arc::clone(&app));
         let gateway_router = guarded(gateway::routes()).with_state(Arc::clone(&app));
         let mut listeners = Vec::with_capacity(2);
         let gateway = match gateway_listen {
@@ -160,9 +166,14 @@ impl Running {
     }
 }
 
-fn public_routes(app: &App, metrics: Option<PrometheusHandle>) -> Router<SharedApp> {
+fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<SharedApp> {
     let at = oauth::metadata::Endpoints::of(&app.config.issuer);
     oauth::public_routes(&app.config)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(app),
+            limits::by_address,
+        ))
+        // Servers that prove who they are ask about every call.
         .route(
             &at.path("/oauth/introspect"),
             post(oauth::introspect::serve),

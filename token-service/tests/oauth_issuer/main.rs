@@ -11,5 +11,6 @@ mod issuer;
 mod keys;
 mod metadata;
 mod platform;
+mod rate_limits;
 mod sign_in;
 mod workloads;
