@@ -12,6 +12,7 @@ import data.writ.agents
 import data.writ.arguments
 import data.writ.exchanges
 import data.writ.hours
+import data.writ.registrations
 import data.writ.tasks
 
 default call := {"allow": false, "reason": "no rule grants this call; ask the owner of the policy for access"}
@@ -51,3 +52,7 @@ task := tasks.verdict
 default exchange := {"allow": false, "reason": "no rule lets this agent get a token for this subject"}
 
 exchange := {"allow": true} if exchanges.granted
+
+default registration := {"decision": "reject", "reason": "no rule takes this registration; ask an administrator to register it"}
+
+registration := registrations.verdict

@@ -32,8 +32,15 @@ pub const TASK: &str = "data.writ.task";
 /// The rule that says who may get a token for another subject.
 pub const EXCHANGE: &str = "data.writ.exchange";
 
+/// The rule that approves, holds or rejects what registers itself.
+pub const REGISTRATION: &str = "data.writ.registration";
+
 /// What only the token service asks, by the names of the rules in package `writ`.
-const JUDGEMENTS: [(&str, &str); 2] = [("task", TASK), ("exchange", EXCHANGE)];
+const JUDGEMENTS: [(&str, &str); 3] = [
+    ("task", TASK),
+    ("exchange", EXCHANGE),
+    ("registration", REGISTRATION),
+];
 
 /// The most instructions one decision may take.
 pub const MAX_INSTRUCTIONS: usize = 25_000;

@@ -13,6 +13,7 @@ pub fn modules() -> Vec<Module> {
         ("hours.rego", include_str!("../hours.rego")),
         ("task.rego", include_str!("../task.rego")),
         ("exchange.rego", include_str!("../exchange.rego")),
+        ("registration.rego", include_str!("../registration.rego")),
     ]
     .map(|(path, text)| Module {
         path: path.to_owned(),

@@ -15,7 +15,7 @@ use crate::{
         outbound::{Outbound, OutboundError},
     },
     keys::{KeyError, Keys},
-    oauth::remote_keys::RemoteKeys,
+    oauth::{client_documents::ClientDocuments, remote_keys::RemoteKeys},
     policy::Policy,
     registry::Registry,
     store::{Store, StoreError},
@@ -51,6 +51,8 @@ pub struct App {
     pub remote_keys: RemoteKeys,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
+    /// Clients that are named by a document.
+    pub client_documents: ClientDocuments,
     policy: ArcSwap<Policy>,
     registry: ArcSwap<Registry>,
     reloading: tokio::sync::Mutex<()>,
@@ -107,6 +109,7 @@ impl App {
             federation,
             outbound,
             task_turns: Turns::default(),
+            client_documents: ClientDocuments::default(),
             policy: ArcSwap::from_pointee(policy),
             registry: ArcSwap::from_pointee(registry),
             reloading: tokio::sync::Mutex::new(()),

@@ -37,11 +37,13 @@ pub enum Kind {
     TokenIssued,
     /// A task was opened, refused or closed.
     Task,
+    /// A client or server registered, changed or removed itself, or tried to.
+    Registration,
 }
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
@@ -52,6 +54,7 @@ impl Kind {
         Self::SignIn,
         Self::TokenIssued,
         Self::Task,
+        Self::Registration,
     ];
 
     /// The word in the store and the CLI.
@@ -68,6 +71,7 @@ impl Kind {
             Self::SignIn => "sign_in",
             Self::TokenIssued => "token_issued",
             Self::Task => "task",
+            Self::Registration => "registration",
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum TryKind {
     InvalidSubjectToken,
     /// A user's name or password is wrong.
     InvalidPassword,
+    /// An initial or registration access token is wrong.
+    InvalidRegistrationToken,
 }
 
 impl TryKind {
@@ -38,6 +40,7 @@ impl TryKind {
             Self::InvalidServer => "invalid_server",
             Self::InvalidSubjectToken => "invalid_subject_token",
             Self::InvalidPassword => "invalid_password",
+            Self::InvalidRegistrationToken => "invalid_registration_token",
         }
     }
 }

@@ -6,10 +6,18 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use url::Url;
 
-use super::{ById, CliError, Output, output::status_word, pairs, switch};
+use super::{
+    ById, CliError, Output, decide,
+    output::{origin_word, status_word},
+    pairs, remove, switch,
+};
 use crate::{
+    audit::Verdict,
     clock::{Clock as _, SystemClock},
-    registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Status, Workload},
+    registry::{
+        Agent, AuthMethod, ClientMetadata, Grant, Id, RedirectUri, Status, Workload,
+        check_identifier,
+    },
     secret::{self, SecretHash},
     store::{Store, registrations::Registered},
 };
@@ -24,6 +32,12 @@ pub(super) enum Command {
     Disable(ById),
     /// Let an agent call again.
     Enable(ById),
+    /// Let an agent in that registered itself and waits.
+    Approve(ById),
+    /// Refuse an agent that registered itself and waits.
+    Reject(ById),
+    /// Forget an agent.
+    Remove(ById),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +72,12 @@ pub(super) struct Add {
     /// What it may ask the token endpoint for; may be repeated [default: what --auth and --redirect-uri suggest].
     #[arg(long = "grant", value_enum, value_name = "GRANT")]
     grants: Vec<GrantArg>,
+    /// A scope it may ask for; may be repeated [default: all that a server has].
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = pairs::scope)]
+    scopes: Vec<String>,
+    /// The server meant by a request that names none (RFC 8707).
+    #[arg(long, value_name = "URL")]
+    default_resource: Option<String>,
     /// A tool it may call when it acts for itself; may be repeated.
     #[arg(long = "tool", value_name = "SERVER:TOOL", value_parser = pairs::tool)]
     tools: Vec<(String, String)>,
@@ -109,6 +129,13 @@ impl Command {
             Self::Enable(ById { id }) => {
                 switch(store, output, Registered::Agent, &id, Status::Approved).await
             }
+            Self::Approve(ById { id }) => {
+                decide(store, output, Registered::Agent, &id, Verdict::Allow).await
+            }
+            Self::Reject(ById { id }) => {
+                decide(store, output, Registered::Agent, &id, Verdict::Deny).await
+            }
+            Self::Remove(ById { id }) => remove(store, output, Registered::Agent, &id).await,
         }
     }
 }
@@ -171,6 +198,11 @@ impl Add {
             self.spiffe_id.as_deref(),
             self.kubernetes.as_deref(),
         )?;
+        let default_resource = self
+            .default_resource
+            .map(|given| check_identifier("--default-resource", &given))
+            .transpose()
+            .map_err(|e| CliError::Usage(e.to_string()))?;
         let secret = (self.auth == AuthArg::Secret).then(secret::generate);
         let agent = Agent {
             secret: secret.as_ref().map(|s| SecretHash::of(s)),
@@ -181,6 +213,11 @@ impl Add {
             grants,
             tools: pairs::tools(self.tools),
             labels: pairs::labels(self.labels),
+            metadata: ClientMetadata {
+                scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
+                default_resource,
+                ..ClientMetadata::default()
+            },
             ..Agent::new(self.id.into(), self.name, self.auth.into())
         };
         Ok((agent, secret))
@@ -287,12 +324,15 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
             output.json(&json!({
                 "id": a.id, "name": a.name, "auth": a.auth, "grants": a.grants, "redirect_uris": a.redirect_uris,
                 "tools": a.tools, "labels": a.labels, "status": a.status, "jwks_uri": a.jwks_uri, "workload": a.workload,
+                "origin": a.origin, "metadata": a.metadata,
             }))
         });
     }
     output.table(
         &agents,
-        ["ID", "NAME", "STATUS", "AUTH", "GRANTS", "TOOLS", "LABELS"],
+        [
+            "ID", "NAME", "STATUS", "ORIGIN", "AUTH", "GRANTS", "TOOLS", "LABELS",
+        ],
         |a| {
             let tools = a
                 .tools
@@ -302,6 +342,7 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
                 a.id.to_string(),
                 a.name.clone(),
                 status_word(a.status).to_owned(),
+                origin_word(a.origin).to_owned(),
                 a.auth.as_str().to_owned(),
                 a.grants
                     .iter()

@@ -9,6 +9,7 @@ mod gateway;
 mod keys;
 mod output;
 mod pairs;
+mod registration;
 mod serve;
 mod server;
 mod task;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 pub use output::Output;
 
 use crate::{
+    audit::Verdict,
     clock::{Clock as _, SystemClock},
     config::{Config, ConfigError},
     registry::Status,
@@ -54,6 +56,9 @@ enum Command {
     /// Agents: the OAuth clients that call tools.
     #[command(subcommand)]
     Agent(agent::Command),
+    /// What clients and servers register themselves with.
+    #[command(subcommand)]
+    Registration(registration::Command),
     /// People of the local directory.
     #[command(subcommand)]
     User(user::Command),
@@ -175,6 +180,7 @@ impl Command {
             Self::Serve => Ok(()),
             Self::Server(command) => command.run(store, output).await,
             Self::Agent(command) => command.run(store, output).await,
+            Self::Registration(command) => command.run(store, output).await,
             Self::User(command) => command.run(store, output).await,
             Self::Gateway(command) => command.run(store, output).await,
             Self::Task(command) => command.run(store, output).await,
@@ -196,4 +202,31 @@ async fn switch(
         .set_status(what, id, status, SystemClock.now())
         .await?;
     output.switched(what.as_str(), id, status)
+}
+
+/// Decides about a registration that waits, and says so.
+async fn decide(
+    store: &Store,
+    output: &mut Output,
+    what: Registered,
+    id: &str,
+    verdict: Verdict,
+) -> Result<(), CliError> {
+    store.decide(what, id, verdict, SystemClock.now()).await?;
+    let done = match verdict {
+        Verdict::Allow => "approved",
+        Verdict::Deny => "rejected",
+    };
+    output.done(what.as_str(), id, done)
+}
+
+/// Deletes a registration and says so.
+async fn remove(
+    store: &Store,
+    output: &mut Output,
+    what: Registered,
+    id: &str,
+) -> Result<(), CliError> {
+    store.remove(what, id, SystemClock.now()).await?;
+    output.done(what.as_str(), id, "removed")
 }

@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::CliError;
-use crate::{audit::printable, registry::Status};
+use crate::{
+    audit::printable,
+    registry::{Origin, Status},
+};
 
 /// Standard output and error of a command.
 #[derive(Debug)]
@@ -75,6 +78,14 @@ impl Output {
         self.line(&format!("{what} {id} is {}", status_word(status)))
     }
 
+    /// What has become of something: `done` is a participle.
+    pub(super) fn done(&mut self, what: &str, id: &str, done: &str) -> Result<(), CliError> {
+        if self.json {
+            return self.json(&json!({"id": id, "done": done}));
+        }
+        self.line(&format!("{what} {} is {done}", printable(id)))
+    }
+
     /// A table.
     pub(super) fn table<T, const N: usize>(
         &mut self,
@@ -114,5 +125,14 @@ pub(super) fn status_word(status: Status) -> &'static str {
         Status::Approved => "enabled",
         Status::Pending => "pending",
         Status::Disabled => "disabled",
+    }
+}
+
+/// The word people read for where a registration came from.
+pub(super) fn origin_word(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Admin => "admin",
+        Origin::Dynamic => "itself",
+        Origin::MetadataDocument => "its document",
     }
 }

@@ -40,6 +40,15 @@ pub(super) fn scope(text: &str) -> Result<String, String> {
     }
 }
 
+/// A name of something: short, and without anything that would disguise it.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    if text.len() <= 256 && crate::audit::printable(text) == text {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 256 bytes, and no control or direction characters".to_owned())
+    }
+}
+
 pub(super) fn labels(given: Vec<(String, String)>) -> Labels {
     given.into_iter().collect()
 }

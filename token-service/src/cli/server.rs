@@ -3,8 +3,9 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{ById, CliError, Output, output::status_word, pairs, switch};
+use super::{ById, CliError, Output, decide, output::status_word, pairs, remove, switch};
 use crate::{
+    audit::Verdict,
     clock::{Clock as _, SystemClock},
     registry::{Enforcement, Id, Server, ServerError, Status, check_identifier},
     secret::{self, SecretHash},
@@ -21,6 +22,12 @@ pub(super) enum Command {
     Disable(ById),
     /// Let calls for a server through again.
     Enable(ById),
+    /// Let calls through for a server that registered itself and waits.
+    Approve(ById),
+    /// Refuse a server that registered itself and waits.
+    Reject(ById),
+    /// Forget a server.
+    Remove(ById),
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +43,21 @@ pub(super) struct Add {
     /// Who checks minted tokens before the server acts on them.
     #[arg(long, value_enum)]
     enforcement: EnforcementArg,
+    /// Its name, as people see it.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = pairs::text)]
+    name: String,
+    /// Who answers for it: a person or team.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = pairs::text)]
+    owner: String,
+    /// Where the server itself is, for whoever runs the gateway before it.
+    #[arg(long, value_name = "URL")]
+    upstream: Option<url::Url>,
+    /// A tool it has; may be repeated.
+    #[arg(long = "tool", value_name = "TOOL", value_parser = pairs::text)]
+    tools: Vec<String>,
+    /// A server that it may call on behalf of its own callers; may be repeated.
+    #[arg(long = "may-call", value_name = "SERVER")]
+    may_call: Vec<Id>,
     /// A scope callers may ask for; may be repeated.
     #[arg(long = "scope", value_name = "SCOPE", value_parser = pairs::scope)]
     scopes: Vec<String>,
@@ -76,6 +98,13 @@ impl Command {
             Self::Enable(ById { id }) => {
                 switch(store, output, Registered::Server, &id, Status::Approved).await
             }
+            Self::Approve(ById { id }) => {
+                decide(store, output, Registered::Server, &id, Verdict::Allow).await
+            }
+            Self::Reject(ById { id }) => {
+                decide(store, output, Registered::Server, &id, Verdict::Deny).await
+            }
+            Self::Remove(ById { id }) => remove(store, output, Registered::Server, &id).await,
         }
     }
 }
@@ -90,6 +119,11 @@ impl Add {
             enforcement: self.enforcement.into(),
             labels: pairs::labels(self.labels),
             scopes: self.scopes,
+            name: self.name,
+            owner: self.owner,
+            upstream: self.upstream.map(String::from),
+            tools: self.tools,
+            may_call: self.may_call.iter().map(ToString::to_string).collect(),
             ..Server::new(self.id, resource, audience, SecretHash::of(&secret))
         };
         if server.resource == server.upstream_audience {
@@ -110,7 +144,8 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
         return servers.iter().try_for_each(|s| {
             output.json(&json!({
                 "id": s.id, "resource": s.resource, "audience": s.upstream_audience, "enforcement": s.enforcement,
-                "status": s.status, "scopes": s.scopes, "labels": s.labels,
+                "status": s.status, "scopes": s.scopes, "labels": s.labels, "name": s.name, "owner": s.owner,
+                "upstream": s.upstream, "tools": s.tools, "may_call": s.may_call, "origin": s.origin,
             }))
         });
     }
@@ -122,6 +157,8 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
             "RESOURCE",
             "AUDIENCE",
             "ENFORCEMENT",
+            "OWNER",
+            "TOOLS",
             "SCOPES",
             "LABELS",
         ],
@@ -137,6 +174,8 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
                 s.resource.clone(),
                 s.upstream_audience.clone(),
                 enforcement.to_owned(),
+                s.owner.clone(),
+                s.tools.join(" "),
                 s.scopes.join(" "),
                 pairs::shown(&s.labels),
             ]

@@ -9,6 +9,7 @@ pub mod federation;
 pub mod keys;
 mod rate_limits;
 mod raw;
+mod registration;
 mod workloads;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub use check::is_loopback_host;
+pub use registration::{Domains, Registration};
 pub use workloads::{Cluster, TrustDomain, Workloads};
 
 use crate::{
@@ -52,6 +54,8 @@ pub struct Config {
     pub keys: keys::Keys,
     /// Where people sign in.
     pub federation: federation::Federation,
+    /// Who may register a client without an administrator.
+    pub registration: Registration,
     issuer_follows_listener: bool,
 }
 

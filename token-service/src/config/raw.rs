@@ -36,6 +36,8 @@ pub(super) struct RawConfig {
     pub(super) keys: RawKeys,
     #[serde(default)]
     pub(super) federation: RawFederation,
+    #[serde(default)]
+    pub(super) registration: super::registration::RawRegistration,
 }
 
 #[derive(Debug, Default, Deserialize)]

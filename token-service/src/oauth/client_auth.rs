@@ -14,6 +14,7 @@ use writ_policy::input::AgentAuthn;
 use super::{
     OAuthError, assertion,
     assertion::AssertionError,
+    client::find_client,
     jws::keys_of,
     params::Params,
     remote_keys::KeyPlace,
@@ -84,8 +85,18 @@ impl Client {
 enum Presented<'a> {
     Nothing(&'a str),
     Secret(basic::Credentials),
+    SecretInBody(&'a str, &'a str),
     Assertion(&'a str),
     Svid(&'a str),
+}
+
+/// Where a secret travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SentIn {
+    /// `client_secret_basic`.
+    Header,
+    /// `client_secret_post`.
+    Body,
 }
 
 /// Authenticates the client of a request. Failures are counted by address.
@@ -103,14 +114,20 @@ pub async fn authenticate(
     let now = app.clock.now();
     let presented = presented(headers, params)?;
     let authenticated = match &presented {
-        Presented::Nothing(id) => public(registry, id),
-        Presented::Secret(credentials) => secret(registry, credentials),
+        Presented::Nothing(id) => public(app, id).await,
+        Presented::Secret(credentials) => secret(
+            registry,
+            &credentials.id,
+            credentials.secret(),
+            SentIn::Header,
+        ),
+        Presented::SecretInBody(id, text) => secret(registry, id, text, SentIn::Body),
         Presented::Assertion(text) => match workload::claimed_cluster(app, text) {
             Some(cluster) => attested(
                 registry,
                 workload::kubernetes(app, cluster, text, now).await,
             ),
-            None => key(app, registry, text, now).await,
+            None => key(app, text, now).await,
         },
         Presented::Svid(text) => attested(registry, workload::spiffe(app, text, now).await),
     };
@@ -133,11 +150,6 @@ pub async fn authenticate(
 /// Finds out which method a request uses (RFC 6749 section 2.3: not more than one).
 fn presented<'a>(headers: &HeaderMap, params: &'a Params) -> Result<Presented<'a>, OAuthError> {
     let invalid = |told: &'static str| OAuthError::InvalidRequest(told.into());
-    if params.get("client_secret").is_some() {
-        return Err(invalid(
-            "client_secret does not belong in the body: use HTTP Basic (client_secret_basic)",
-        ));
-    }
     let assertion = match (
         params.get("client_assertion_type"),
         params.get("client_assertion"),
@@ -151,52 +163,58 @@ fn presented<'a>(headers: &HeaderMap, params: &'a Params) -> Result<Presented<'a
             ));
         }
     };
-    match (headers.contains_key(header::AUTHORIZATION), assertion) {
-        (true, Some(_)) => Err(invalid("use one way to authenticate, not Basic and an assertion at once")),
-        (true, None) => basic::credentials(headers)
+    let in_body = params.get("client_secret");
+    match (headers.contains_key(header::AUTHORIZATION), in_body, assertion) {
+        (true, None, None) => basic::credentials(headers)
             .map(Presented::Secret)
             .ok_or_else(|| refused("the Authorization header is not one well-formed HTTP Basic credential")),
-        (false, Some(assertion)) => Ok(assertion),
-        (false, None) => params
+        (false, Some(secret), None) => Ok(Presented::SecretInBody(params.require("client_id")?, secret)),
+        (false, None, Some(assertion)) => Ok(assertion),
+        (false, None, None) => params
             .get("client_id")
             .map(Presented::Nothing)
             .ok_or_else(|| refused("the client did not authenticate: send Basic, an assertion, or, as a public client, client_id")),
+        _ => Err(invalid("use one way to authenticate: Basic, client_secret or an assertion")),
     }
 }
 
-fn public(registry: &Registry, id: &str) -> Result<Client, OAuthError> {
-    let agent = registry
-        .agent(id)
+async fn public(app: &App, id: &str) -> Result<Client, OAuthError> {
+    let agent = find_client(app, id).await?;
+    let agent = agent
         .filter(|agent| agent.auth == AuthMethod::None)
         .ok_or_else(|| {
             refused("there is no public client of this id; a confidential client must authenticate")
         })?;
-    approved(agent)
+    approved(&agent)
 }
 
-fn secret(registry: &Registry, credentials: &basic::Credentials) -> Result<Client, OAuthError> {
-    let agent = registry.agent(&credentials.id);
-    agent
-        .filter(|agent| {
-            agent
-                .secret
-                .as_ref()
-                .is_some_and(|s| s.verify(credentials.secret()))
-        })
-        .ok_or_else(|| refused("the client's id or secret is wrong"))
-        .and_then(approved)
-}
-
-async fn key(
-    app: &App,
+/// A client with a secret is never one that is named by a document.
+fn secret(
     registry: &Registry,
-    text: &str,
-    now: Timestamp,
+    id: &str,
+    secret: &str,
+    sent_in: SentIn,
 ) -> Result<Client, OAuthError> {
+    let agent = registry
+        .agent(id)
+        .filter(|agent| agent.secret.as_ref().is_some_and(|s| s.verify(secret)))
+        .ok_or_else(|| refused("the client's id or secret is wrong"))?;
+    match (sent_in, agent.metadata.secret_in_body) {
+        (SentIn::Header, false) | (SentIn::Body, true) => approved(agent),
+        (SentIn::Body, false) => Err(refused(
+            "this client is registered for HTTP Basic (client_secret_basic): its secret does not belong in the body",
+        )),
+        (SentIn::Header, true) => Err(refused(
+            "this client is registered for client_secret_post: send client_id and client_secret in the body",
+        )),
+    }
+}
+
+async fn key(app: &App, text: &str, now: Timestamp) -> Result<Client, OAuthError> {
     let unknown = || refused("the client assertion is of no client that is registered with keys");
     let id = assertion::claimed_client(text)
         .ok_or_else(|| refused(AssertionError::NotAJwt.to_string()))?;
-    let agent = registry.agent(&id).ok_or_else(unknown)?;
+    let agent = &find_client(app, &id).await?.ok_or_else(unknown)?;
     let told = |e: AssertionError| refused(e.to_string());
     let claimed = assertion::read(text, &id, &app.config.issuer, now).map_err(told)?;
     let verified = match (&agent.jwks, &agent.jwks_uri) {

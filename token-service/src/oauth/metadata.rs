@@ -72,6 +72,8 @@ pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
         "token_endpoint": at.url("/oauth/token"),
         "jwks_uri": at.url("/oauth/jwks"),
         "introspection_endpoint": at.url("/oauth/introspect"),
+        "registration_endpoint": at.url("/oauth/register"),
+        "client_id_metadata_document_supported": app.config.registration.client_documents.is_some(),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "client_credentials"],
@@ -87,7 +89,12 @@ pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
 /// How clients may authenticate at the token endpoint; by a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4) where
 /// a trust domain is trusted.
 fn auth_methods(config: &Config) -> Vec<&'static str> {
-    let mut methods = vec!["none", "client_secret_basic", "private_key_jwt"];
+    let mut methods = vec![
+        "none",
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+    ];
     if !config.workloads.spiffe.is_empty() {
         methods.push("spiffe_jwt");
     }

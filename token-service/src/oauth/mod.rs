@@ -8,7 +8,9 @@ pub mod assertion;
 pub mod authorize;
 pub mod caller_token;
 pub mod chain;
+pub mod client;
 pub mod client_auth;
+pub mod client_documents;
 mod error;
 pub mod grants;
 pub mod introspect;
@@ -18,6 +20,7 @@ pub mod params;
 pub mod password;
 pub mod pkce;
 pub mod redirect;
+pub mod registration;
 pub mod remote_keys;
 pub mod scope;
 pub(crate) mod strict_json;
@@ -55,6 +58,7 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
         .route(&at.path("/oauth/token"), post(token::token))
         .merge(federation::routes(at))
         .merge(tasks::routes(&at))
+        .merge(registration::routes(at))
         .layer(Extension(Arc::new(Throttle::default())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }

@@ -60,7 +60,7 @@ impl fmt::Display for Scope {
 }
 
 /// `1*( %x21 / %x23-5B / %x5D-7E )`.
-fn is_scope_token(word: &str) -> bool {
+pub fn is_scope_token(word: &str) -> bool {
     (1..=128).contains(&word.len())
         && word
             .bytes()

@@ -9,6 +9,7 @@ mod batch;
 pub mod commit;
 mod error;
 pub mod identities;
+pub mod initial_tokens;
 pub mod keys;
 pub mod oauth;
 pub mod providers;

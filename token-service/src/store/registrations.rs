@@ -1,11 +1,13 @@
-//! An administrator's changes to servers, agents and gateways, each committed with its audit record.
+//! Changes to servers, agents and gateways. An administrator's are methods of the store, each committed with its audit
+//! record; what registers itself is written by the functions, as part of its own transaction.
 
 use jiff::Timestamp;
 use serde::Serialize;
+use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, WriteTx, registry};
 use crate::{
-    audit::Record,
+    audit::{Record, Verdict},
     clock::rfc3339,
     registry::{Agent, Gateway, Server, Status},
     secret::SecretHash,
@@ -41,30 +43,7 @@ impl Store {
     /// When the id, the resource or the audience is taken, or the audience is somebody's resource.
     pub async fn add_server(&self, server: &Server, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let added = sqlx::query(
-            "INSERT INTO servers (id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, name,
-             owner, upstream, tools, may_call, origin, registration_hash, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(server.id.as_str())
-        .bind(&server.resource)
-        .bind(&server.upstream_audience)
-        .bind(word(&server.enforcement)?)
-        .bind(word(&server.status)?)
-        .bind(super::json(&server.labels)?)
-        .bind(super::json(&server.scopes)?)
-        .bind(server.secret.as_bytes())
-        .bind(&server.name)
-        .bind(&server.owner)
-        .bind(&server.upstream)
-        .bind(super::json(&server.tools)?)
-        .bind(super::json(&server.may_call)?)
-        .bind(word(&server.origin)?)
-        .bind(server.registration.as_ref().map(SecretHash::as_bytes))
-        .bind(rfc3339(now))
-        .execute(tx.conn())
-        .await;
-        added.map_err(|e| refused(e, "server", server.id.as_str()))?;
+        insert_server(tx.conn(), server, now).await?;
         audited(tx, now, "server add", server.id.as_str()).await
     }
 
@@ -74,30 +53,7 @@ impl Store {
     /// When the id is taken.
     pub async fn add_agent(&self, agent: &Agent, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let added = sqlx::query(
-            "INSERT INTO agents (id, name, auth_method, secret_hash, jwks, jwks_uri, workload, redirect_uris, grants, tools,
-             labels, metadata, status, origin, registration_hash, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(agent.id.as_str())
-        .bind(&agent.name)
-        .bind(agent.auth.as_str())
-        .bind(agent.secret.as_ref().map(SecretHash::as_bytes))
-        .bind(agent.jwks.as_ref().map(super::json).transpose()?)
-        .bind(&agent.jwks_uri)
-        .bind(agent.workload.as_ref().map(super::json).transpose()?)
-        .bind(super::json(&agent.redirect_uris)?)
-        .bind(super::json(&agent.grants)?)
-        .bind(super::json(&agent.tools)?)
-        .bind(super::json(&agent.labels)?)
-        .bind(super::json(&agent.metadata)?)
-        .bind(word(&agent.status)?)
-        .bind(word(&agent.origin)?)
-        .bind(agent.registration.as_ref().map(SecretHash::as_bytes))
-        .bind(rfc3339(now))
-        .execute(tx.conn())
-        .await;
-        added.map_err(|e| refused(e, "agent", agent.id.as_str()))?;
+        insert_agent(tx.conn(), agent, now).await?;
         audited(tx, now, "agent add", agent.id.as_str()).await
     }
 
@@ -129,6 +85,56 @@ impl Store {
         audited(tx, now, "gateway add", id).await
     }
 
+    /// Decides about a registration that waits for a person.
+    ///
+    /// # Errors
+    /// When there is none with this id, or it does not wait.
+    pub async fn decide(
+        &self,
+        what: Registered,
+        id: &str,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let sql = match what {
+            Registered::Server => "SELECT status FROM servers WHERE id = ?",
+            Registered::Agent => "SELECT status FROM agents WHERE id = ?",
+            Registered::Gateway => "SELECT status FROM gateways WHERE id = ?",
+        };
+        let status: Option<String> = sqlx::query_scalar(sql)
+            .bind(id)
+            .fetch_optional(tx.conn())
+            .await?;
+        found(u64::from(status.is_some()), what, id)?;
+        if status.as_deref() != Some("pending") {
+            return Err(StoreError::Conflict(
+                "it does not wait for a decision; `enable` and `disable` switch it on and off",
+            ));
+        }
+        let (status, verb) = match verdict {
+            Verdict::Allow => (Status::Approved, "approve"),
+            Verdict::Deny => (Status::Disabled, "reject"),
+        };
+        set(&mut tx, what, id, status).await?;
+        audited(tx, now, &format!("{} {verb}", what.as_str()), id).await
+    }
+
+    /// Deletes a registration.
+    ///
+    /// # Errors
+    /// When there is none with this id.
+    pub async fn remove(
+        &self,
+        what: Registered,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        remove(tx.conn(), what, id).await?;
+        audited(tx, now, &format!("{} remove", what.as_str()), id).await
+    }
+
     /// Switches a registration on or off. Effective with the next decision of any service on this database.
     ///
     /// # Errors
@@ -141,22 +147,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let sql = match what {
-            Registered::Server => "UPDATE servers SET status = ?1 WHERE id = ?2",
-            Registered::Agent => "UPDATE agents SET status = ?1 WHERE id = ?2",
-            Registered::Gateway => "UPDATE gateways SET status = ?1 WHERE id = ?2",
-        };
-        let set = sqlx::query(sql)
-            .bind(word(&status)?)
-            .bind(id)
-            .execute(tx.conn())
-            .await?;
-        if set.rows_affected() == 0 {
-            return Err(StoreError::NotFound {
-                what: what.as_str(),
-                id: id.to_owned(),
-            });
-        }
+        set(&mut tx, what, id, status).await?;
         let verb = match status {
             Status::Approved => "enable",
             Status::Disabled => "disable",
@@ -188,6 +179,197 @@ impl Store {
     pub async fn gateways(&self) -> Result<Vec<Gateway>, StoreError> {
         registry::gateways(&mut *self.read().await?).await
     }
+}
+
+/// Registers a server, as part of a transaction.
+///
+/// # Errors
+/// When the id, the resource or the audience is taken, or the audience is somebody's resource.
+pub async fn insert_server(
+    conn: &mut SqliteConnection,
+    server: &Server,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let added = sqlx::query(
+        "INSERT INTO servers (id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, name,
+         owner, upstream, tools, may_call, origin, registration_hash, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(server.id.as_str())
+    .bind(&server.resource)
+    .bind(&server.upstream_audience)
+    .bind(word(&server.enforcement)?)
+    .bind(word(&server.status)?)
+    .bind(super::json(&server.labels)?)
+    .bind(super::json(&server.scopes)?)
+    .bind(server.secret.as_bytes())
+    .bind(&server.name)
+    .bind(&server.owner)
+    .bind(&server.upstream)
+    .bind(super::json(&server.tools)?)
+    .bind(super::json(&server.may_call)?)
+    .bind(word(&server.origin)?)
+    .bind(server.registration.as_ref().map(SecretHash::as_bytes))
+    .bind(rfc3339(now))
+    .execute(conn)
+    .await;
+    added
+        .map(drop)
+        .map_err(|e| refused(e, "server", server.id.as_str()))
+}
+
+/// Registers an agent, as part of a transaction.
+///
+/// # Errors
+/// When the id is taken.
+pub async fn insert_agent(
+    conn: &mut SqliteConnection,
+    agent: &Agent,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let added = sqlx::query(
+        "INSERT INTO agents (id, name, auth_method, secret_hash, jwks, jwks_uri, workload, redirect_uris, grants, tools,
+         labels, metadata, status, origin, registration_hash, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(agent.id.as_str())
+    .bind(&agent.name)
+    .bind(agent.auth.as_str())
+    .bind(agent.secret.as_ref().map(SecretHash::as_bytes))
+    .bind(agent.jwks.as_ref().map(super::json).transpose()?)
+    .bind(&agent.jwks_uri)
+    .bind(agent.workload.as_ref().map(super::json).transpose()?)
+    .bind(super::json(&agent.redirect_uris)?)
+    .bind(super::json(&agent.grants)?)
+    .bind(super::json(&agent.tools)?)
+    .bind(super::json(&agent.labels)?)
+    .bind(super::json(&agent.metadata)?)
+    .bind(word(&agent.status)?)
+    .bind(word(&agent.origin)?)
+    .bind(agent.registration.as_ref().map(SecretHash::as_bytes))
+    .bind(rfc3339(now))
+    .execute(conn)
+    .await;
+    added
+        .map(drop)
+        .map_err(|e| refused(e, "agent", agent.id.as_str()))
+}
+
+/// Replaces what is registered of an agent, as part of a transaction.
+///
+/// # Errors
+/// When there is none with this id.
+pub async fn update_agent(conn: &mut SqliteConnection, agent: &Agent) -> Result<(), StoreError> {
+    let updated = sqlx::query(
+        "UPDATE agents SET name = ?, auth_method = ?, secret_hash = ?, jwks = ?, jwks_uri = ?, workload = ?,
+         redirect_uris = ?, grants = ?, tools = ?, labels = ?, metadata = ?, status = ?, registration_hash = ?
+         WHERE id = ?",
+    )
+    .bind(&agent.name)
+    .bind(agent.auth.as_str())
+    .bind(agent.secret.as_ref().map(SecretHash::as_bytes))
+    .bind(agent.jwks.as_ref().map(super::json).transpose()?)
+    .bind(&agent.jwks_uri)
+    .bind(agent.workload.as_ref().map(super::json).transpose()?)
+    .bind(super::json(&agent.redirect_uris)?)
+    .bind(super::json(&agent.grants)?)
+    .bind(super::json(&agent.tools)?)
+    .bind(super::json(&agent.labels)?)
+    .bind(super::json(&agent.metadata)?)
+    .bind(word(&agent.status)?)
+    .bind(agent.registration.as_ref().map(SecretHash::as_bytes))
+    .bind(agent.id.as_str())
+    .execute(conn)
+    .await?;
+    found(
+        updated.rows_affected(),
+        Registered::Agent,
+        agent.id.as_str(),
+    )
+}
+
+/// Replaces what is registered of a server, as part of a transaction; its audience and secret stay.
+///
+/// # Errors
+/// When there is none with this id, or the resource is taken.
+pub async fn update_server(conn: &mut SqliteConnection, server: &Server) -> Result<(), StoreError> {
+    let updated = sqlx::query(
+        "UPDATE servers SET resource = ?, enforcement = ?, status = ?, labels = ?, scopes = ?, name = ?, owner = ?,
+         upstream = ?, tools = ?, may_call = ?, registration_hash = ? WHERE id = ?",
+    )
+    .bind(&server.resource)
+    .bind(word(&server.enforcement)?)
+    .bind(word(&server.status)?)
+    .bind(super::json(&server.labels)?)
+    .bind(super::json(&server.scopes)?)
+    .bind(&server.name)
+    .bind(&server.owner)
+    .bind(&server.upstream)
+    .bind(super::json(&server.tools)?)
+    .bind(super::json(&server.may_call)?)
+    .bind(server.registration.as_ref().map(SecretHash::as_bytes))
+    .bind(server.id.as_str())
+    .execute(conn)
+    .await
+    .map_err(|e| refused(e, "server", server.id.as_str()))?;
+    found(
+        updated.rows_affected(),
+        Registered::Server,
+        server.id.as_str(),
+    )
+}
+
+/// Deletes a registration, as part of a transaction, with what was granted to it and not used yet.
+///
+/// # Errors
+/// When there is none with this id.
+pub async fn remove(
+    conn: &mut SqliteConnection,
+    what: Registered,
+    id: &str,
+) -> Result<(), StoreError> {
+    let sql = match what {
+        Registered::Server => "DELETE FROM servers WHERE id = ?",
+        Registered::Agent => "DELETE FROM agents WHERE id = ?",
+        Registered::Gateway => "DELETE FROM gateways WHERE id = ?",
+    };
+    let removed = sqlx::query(sql).bind(id).execute(&mut *conn).await?;
+    if what == Registered::Agent {
+        sqlx::query("DELETE FROM authorization_codes WHERE client_id = ?")
+            .bind(id)
+            .execute(conn)
+            .await?;
+    }
+    found(removed.rows_affected(), what, id)
+}
+
+async fn set(
+    tx: &mut WriteTx,
+    what: Registered,
+    id: &str,
+    status: Status,
+) -> Result<(), StoreError> {
+    let sql = match what {
+        Registered::Server => "UPDATE servers SET status = ?1 WHERE id = ?2",
+        Registered::Agent => "UPDATE agents SET status = ?1 WHERE id = ?2",
+        Registered::Gateway => "UPDATE gateways SET status = ?1 WHERE id = ?2",
+    };
+    let set = sqlx::query(sql)
+        .bind(word(&status)?)
+        .bind(id)
+        .execute(tx.conn())
+        .await?;
+    found(set.rows_affected(), what, id)
+}
+
+fn found(rows: u64, what: Registered, id: &str) -> Result<(), StoreError> {
+    if rows == 0 {
+        return Err(StoreError::NotFound {
+            what: what.as_str(),
+            id: id.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 async fn audited(

@@ -200,7 +200,7 @@ async fn a_refused_client_is_told_how_to_authenticate() {
 }
 
 #[tokio::test]
-async fn one_way_to_authenticate_at_a_time_and_never_in_the_body() {
+async fn one_way_to_authenticate_at_a_time_and_in_the_body_only_if_registered_so() {
     let issuer = Issuer::start().await;
     let text = issuer.assertion(&json!({}));
     let both = [
@@ -216,7 +216,9 @@ async fn one_way_to_authenticate_at_a_time_and_never_in_the_body() {
         ("client_id", CONFIDENTIAL),
         ("client_secret", SECRET),
     ];
-    assert_eq!(issuer.token(&post).await.1["error"], "invalid_request");
+    assert!(is_invalid_client(issuer.token(&post).await));
+    let (_, answer) = issuer.token_with(Some((CONFIDENTIAL, SECRET)), &post).await;
+    assert_eq!(answer["error"], "invalid_request");
     let form = [
         ("grant_type", "client_credentials"),
         ("resource", RESOURCE),

@@ -6,11 +6,14 @@
 mod authorize;
 mod browser;
 mod client_auth;
+mod client_documents;
 mod code;
 mod issuer;
 mod keys;
 mod metadata;
 mod platform;
 mod rate_limits;
+mod registration;
+mod server_registration;
 mod sign_in;
 mod workloads;

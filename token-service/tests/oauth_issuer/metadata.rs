@@ -29,7 +29,12 @@ async fn a_client_that_knows_the_issuer_finds_the_rest() {
     );
     assert_eq!(
         found["token_endpoint_auth_methods_supported"],
-        json!(["none", "client_secret_basic", "private_key_jwt"])
+        json!([
+            "none",
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+        ])
     );
     let jwks = reqwest::get(found["jwks_uri"].as_str().unwrap())
         .await

@@ -83,11 +83,20 @@ pub(crate) fn changed(mut claims: Value, changes: &Value) -> Value {
     claims
 }
 
+/// An HTTP answer; `headers` end with a line break each.
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
 /// An https server on loopback with a certificate that nobody else trusts.
 pub(crate) struct Platform {
     pub(crate) url: String,
     pub(crate) authority_pem: String,
-    documents: Arc<Mutex<HashMap<String, Value>>>,
+    /// Whole HTTP answers by path; one that is empty is never given.
+    answers: Arc<Mutex<HashMap<String, String>>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -108,14 +117,15 @@ impl Platform {
                 listener.local_addr().unwrap().port()
             ),
             authority_pem: made.cert.pem(),
-            documents: Arc::default(),
+            answers: Arc::default(),
             requests: Arc::default(),
         };
-        let (documents, requests) = (
-            Arc::clone(&platform.documents),
+        let (answers, requests) = (
+            Arc::clone(&platform.answers),
             Arc::clone(&platform.requests),
         );
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     continue;
@@ -129,17 +139,14 @@ impl Platform {
                 }
                 let text = String::from_utf8(read).unwrap();
                 let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-                let body = documents.lock().unwrap().get(&path).map(Value::to_string);
+                let known = answers.lock().unwrap().get(&path).cloned();
                 requests.lock().unwrap().push(path);
-                let (status, body) = match body {
-                    Some(body) => ("200 OK", body),
-                    None => ("404 Not Found", String::new()),
-                };
-                let head = format!(
-                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _ = stream.write_all((head + &body).as_bytes()).await;
+                let given = known.unwrap_or_else(|| answer("404 Not Found", "", ""));
+                if given.is_empty() {
+                    unanswered.push(stream);
+                    continue;
+                }
+                let _ = stream.write_all(given.as_bytes()).await;
                 let _ = stream.shutdown().await;
             }
         });
@@ -147,10 +154,13 @@ impl Platform {
     }
 
     pub(crate) fn publish(&self, path: &str, document: Value) {
-        self.documents
-            .lock()
-            .unwrap()
-            .insert(path.to_owned(), document);
+        let json = "content-type: application/json\r\n";
+        self.answer(path, answer("200 OK", json, &document.to_string()));
+    }
+
+    /// From now on this whole HTTP answer is given; none, if it is empty.
+    pub(crate) fn answer(&self, path: &str, answer: String) {
+        self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -51,8 +51,7 @@ pub async fn ask(
 }
 
 async fn show(app: &App, query: &str, headers: &HeaderMap) -> Result<Response, Refused> {
-    let registry = app.current_registry().await?;
-    let request = AuthorizationRequest::check(&registry, query)?;
+    let request = AuthorizationRequest::check(app, query).await?;
     let visit = Visit::of(app, query, headers);
     match visit.user(app).await? {
         Some(user) => Ok(consent::page(&visit, &request, &user)),
@@ -74,8 +73,7 @@ pub async fn answer(
 ) -> Response {
     let query = query.unwrap_or_default();
     let done = async {
-        let registry = app.current_registry().await?;
-        let request = AuthorizationRequest::check(&registry, &query)?;
+        let request = AuthorizationRequest::check(&app, &query).await?;
         let form = Params::form(&headers, &body).map_err(|_| Refused::Form)?;
         let visit = Visit::of(&app, &query, &headers);
         if !visit.known || !visit.browser.has_sent(form.get("csrf")) {
@@ -206,8 +204,7 @@ impl Refused {
                     advice: "Nothing was changed. Go back to the application and start again.",
                 },
             ),
-            Self::Store(error) => {
-                let error = OAuthError::from(error);
+            Self::Failed(error) => {
                 let (status, heading) = match error {
                     OAuthError::TemporarilyUnavailable(_) => {
                         (StatusCode::SERVICE_UNAVAILABLE, "The service is busy")

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use super::response::{AuthorizationError, Reply};
 use crate::{
+    app::App,
     oauth::{
-        OAuthError, params::Params, pkce::Challenge, redirect::RedirectTarget, target::Target,
+        OAuthError, client::find_client, params::Params, pkce::Challenge, redirect::RedirectTarget,
+        target::Target,
     },
     registry::{Agent, Grant, Registry, Status},
     store::StoreError,
@@ -35,32 +37,39 @@ pub(super) enum Refused {
     Redirect(Box<Reply>, AuthorizationError),
     /// A form that is not ours, not this browser's, or from before it signed in or out.
     Form,
-    /// The store failed.
-    Store(StoreError),
+    /// Something failed here.
+    Failed(OAuthError),
 }
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Failed(error.into())
     }
 }
 
 impl AuthorizationRequest {
     /// Checks a query string.
-    pub(super) fn check(registry: &Registry, query: &str) -> Result<Self, Refused> {
+    pub(super) async fn check(app: &App, query: &str) -> Result<Self, Refused> {
         let page = |told: &str| Refused::Page(told.to_owned());
         let params =
             Params::parse(query.as_bytes()).map_err(|e| Refused::Page(sentence(&e.to_string())))?;
         let client_id = params
             .get("client_id")
             .ok_or_else(|| page("The request does not say which application asks."))?;
-        let agent = registry
-            .agent(client_id)
+        let agent = &find_client(app, client_id)
+            .await
+            .map_err(unknown)?
             .ok_or_else(|| page("The application that asks is not registered here."))?;
-        if agent.status != Status::Approved {
-            return Err(page(
-                "The application that asks is not in use: it is disabled or waits for approval.",
-            ));
+        match agent.status {
+            Status::Approved => {}
+            Status::Pending => {
+                return Err(page(
+                    "The application that asks waits for an administrator's approval.",
+                ));
+            }
+            Status::Disabled => {
+                return Err(page("The application that asks is switched off here."));
+            }
         }
         let redirect = params
             .get("redirect_uri")
@@ -72,7 +81,8 @@ impl AuthorizationRequest {
         }
 
         let reply = Reply::new(redirect, state);
-        match Self::rest(registry, agent, &params) {
+        let registry = app.current_registry().await?;
+        match Self::rest(&registry, agent, &params) {
             Ok((target, challenge)) => Ok(Self {
                 agent: Arc::clone(agent),
                 target,
@@ -121,6 +131,16 @@ impl AuthorizationRequest {
         let target = Target::of(registry, params.get("resource"), params.get("scope"))
             .map_err(AuthorizationError::Invalid)?;
         Ok((target, challenge))
+    }
+}
+
+/// Why a client that is named by a document is none.
+fn unknown(error: OAuthError) -> Refused {
+    match error {
+        OAuthError::InvalidClient(told) => Refused::Page(format!(
+            "The application that asks is not accepted: {told}."
+        )),
+        other => Refused::Failed(other),
     }
 }
 
