@@ -33,6 +33,8 @@ pub enum Kind {
     Admin,
     /// A user signed in, or failed to.
     SignIn,
+    /// A user signed out, or was signed out by their identity provider.
+    SignOut,
     /// The issuer gave an agent a token to call with.
     TokenIssued,
     /// A task was opened, refused or closed.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Unauthenticated,
         Self::Admin,
         Self::SignIn,
+        Self::SignOut,
         Self::TokenIssued,
         Self::Task,
         Self::Registration,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Unauthenticated => "unauthenticated",
             Self::Admin => "admin",
             Self::SignIn => "sign_in",
+            Self::SignOut => "sign_out",
             Self::TokenIssued => "token_issued",
             Self::Task => "task",
             Self::Registration => "registration",

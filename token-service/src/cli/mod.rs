@@ -9,6 +9,7 @@ mod gateway;
 mod keys;
 mod output;
 mod pairs;
+mod provider;
 mod registration;
 mod serve;
 mod server;
@@ -59,9 +60,12 @@ enum Command {
     /// What clients and servers register themselves with.
     #[command(subcommand)]
     Registration(registration::Command),
-    /// People of the local directory.
+    /// People.
     #[command(subcommand)]
     User(user::Command),
+    /// Identity providers that people sign in at.
+    #[command(subcommand)]
+    Provider(provider::Command),
     /// Gateways: the Envoys that run the filter.
     #[command(subcommand)]
     Gateway(gateway::Command),
@@ -182,6 +186,7 @@ impl Command {
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,
             Self::User(command) => command.run(store, output).await,
+            Self::Provider(command) => command.run(store, output).await,
             Self::Gateway(command) => command.run(store, output).await,
             Self::Task(command) => command.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,

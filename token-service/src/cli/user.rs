@@ -14,6 +14,8 @@ use crate::{
     registry::Status,
     store::{
         Store,
+        identities::{self, Identity},
+        providers,
         users::{self, UserName},
     },
 };
@@ -41,8 +43,14 @@ pub(super) struct Add {
     #[arg(long = "group", value_name = "GROUP", value_parser = group)]
     groups: Vec<String>,
     /// Read the password from standard input: up to its end, without a line break there.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "provider")]
     password_stdin: bool,
+    /// The identity provider they sign in at, instead of with a password; it says which groups they are in.
+    #[arg(long, value_name = "PROVIDER", requires = "subject", conflicts_with_all = ["password_stdin", "groups"])]
+    provider: Option<String>,
+    /// Who they are there: the `sub` of their ID tokens.
+    #[arg(long, value_name = "SUB", requires = "provider")]
+    subject: Option<String>,
 }
 
 fn group(text: &str) -> Result<String, String> {
@@ -66,6 +74,35 @@ impl Command {
 
 impl Add {
     async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        match (&self.provider, &self.subject) {
+            (Some(provider), Some(subject)) => self.tie(store, output, provider, subject).await,
+            _ => self.with_password(store, output).await,
+        }
+    }
+
+    async fn tie(
+        &self,
+        store: &Store,
+        output: &mut Output,
+        provider: &str,
+        subject: &str,
+    ) -> Result<(), CliError> {
+        let now = SystemClock.now();
+        let mut tx = store.write().await?;
+        let provider = providers::find(tx.conn(), provider).await?;
+        let identity = Identity {
+            issuer: &provider.issuer,
+            subject,
+        };
+        identities::add(tx.conn(), identity, &self.name, now).await?;
+        let mut record = Record::admin(now, "user add", self.name.as_str());
+        record.detail = Some(json!({ "provider": provider.id, "upstream_subject": subject }));
+        tx.audit(&record).await?;
+        tx.commit().await?;
+        output.added("user", self.name.as_str(), None)
+    }
+
+    async fn with_password(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         let password =
             PasswordHash::new(&read_password()?).map_err(|e| CliError::Usage(e.to_string()))?;
         let now = SystemClock.now();
@@ -102,15 +139,15 @@ async fn switch(
     status: Status,
 ) -> Result<(), CliError> {
     let active = status == Status::Approved;
+    let now = SystemClock.now();
     let mut tx = store.write().await?;
-    users::set_active(tx.conn(), name, active).await?;
+    users::set_active(tx.conn(), name, active, now).await?;
     let command = if active {
         "user enable"
     } else {
         "user disable"
     };
-    tx.audit(&Record::admin(SystemClock.now(), command, name))
-        .await?;
+    tx.audit(&Record::admin(now, command, name)).await?;
     tx.commit().await?;
     output.switched("user", name, status)
 }
@@ -119,13 +156,19 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
     let users = users::list(&mut *store.read().await?).await?;
     if output.is_json() {
         return users.iter().try_for_each(|u| {
-            output.json(&json!({"name": u.name, "groups": u.groups, "status": u.status}))
+            output.json(&json!({
+                "name": u.name, "groups": u.groups, "status": u.status, "providers": u.providers, "email": u.email,
+            }))
         });
     }
-    output.table(&users, ["NAME", "STATUS", "GROUPS"], |u| {
+    output.table(&users, ["NAME", "STATUS", "FROM", "GROUPS"], |u| {
         [
             u.name.clone(),
             status_word(u.status).to_owned(),
+            match u.providers.as_slice() {
+                [] => "local directory".to_owned(),
+                providers => providers.join(" "),
+            },
             u.groups.join(" "),
         ]
     })

@@ -40,7 +40,7 @@ pub(super) async fn tie(
         return Err(Failure::SwitchedOff);
     }
     if let Some(sid) = &signed_in.sid
-        && sign_ins::is_ended(conn, identity.issuer, sid).await?
+        && sign_ins::is_ended(conn, identity.issuer, sid, now).await?
     {
         return Err(Failure::Ended);
     }

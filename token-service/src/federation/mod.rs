@@ -5,19 +5,26 @@
 //! again. A [`Provider`] is one entry of the configuration with what its discovery document and keys say.
 
 mod account;
+pub mod backchannel;
 pub mod callback;
 mod claims;
 mod error;
 mod fetch;
 mod id_token;
+mod leave;
 pub mod logo;
+mod logout_token;
 mod provider;
 pub mod start;
 
 pub use error::Failure;
+pub(crate) use leave::end_session_url;
 pub use provider::{Provider, ProviderError};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 
 use crate::{
     app::SharedApp,
@@ -25,12 +32,16 @@ use crate::{
     oauth::metadata::Endpoints,
 };
 
-/// Where browsers set out to a provider and come back.
+/// Where browsers set out to a provider and come back, and where providers say who is gone.
 pub fn routes(at: Endpoints<'_>) -> Router<SharedApp> {
     Router::new()
         .route(&at.path("/oauth/sign-in/{provider}"), get(start::serve))
         .route(&at.path("/oauth/callback/{provider}"), get(callback::serve))
         .route(&at.path("/oauth/logo/{provider}"), get(logo::serve))
+        .route(
+            &at.path("/oauth/backchannel-logout/{provider}"),
+            post(backchannel::serve),
+        )
 }
 
 /// The providers of the configuration.

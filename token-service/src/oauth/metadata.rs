@@ -70,6 +70,7 @@ pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
         "issuer": app.config.issuer,
         "authorization_endpoint": at.url("/oauth/authorize"),
         "token_endpoint": at.url("/oauth/token"),
+        "end_session_endpoint": at.url("/oauth/logout"),
         "jwks_uri": at.url("/oauth/jwks"),
         "introspection_endpoint": at.url("/oauth/introspect"),
         "registration_endpoint": at.url("/oauth/register"),

@@ -15,6 +15,7 @@ mod error;
 pub mod grants;
 pub mod introspect;
 mod jws;
+pub mod logout;
 pub mod metadata;
 pub mod params;
 pub mod password;
@@ -56,6 +57,12 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
             get(authorize::ask).post(authorize::answer),
         )
         .route(&at.path("/oauth/token"), post(token::token))
+        .route(
+            &at.path("/oauth/logout"),
+            get(logout::by_query).post(logout::by_form),
+        )
+        .route(&at.path("/oauth/logout/confirm"), post(logout::confirm))
+        .route(&at.path("/oauth/logout/done"), get(logout::done))
         .merge(federation::routes(at))
         .merge(tasks::routes(&at))
         .merge(registration::routes(at))

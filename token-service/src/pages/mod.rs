@@ -55,6 +55,26 @@ pub struct ProviderButton<'a> {
     pub href: String,
 }
 
+/// Asks whether to sign out.
+#[derive(Debug, Template)]
+#[template(path = "sign_out.html")]
+pub struct SignOut<'a> {
+    /// Who is signed in.
+    pub user_name: &'a str,
+    /// The application that asks.
+    pub client_name: Option<String>,
+    /// Where the form goes.
+    pub action: &'a str,
+    /// The form's proof that it is ours.
+    pub csrf: &'a str,
+    /// The request once more, for the form: the application …
+    pub client_id: Option<&'a str>,
+    /// … where it wants the browser afterwards …
+    pub redirect_uri: Option<&'a str>,
+    /// … and what it wants to see again there.
+    pub state: Option<&'a str>,
+}
+
 /// A page that leads on to another site. Browsers apply `form-action` to every redirect that follows a form, and which
 /// those are at somebody else's site nobody knows; what follows a page is not bound by it.
 #[derive(Debug, Template)]

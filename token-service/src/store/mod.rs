@@ -7,6 +7,7 @@
 pub mod audit;
 mod batch;
 pub mod commit;
+pub mod departures;
 mod error;
 pub mod identities;
 pub mod initial_tokens;

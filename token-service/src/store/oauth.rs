@@ -79,6 +79,23 @@ pub async fn session_user(
     .await?)
 }
 
+/// The session at a provider that a session comes from: the issuer, and the ID token that it gave.
+///
+/// # Errors
+/// When the database fails.
+pub async fn session_upstream(
+    conn: &mut SqliteConnection,
+    secret: &SecretHash,
+) -> Result<Option<(String, String)>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT issuer, id_token FROM sessions \
+         WHERE secret_hash = ? AND issuer IS NOT NULL AND id_token IS NOT NULL",
+    )
+    .bind(secret.as_bytes())
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Ends a session. One that is not there is ended already.
 ///
 /// # Errors

@@ -170,12 +170,14 @@ pub async fn is_ended(
     conn: &mut SqliteConnection,
     issuer: &str,
     sid: &str,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM upstream_logouts WHERE issuer = ? AND sid = ?)",
+        "SELECT EXISTS (SELECT 1 FROM upstream_logouts WHERE issuer = ? AND sid = ? AND expires_at > ?)",
     )
     .bind(issuer)
     .bind(sid)
+    .bind(rfc3339(now))
     .fetch_one(conn)
     .await?)
 }

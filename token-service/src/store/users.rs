@@ -212,8 +212,8 @@ pub async fn disabled_subjects(
     Ok(names.into_iter().collect())
 }
 
-/// Switches a user on or off. Switching off ends their sessions; the registry's revision moves on, so that their
-/// tokens are refused from the next decision.
+/// Switches a user on or off. Switching off ends all that their sign-ins have led to; the registry's revision moves on, so
+/// that their tokens are refused from the next decision.
 ///
 /// # Errors
 /// [`StoreError::NotFound`] when there is no such user; when the database fails.
@@ -221,6 +221,7 @@ pub async fn set_active(
     conn: &mut SqliteConnection,
     name: &str,
     active: bool,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let status = if active { "approved" } else { "disabled" };
     let changed = sqlx::query("UPDATE users SET status = ? WHERE name = ?")
@@ -235,7 +236,7 @@ pub async fn set_active(
         });
     }
     if !active {
-        super::oauth::end_sessions_of(conn, name).await?;
+        super::departures::end_everything(conn, name, now).await?;
     }
     Ok(())
 }

@@ -105,6 +105,17 @@ impl Browser {
             .await
     }
 
+    /// Goes to any URL.
+    pub(crate) async fn go(&self, url: &str) -> Answer {
+        self.answer(self.http.get(url).send().await.unwrap()).await
+    }
+
+    /// Sends a form to any URL.
+    pub(crate) async fn send(&self, url: &str, form: &[(&str, &str)]) -> Answer {
+        self.answer(self.http.post(url).form(form).send().await.unwrap())
+            .await
+    }
+
     async fn answer(&self, response: Response) -> Answer {
         let location = response
             .headers()

@@ -164,7 +164,9 @@ impl Issuer {
 
     pub(crate) async fn disable_user(&self) {
         let mut tx = self.running.app.store.write().await.unwrap();
-        users::set_active(tx.conn(), USER, false).await.unwrap();
+        users::set_active(tx.conn(), USER, false, self.clock.now())
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
     }
 

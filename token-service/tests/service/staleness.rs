@@ -57,7 +57,9 @@ async fn a_user_disabled_elsewhere_is_refused_at_once() {
     let form = Form::new(&service.caller_token(), &call("echo"));
     assert_eq!(service.exchange(&form).await.status(), StatusCode::OK);
     let mut tx = elsewhere.write().await.unwrap();
-    users::set_active(tx.conn(), "alice", false).await.unwrap();
+    users::set_active(tx.conn(), "alice", false, jiff::Timestamp::now())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(
         refusal(service.exchange(&form).await).await,
