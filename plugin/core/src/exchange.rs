@@ -19,7 +19,7 @@ use crate::identity::{self, Caller};
 use crate::message::{self, Message, Travel, content_digest};
 use crate::mint::{self, Context, Expected, MintError, Minted};
 use crate::outcome::Watch;
-use crate::refuse::{Challenge, Refusal};
+use crate::refuse::{Challenge, Refusal, Scheme};
 use crate::rules::{ServerRule, WELL_KNOWN};
 
 /// A discovery token is used again only if it lives at least this many seconds longer.
@@ -144,9 +144,11 @@ impl Exchange {
             Err(refusal) => return self.refuse(gateway, host, &refusal, &refused),
         };
         let source_ip = source_ip(host);
+        let scheme = headers.authorization.as_deref().and_then(Scheme::of);
         let refused = Refused {
             server: Some(&server),
             source_ip: &source_ip,
+            scheme: scheme.unwrap_or_default(),
             ..refused
         };
         let bodiless = match http_method(&headers, gateway.config.max_body, end_of_stream) {
@@ -160,7 +162,7 @@ impl Exchange {
             &headers,
             &server,
             rules,
-            &mut gateway.verifier,
+            (&mut gateway.verifier, &mut gateway.proofs),
             now.as_secs(),
         ) {
             Ok(caller) => caller,
@@ -416,6 +418,7 @@ impl Exchange {
                 task: asked.headers.task.as_deref(),
                 headers: &asked.headers.shown,
                 policy_revision: &rules.policy_revision,
+                dpop_proof: asked.caller.proof.as_deref(),
             },
         };
         match request.send(host, service) {
@@ -696,6 +699,7 @@ impl Exchange {
         let challenge = refused.server.map(|server| Challenge {
             metadata: &server.metadata_url,
             scope: &server.scope,
+            scheme: refused.scheme,
         });
         let id = refused.message.and_then(Message::id);
         self.answer(host, &refusal.reply(id, refused.request_id, challenge))
@@ -725,6 +729,7 @@ struct Refused<'a> {
     source_ip: &'a str,
     server: Option<&'a ServerRule>,
     message: Option<&'a Message>,
+    scheme: Scheme,
 }
 
 impl<'a> Refused<'a> {
@@ -734,6 +739,10 @@ impl<'a> Refused<'a> {
             source_ip: &asked.source_ip,
             server: Some(&asked.server),
             message: None,
+            scheme: match asked.caller.proof {
+                Some(_) => Scheme::Dpop,
+                None => Scheme::Bearer,
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ use writ_policy::snapshot::Snapshot;
 use crate::config::{Config, ConfigError, Mode, TokenService};
 use crate::held::Held;
 use crate::host::{Call, CallId, CallRefused, Host, answer_status};
+use crate::identity::Proofs;
 use crate::mint::Minted;
 use crate::reports::Reports;
 use crate::rules::{Rules, RulesError};
@@ -18,6 +19,9 @@ use crate::token::{KeySet, KeySetError, Verifier};
 
 /// Tokens whose signature is remembered, per worker.
 const REMEMBERED_TOKENS: usize = 4096;
+
+/// DPoP proofs remembered, per worker: so many requests on bound tokens may come within a proof's life.
+const REMEMBERED_PROOFS: usize = 32 * 1024;
 
 /// Discovery tokens kept, per worker.
 const DISCOVERY_TOKENS: usize = 2048;
@@ -93,6 +97,7 @@ pub struct Gateway {
     pub(crate) config: Config,
     pub(crate) rules: Option<Rules>,
     pub(crate) verifier: Verifier,
+    pub(crate) proofs: Proofs,
     pub(crate) discovery: Cache<DiscoveryKey, Minted>,
     pub(crate) reports: Reports,
     pub(crate) stats: Stats,
@@ -125,6 +130,7 @@ impl Gateway {
             config,
             rules,
             verifier,
+            proofs: Proofs::new(REMEMBERED_PROOFS),
             discovery: Cache::new(DISCOVERY_TOKENS),
             reports: Reports::default(),
             stats: Stats::default(),

@@ -38,6 +38,8 @@ pub(crate) struct Headers {
     pub(crate) mcp_session: Option<String>,
     /// The id of the task that the call is said to belong to.
     pub(crate) task: Option<String>,
+    /// The DPoP proof (RFC 9449).
+    pub(crate) proof: Option<String>,
     /// Whether the caller takes compressed responses.
     pub(crate) accepts_encodings: bool,
     /// Headers that policies are shown.
@@ -63,6 +65,10 @@ impl Headers {
                 ":authority" => headers.authority = value,
                 "x-request-id" if value.len() <= MAX_REQUEST_ID => headers.request_id = value,
                 "authorization" => once(&mut headers.authorization, "authorization", value)?,
+                "dpop" => {
+                    once(&mut headers.proof, "dpop", value)?;
+                    headers.credentials.push("dpop");
+                }
                 "content-type" => once(&mut headers.content_type, "content-type", value)?,
                 "content-encoding" => {
                     once(&mut headers.content_encoding, "content-encoding", value)?
@@ -191,6 +197,7 @@ mod tests {
     fn headers_that_two_readers_could_read_differently_are_refused() {
         for name in [
             "authorization",
+            "dpop",
             "content-type",
             "content-length",
             "mcp-method",

@@ -1,18 +1,27 @@
-//! Who is calling: from the `authorization` header to a caller whose token, audience and standing are good.
+//! Who is calling: from the `authorization` header to a caller whose token, audience and standing are good, and who
+//! holds the key that the token is bound to, where it is.
 
 use std::sync::Arc;
 
 use writ_policy::input::{Agent, AgentKind, AgentParts, Document, Status, SubjectKind};
 
 use crate::headers::Headers;
-use crate::refuse::Refusal;
+use crate::refuse::{Refusal, Scheme};
 use crate::rules::{Agents, Rules, ServerRule};
+use crate::token::cache::Cache;
+use crate::token::dpop::{Expected, Proof, ProofError};
 use crate::token::{Accepted, Verifier};
+
+/// The DPoP proofs that a worker has seen lately: none is good twice here (RFC 9449 section 11.1). Another worker sees no
+/// more than its own, so for what is decided call by call the token service looks again, for all of them.
+pub(crate) type Proofs = Cache<[u8; 32], ()>;
 
 /// A caller that may be decided about.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) token: String,
+    /// The proof that came with a token that is bound to a key.
+    pub(crate) proof: Option<String>,
     pub(crate) accepted: Arc<Accepted>,
     pub(crate) agent: Document<Agent>,
 }
@@ -22,7 +31,7 @@ pub(crate) fn check(
     headers: &Headers,
     server: &ServerRule,
     rules: &Rules,
-    verifier: &mut Verifier,
+    (verifier, proofs): (&mut Verifier, &mut Proofs),
     now: u64,
 ) -> Result<Caller, Refusal> {
     if headers.token_in_query() {
@@ -30,7 +39,7 @@ pub(crate) fn check(
             "send the token in the authorization header, never in the URL",
         ));
     }
-    let token = bearer(headers.authorization.as_deref().ok_or(Refusal::NoToken)?)?;
+    let (scheme, token) = token(headers.authorization.as_deref().ok_or(Refusal::NoToken)?)?;
     let accepted = verifier.verify(token, now)?;
     let claims = &accepted.claims;
     if claims.minted {
@@ -83,8 +92,35 @@ pub(crate) fn check(
         tools,
     }
     .approved();
+    let proof = match (&claims.bound_to, scheme) {
+        (None, Scheme::Bearer) => None,
+        (None, Scheme::Dpop) => {
+            return Err(not_accepted(
+                "not_bound",
+                "the token is not bound to a key; send it as Bearer".to_owned(),
+            ));
+        }
+        // Whoever stole the token would leave out the proof.
+        (Some(_), Scheme::Bearer) => return Err(Refusal::Downgraded),
+        (Some(key), Scheme::Dpop) => {
+            let expected = Expected {
+                method: &headers.method,
+                url: &server.resource,
+                token: Some(token),
+                now,
+                skew: verifier.skew_s(),
+            };
+            let proof = Proof::check_bound(headers.proof.as_deref(), key, &expected)?;
+            if proofs.get(&proof.id).is_some() {
+                return Err(Refusal::BadProof(ProofError::Replayed));
+            }
+            proofs.insert(proof.id, ());
+            headers.proof.clone()
+        }
+    };
     Ok(Caller {
         token: token.to_owned(),
+        proof,
         agent,
         accepted,
     })
@@ -94,15 +130,16 @@ fn not_accepted(kind: &'static str, description: String) -> Refusal {
     Refusal::NotAccepted { kind, description }
 }
 
-/// The token of an `authorization` header (RFC 6750 section 2.1); whether it is one is seen when it is verified.
-fn bearer(value: &str) -> Result<&str, Refusal> {
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {
-            Ok(token.trim_start_matches(' '))
+/// The token of an `authorization` header and how it is presented (RFC 6750 section 2.1, RFC 9449 section 7.1); whether it
+/// is one is seen when it is verified.
+fn token(value: &str) -> Result<(Scheme, &str), Refusal> {
+    let wrong =
+        Refusal::BadCredentials("send `authorization: Bearer` (or `DPoP`) with an access token");
+    match (Scheme::of(value), value.split_once(' ')) {
+        (Some(scheme), Some((_, token))) if !token.is_empty() => {
+            Ok((scheme, token.trim_start_matches(' ')))
         }
-        _ => Err(Refusal::BadCredentials(
-            "send `authorization: Bearer` with an access token",
-        )),
+        _ => Err(wrong),
     }
 }
 
@@ -111,11 +148,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_bearer_is_read() {
-        assert_eq!(bearer("Bearer a.b.c").unwrap(), "a.b.c");
-        assert_eq!(bearer("bearer  a").unwrap(), "a");
-        for value in ["", "Bearer", "Bearer ", "Basic YTpi", "Bearera b"] {
-            assert!(bearer(value).is_err(), "{value}");
+    fn only_bearer_and_dpop_are_read() {
+        assert_eq!(token("Bearer a.b.c").unwrap(), (Scheme::Bearer, "a.b.c"));
+        assert_eq!(token("bearer  a").unwrap(), (Scheme::Bearer, "a"));
+        assert_eq!(token("DPoP a.b.c").unwrap(), (Scheme::Dpop, "a.b.c"));
+        assert_eq!(token("dpop a").unwrap(), (Scheme::Dpop, "a"));
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic YTpi",
+            "Bearera b",
+            "DPoP",
+            "DPoPa b",
+        ] {
+            assert!(token(value).is_err(), "{value}");
         }
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct Context<'a> {
     #[serde(serialize_with = "as_map")]
     pub(crate) headers: &'a [(String, String)],
     pub(crate) policy_revision: &'a str,
+    /// What the caller proved the key of its token with: the service looks for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dpop_proof: Option<&'a str>,
 }
 
 fn as_map<S: serde::Serializer>(

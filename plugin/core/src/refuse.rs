@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::host::Reply;
 use crate::message::{Id, MessageError, Problem};
 use crate::token::TokenError;
+use crate::token::dpop::{ALGORITHMS, ProofError};
 
 /// JSON-RPC code for a decision against a call.
 pub(crate) const DENIED: i64 = 403;
@@ -50,6 +51,14 @@ pub(crate) enum Refusal {
         /// For the caller.
         description: String,
     },
+    /// A token that is bound to a key, presented as if it were not (RFC 9449 section 7.2).
+    #[error(
+        "the token is bound to a key: send it as `authorization: DPoP`, with a proof of the key in the DPoP header"
+    )]
+    Downgraded,
+    /// The key that the token is bound to is not proved (RFC 9449 section 7.1 `invalid_dpop_proof`).
+    #[error("{0}")]
+    BadProof(#[from] ProofError),
     /// The body is not a message.
     #[error("{0}")]
     Message(MessageError),
@@ -92,6 +101,32 @@ pub(crate) struct Challenge<'a> {
     pub(crate) metadata: &'a str,
     /// Scopes to ask for, joined by spaces.
     pub(crate) scope: &'a str,
+    /// How the caller presented its token.
+    pub(crate) scheme: Scheme,
+}
+
+/// How a token is presented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// RFC 6750.
+    #[default]
+    Bearer,
+    /// RFC 9449 section 7.1.
+    Dpop,
+}
+
+impl Scheme {
+    /// The scheme of an `authorization` header.
+    pub(crate) fn of(authorization: &str) -> Option<Self> {
+        let name = authorization.split(' ').next().unwrap_or_default();
+        if name.eq_ignore_ascii_case("bearer") {
+            Some(Self::Bearer)
+        } else if name.eq_ignore_ascii_case("dpop") {
+            Some(Self::Dpop)
+        } else {
+            None
+        }
+    }
 }
 
 impl Refusal {
@@ -102,6 +137,8 @@ impl Refusal {
             Self::BadCredentials(_) => Some("bad_credentials"),
             Self::BadToken(error) => Some(error.kind()),
             Self::NotAccepted { kind, .. } => Some(kind),
+            Self::Downgraded => Some("bound_token_as_bearer"),
+            Self::BadProof(_) => Some("bad_dpop_proof"),
             _ => None,
         }
     }
@@ -113,7 +150,9 @@ impl Refusal {
             Self::NoToken
             | Self::BadCredentials(_)
             | Self::BadToken(_)
-            | Self::NotAccepted { .. } => 401,
+            | Self::NotAccepted { .. }
+            | Self::Downgraded
+            | Self::BadProof(_) => 401,
             Self::NoServer(_) => 404,
             Self::HttpMethod => 405,
             Self::NotAcceptable => 406,
@@ -136,7 +175,9 @@ impl Refusal {
             Self::NoToken
             | Self::BadCredentials(_)
             | Self::BadToken(_)
-            | Self::NotAccepted { .. } => 401,
+            | Self::NotAccepted { .. }
+            | Self::Downgraded
+            | Self::BadProof(_) => 401,
             _ => INVALID_REQUEST,
         }
     }
@@ -148,7 +189,9 @@ impl Refusal {
             Self::NoToken
             | Self::BadCredentials(_)
             | Self::BadToken(_)
-            | Self::NotAccepted { .. } => "unauthenticated",
+            | Self::NotAccepted { .. }
+            | Self::Downgraded
+            | Self::BadProof(_) => "unauthenticated",
             _ => "bad_request",
         }
     }
@@ -196,12 +239,18 @@ impl Refusal {
         }
     }
 
-    /// RFC 6750 section 3 with the parameter of RFC 9728 section 5.1.
+    /// RFC 6750 section 3 or RFC 9449 section 7.1, with the parameter of RFC 9728 section 5.1.
     fn challenge(&self, challenge: Challenge<'_>) -> String {
-        let mut value = "Bearer ".to_owned();
+        let mut value = match (self, challenge.scheme) {
+            (Self::Downgraded | Self::BadProof(_), _) | (_, Scheme::Dpop) => {
+                format!("DPoP algs=\"{}\", ", ALGORITHMS.join(" "))
+            }
+            (_, Scheme::Bearer) => "Bearer ".to_owned(),
+        };
         let error = match self {
             Self::NoToken => None,
             Self::BadCredentials(_) => Some("invalid_request"),
+            Self::BadProof(_) => Some("invalid_dpop_proof"),
             _ => Some("invalid_token"),
         };
         if let Some(error) = error {
@@ -250,6 +299,7 @@ mod tests {
         let challenge = Challenge {
             metadata: "https://g/.well-known/oauth-protected-resource/mcp",
             scope: "a b",
+            scheme: Scheme::Bearer,
         };
         let header = |refusal: Refusal| {
             let reply = refusal.reply(None, "", Some(challenge));
@@ -273,6 +323,32 @@ mod tests {
             "Bearer error=\"invalid_token\", error_description=\"say no\", \
              resource_metadata=\"https://g/.well-known/oauth-protected-resource/mcp\", scope=\"a b\""
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_bound_token_is_said_in_its_own_scheme() {
+        let header = |refusal: Refusal, scheme| {
+            let challenge = Challenge {
+                metadata: "https://g/m",
+                scope: "",
+                scheme,
+            };
+            let reply = refusal.reply(None, "", Some(challenge));
+            reply.headers.into_iter().next_back().unwrap().1
+        };
+        let proof = header(Refusal::BadProof(ProofError::Replayed), Scheme::Dpop);
+        assert!(
+            proof.starts_with("DPoP algs=\"ES256 EdDSA\", error=\"invalid_dpop_proof\""),
+            "{proof}"
+        );
+        let downgraded = header(Refusal::Downgraded, Scheme::Bearer);
+        assert!(
+            downgraded.starts_with("DPoP algs=\"ES256 EdDSA\", error=\"invalid_token\""),
+            "{downgraded}"
+        );
+        assert!(downgraded.ends_with("resource_metadata=\"https://g/m\""));
+        let expired = header(Refusal::BadToken(TokenError::Expired), Scheme::Dpop);
+        assert!(expired.starts_with("DPoP "), "{expired}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use writ_policy::input::{Document, Labels, Server, Status};
 use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
 
 use crate::config::Static;
+use crate::token::dpop::ALGORITHMS;
 
 /// The well-known path of protected-resource metadata (RFC 9728 section 3).
 pub(crate) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -294,6 +295,7 @@ impl ServerRule {
             "authorization_servers": authorization_servers,
             "scopes_supported": scopes,
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": ALGORITHMS,
         });
         Ok(Self {
             id: id.to_owned(),

@@ -830,7 +830,7 @@ fn the_metadata_is_told_to_anyone() {
             assert_eq!(
                 body,
                 json!({"resource": RESOURCE, "authorization_servers": ["https://issuer.example"], "scopes_supported": ["read"],
-                    "bearer_methods_supported": ["header"]})
+                    "bearer_methods_supported": ["header"], "dpop_signing_alg_values_supported": ["ES256", "EdDSA"]})
             );
         }
     }
@@ -901,4 +901,188 @@ fn a_filter_by_itself_decides_and_strips_or_keeps_the_token() {
             "there is no token service"
         );
     }
+}
+
+/// A key that a caller's token is bound to.
+struct Holder(Ed25519KeyPair);
+
+impl Holder {
+    fn new() -> Self {
+        Self(Ed25519KeyPair::generate())
+    }
+
+    fn bound(&self, world: &World) -> String {
+        let mut claims = World::caller_claims();
+        claims["cnf"] = json!({"jkt": self.0.public_key().jwk_thumbprint()});
+        world.sign(&claims)
+    }
+
+    fn proof(&self, token: &str, id: &str, changes: &Json) -> String {
+        let jwk: Json = serde_json::from_str(&self.0.public_key().to_jwk()).unwrap();
+        let hash = URL_SAFE_NO_PAD.encode(<sha2::Sha256 as sha2::Digest>::digest(token));
+        let mut claims =
+            json!({"jti": id, "htm": "POST", "htu": RESOURCE, "iat": NOW, "ath": hash});
+        let changes = changes.as_object().unwrap().clone();
+        claims.as_object_mut().unwrap().extend(changes);
+        let header = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk});
+        let encode = |json: &Json| URL_SAFE_NO_PAD.encode(json.to_string());
+        let input = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = self.0.key_pair().as_ref().sk.sign(input.as_bytes(), None);
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
+
+impl World {
+    /// Plays a request with a token presented like this, and maybe a proof.
+    fn request_as(&mut self, authorization: &str, proof: Option<&str>) -> Flow {
+        let own = [("authorization", Some(authorization)), ("dpop", proof)];
+        let own = own
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        self.proxy.extra.replace(
+            own.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+        );
+        self.proxy.replies.borrow_mut().clear();
+        self.request(None, CALL)
+    }
+
+    /// The challenge of the one answer.
+    fn challenge(&self) -> String {
+        assert_eq!(self.reply().0, 401);
+        let replies = self.proxy.replies.borrow();
+        let header = replies[0]
+            .headers
+            .iter()
+            .find(|(name, _)| *name == "www-authenticate");
+        header.unwrap().1.clone()
+    }
+}
+
+#[test]
+fn a_bound_token_is_good_with_a_proof_that_the_service_gets_to_see_too() {
+    let mut world = World::new();
+    let holder = Holder::new();
+    let token = holder.bound(&world);
+    let proof = holder.proof(&token, "1", &json!({}));
+    world.request_as(&format!("DPoP {token}"), Some(&proof));
+    let form = world.form();
+    assert_eq!(form["subject_token"], token);
+    let context: Json = serde_json::from_str(&form["mcp_context"]).unwrap();
+    assert_eq!(context["dpop_proof"], json!(proof));
+    let minted = world.mint(&World::minted_claims(CALL));
+    assert_eq!(world.proxy.resumed.get(), 1);
+    let headers = world.proxy.headers.borrow().clone();
+    assert_eq!(headers["authorization"], format!("Bearer {minted}"));
+    assert!(!headers.contains_key("dpop"), "the proof goes no further");
+}
+
+#[test]
+fn a_proof_is_good_once_in_a_worker() {
+    let mut world = World::new();
+    let holder = Holder::new();
+    let token = holder.bound(&world);
+    let scheme = format!("DPoP {token}");
+    let proof = holder.proof(&token, "1", &json!({}));
+    world.request_as(&scheme, Some(&proof));
+    world.request_as(&scheme, Some(&proof));
+    assert!(
+        world.challenge().contains("used before"),
+        "{}",
+        world.challenge()
+    );
+    let next = holder.proof(&token, "2", &json!({}));
+    let calls = world.calls();
+    world.request_as(&scheme, Some(&next));
+    assert_eq!(world.calls(), calls + 1);
+}
+
+#[test]
+fn a_bound_token_is_worth_nothing_without_its_key() {
+    let holder = Holder::new();
+    let thief = Holder::new();
+    let mut world = World::new();
+    let token = holder.bound(&world);
+    let other_token = world.caller();
+    let good = |changes: Json| holder.proof(&token, "1", &changes);
+    let dpop = format!("DPoP {token}");
+    let bearer = format!("Bearer {token}");
+    let cases = [
+        (&bearer, None, "invalid_token"),
+        (&bearer, Some(good(json!({}))), "invalid_token"),
+        (&dpop, None, "invalid_dpop_proof"),
+        (&dpop, Some("x".to_owned()), "invalid_dpop_proof"),
+        (
+            &dpop,
+            Some(thief.proof(&token, "1", &json!({}))),
+            "invalid_dpop_proof",
+        ),
+        (
+            &dpop,
+            Some(holder.proof(&other_token, "1", &json!({}))),
+            "invalid_dpop_proof",
+        ),
+        (
+            &dpop,
+            Some(good(json!({"htm": "GET"}))),
+            "invalid_dpop_proof",
+        ),
+        (
+            &dpop,
+            Some(good(json!({"htu": "https://gateway.example/wiki/mcp"}))),
+            "invalid_dpop_proof",
+        ),
+        (
+            &dpop,
+            Some(good(json!({"iat": NOW - 66}))),
+            "invalid_dpop_proof",
+        ),
+        (
+            &dpop,
+            Some(good(json!({"iat": NOW + 6}))),
+            "invalid_dpop_proof",
+        ),
+    ];
+    for (authorization, proof, error) in cases {
+        let calls = world.calls();
+        world.request_as(authorization, proof.as_deref());
+        let challenge = world.challenge();
+        assert!(challenge.starts_with("DPoP algs="), "{challenge}");
+        assert!(
+            challenge.contains(&format!("error=\"{error}\"")),
+            "{challenge}"
+        );
+        assert!(challenge.contains("resource_metadata="), "{challenge}");
+        assert_eq!(world.calls(), calls, "nothing is asked of the service");
+    }
+    world.assert_nothing_forwarded();
+}
+
+#[test]
+fn a_token_without_a_key_gains_nothing_from_a_proof() {
+    let holder = Holder::new();
+    let mut world = World::new();
+    let token = world.caller();
+    let proof = holder.proof(&token, "1", &json!({}));
+    world.request_as(&format!("DPoP {token}"), Some(&proof));
+    assert!(world.challenge().contains("not bound to a key"));
+}
+
+#[test]
+fn a_token_bound_in_another_way_is_not_taken_for_an_unbound_one() {
+    let mut world = World::new();
+    for cnf in [
+        json!({"x5t#S256": "x"}),
+        json!({"jkt": "x", "x5t#S256": "x"}),
+        json!({"jkt": 1}),
+        json!({}),
+        json!("x"),
+    ] {
+        let mut claims = World::caller_claims();
+        claims["cnf"] = cnf.clone();
+        let token = world.sign(&claims);
+        world.request_as(&format!("Bearer {token}"), None);
+        assert_eq!(world.reply().0, 401, "{cnf}");
+    }
+    world.assert_nothing_forwarded();
 }

@@ -39,6 +39,8 @@ pub struct Claims {
     /// Whether this is a token that Writ minted for an upstream (`authorization_details` of its types, or `act`
     /// beside `txn` without the `chain` of a caller's token): good there, never here.
     pub minted: bool,
+    /// `cnf.jkt`: the thumbprint of the key that whoever presents the token must hold (RFC 9449 section 6.1).
+    pub bound_to: Option<String>,
     /// All other claims.
     pub others: serde_json::Map<String, serde_json::Value>,
 }
@@ -87,6 +89,7 @@ impl Claims {
             issued_at: time(claims, "iat")?,
             id: text(claims, "jti")?,
             minted: is_minted(claims),
+            bound_to: bound_to(claims)?,
             others: others(claims),
             issuer,
             subject,
@@ -192,6 +195,16 @@ fn is_minted(claims: &Object) -> bool {
     // A server that calls the next server has a caller's token with both `act` and `txn`, and `chain` beside them.
     let has = |name| get(claims, name).is_some();
     by_details || (has("act") && has("txn") && !has("chain"))
+}
+
+/// What cannot be checked here must not be passed over: the token would be good for anybody.
+fn bound_to(claims: &Object) -> Result<Option<String>, TokenError> {
+    let wrong = TokenError::Malformed("it is bound by `cnf` to something other than a DPoP key");
+    match get(claims, "cnf") {
+        None => Ok(None),
+        Some(Value::Object(cnf)) if cnf.len() == 1 => text(cnf, "jkt")?.map(Some).ok_or(wrong),
+        Some(_) => Err(wrong),
+    }
 }
 
 fn others(claims: &Object) -> serde_json::Map<String, serde_json::Value> {

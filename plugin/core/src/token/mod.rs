@@ -4,6 +4,7 @@
 
 pub(crate) mod cache;
 mod claims;
+pub mod dpop;
 mod header;
 mod keys;
 mod verifier;

@@ -112,6 +112,11 @@ impl Verifier {
         })
     }
 
+    /// What clocks may differ by, in seconds.
+    pub(crate) fn skew_s(&self) -> u64 {
+        self.skew_s
+    }
+
     /// How often a signature was known already, and how often it had to be checked.
     #[must_use]
     pub fn cache_use(&self) -> (u64, u64) {
