@@ -15,7 +15,7 @@ use crate::{
         outbound::{Outbound, OutboundError},
     },
     keys::{KeyError, Keys},
-    oauth::{client_documents::ClientDocuments, remote_keys::RemoteKeys},
+    oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
     policy::Policy,
     registry::Registry,
     store::{Store, StoreError},
@@ -49,6 +49,8 @@ pub struct App {
     pub outbound: Outbound,
     /// The public keys of others.
     pub remote_keys: RemoteKeys,
+    /// Gives out the nonces of DPoP.
+    pub nonces: Nonces,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
     /// Clients that are named by a document.
@@ -89,6 +91,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let federation = Federation::new(&config.federation);
         store.keep_providers(&federation.named()).await?;
+        let nonces = Nonces::new(&store.shared_key("dpop_nonce").await?);
         let registry = store.load_registry().await?;
         let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
         let outbound = Outbound::new(
@@ -108,6 +111,7 @@ impl App {
             remote_keys: RemoteKeys::new(outbound.clone()),
             federation,
             outbound,
+            nonces,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy: ArcSwap::from_pointee(policy),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use writ_policy::input::{AgentAuthn, SubjectKind};
 
-use super::scope::Scope;
+use super::{dpop::Confirmation, scope::Scope};
 use crate::{app::App, clock::unix, registry::Server, store::users::User};
 
 /// The claims of a caller's token (RFC 9068 section 2.2).
@@ -27,6 +27,9 @@ pub struct CallerClaims {
     pub exp: u64,
     /// UUIDv7.
     pub jti: String,
+    /// The key that whoever presents it must prove (RFC 9449 section 6.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
     /// A person or a workload.
     pub subject_type: SubjectKind,
     /// How well the agent proved who it is.
@@ -70,6 +73,7 @@ impl CallerClaims {
             iat,
             exp: iat.saturating_add(app.config.tokens.caller_ttl.as_secs()),
             jti: crate::secret::new_id(),
+            cnf: None,
             subject_type,
             agent_authn,
             groups,

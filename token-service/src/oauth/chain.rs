@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use writ_core::token::Claims;
 use writ_policy::input::AgentAuthn;
 
+use super::dpop::Confirmation;
 use crate::registry::{Registry, Status};
 
 /// The most servers that one call may go through before the last.
@@ -23,6 +24,9 @@ const MAX_TOKENS: usize = 32;
 pub struct Actor {
     /// Its id: a gateway's, a server's or an agent's.
     pub sub: String,
+    /// The key it proved (RFC 9449). Not the token's own `cnf`: whoever gets the token has no proof of that key to ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
     /// Who acted before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Actor>>,
@@ -34,8 +38,15 @@ impl Actor {
     pub fn new(sub: impl Into<String>, act: Option<Self>) -> Self {
         Self {
             sub: sub.into(),
+            cnf: None,
             act: act.map(Box::new),
         }
+    }
+
+    /// This actor, having proved a key.
+    #[must_use]
+    pub fn holding(self, key: Option<Confirmation>) -> Self {
+        Self { cnf: key, ..self }
     }
 
     /// From the current actor to the first.

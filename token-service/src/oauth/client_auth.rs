@@ -9,12 +9,14 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
 use url::Url;
+use writ_core::token::dpop::Proof;
 use writ_policy::input::AgentAuthn;
 
 use super::{
     OAuthError, assertion,
     assertion::AssertionError,
     client::find_client,
+    dpop::{self, Confirmation},
     jws::keys_of,
     params::Params,
     remote_keys::KeyPlace,
@@ -32,6 +34,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Arc<Agent>,
+    key: Option<Confirmation>,
 }
 
 impl Client {
@@ -63,6 +66,37 @@ impl Client {
             AuthMethod::Key => AgentAuthn::Key,
             AuthMethod::Workload => AgentAuthn::Workload,
         }
+    }
+
+    /// The same client, holding the key of this DPoP proof, which is used up with it.
+    ///
+    /// # Errors
+    /// [`OAuthError::InvalidDpopProof`] when the proof was used before, or there is none though the client is registered to
+    /// use DPoP only (RFC 9449 section 5.2); when the store fails.
+    pub async fn holding(self, app: &App, proof: Option<Proof>) -> Result<Self, OAuthError> {
+        let Some(proof) = proof else {
+            return match self.agent.metadata.dpop_bound_access_tokens {
+                false => Ok(self),
+                true => Err(OAuthError::InvalidDpopProof(
+                    "this client is registered to use DPoP only: send a proof in the DPoP header"
+                        .into(),
+                )),
+            };
+        };
+        dpop::use_up(app, &proof).await?;
+        let key = Confirmation {
+            jkt: proof.thumbprint,
+        };
+        Ok(Self {
+            key: Some(key),
+            ..self
+        })
+    }
+
+    /// The key that its tokens are bound to, where it has proved one.
+    #[must_use]
+    pub fn key(&self) -> Option<&Confirmation> {
+        self.key.as_ref()
     }
 
     /// Refuses a grant that the client is not registered for.
@@ -265,6 +299,7 @@ fn approved(agent: &Arc<Agent>) -> Result<Client, OAuthError> {
     match agent.status {
         Status::Approved => Ok(Client {
             agent: Arc::clone(agent),
+            key: None,
         }),
         Status::Pending => Err(refused("this client still waits for approval")),
         Status::Disabled => Err(refused("this client is disabled")),

@@ -41,6 +41,14 @@ pub enum OAuthError {
     /// RFC 9396 section 5: what is asked for is not what the message says.
     #[error("{0}")]
     InvalidAuthorizationDetails(Description),
+    /// RFC 9449 section 5: the DPoP proof is no good.
+    #[error("{0}")]
+    InvalidDpopProof(Description),
+    /// RFC 9449 section 8: the DPoP proof needs the nonce that comes with this answer.
+    #[error(
+        "make a DPoP proof with the nonce in the DPoP-Nonce header, and send the request again"
+    )]
+    UseDpopNonce,
     /// RFC 6749 section 4.1.2.1: policy said no; the sentence is the policy's reason.
     #[error("{0}")]
     AccessDenied(Description),
@@ -74,6 +82,8 @@ impl OAuthError {
             Self::InvalidScope(_) => "invalid_scope",
             Self::InvalidTarget(_) => "invalid_target",
             Self::InvalidAuthorizationDetails(_) => "invalid_authorization_details",
+            Self::InvalidDpopProof(_) => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::AccessDenied(_) => "access_denied",
             Self::TemporarilyUnavailable(_) | Self::TooManyRequests { .. } => {
                 "temporarily_unavailable"

@@ -9,6 +9,7 @@ use axum::{
 use serde_json::json;
 
 use super::OAuthError;
+use super::dpop;
 use crate::{app::SharedApp, config::Config, keys::Algorithm};
 
 /// The endpoints of an issuer: below its path where it has one.
@@ -81,6 +82,7 @@ pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": auth_methods(&app.config),
+        "dpop_signing_alg_values_supported": dpop::ALGORITHMS,
         "token_endpoint_auth_signing_alg_values_supported": signing,
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
     });

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod client;
 pub mod client_auth;
 pub mod client_documents;
+pub mod dpop;
 mod error;
 pub mod grants;
 pub mod introspect;

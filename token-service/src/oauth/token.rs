@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     NO_STORE, OAuthError,
     caller_token::CallerClaims,
-    client_auth,
+    client_auth, dpop,
     grants::{authorization_code, client_credentials},
     params::Params,
 };
@@ -44,7 +44,10 @@ impl TokenResponse {
                 .keys
                 .sign(claims)
                 .map_err(|e| OAuthError::internal(&e))?,
-            token_type: "Bearer",
+            token_type: match claims.cnf {
+                Some(_) => "DPoP",
+                None => "Bearer",
+            },
             expires_in: claims.exp.saturating_sub(claims.iat),
             scope: claims.scope.clone(),
         })
@@ -58,10 +61,14 @@ pub async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match answer(&app, peer, &headers, &body).await {
+    let mut response = match answer(&app, peer, &headers, &body).await {
         Ok(token) => (NO_STORE, Json(token)).into_response(),
         Err(error) => error.into_response(),
-    }
+    };
+    response
+        .headers_mut()
+        .extend(dpop::next_nonce(&app, &headers));
+    response
 }
 
 async fn answer(
@@ -73,7 +80,10 @@ async fn answer(
     let params = Params::form(headers, body)?;
     let registry = app.current_registry().await?;
     let grant: Grant = params.require("grant_type")?.try_into()?;
+    // Before anything is used up: a client that has no nonce yet sends everything again.
+    let proof = dpop::at_token_endpoint(app, headers)?;
     let client = client_auth::authenticate(app, &registry, headers, &params, peer).await?;
+    let client = client.holding(app, proof).await?;
     match grant {
         Grant::AuthorizationCode => authorization_code::redeem(app, &client, &params, peer).await,
         Grant::ClientCredentials => client_credentials::issue(app, &client, &params, peer).await,

@@ -17,6 +17,7 @@ pub mod providers;
 pub mod registrations;
 mod registry;
 pub mod reported;
+mod shared_keys;
 pub mod sign_ins;
 pub mod tally;
 pub mod tasks;

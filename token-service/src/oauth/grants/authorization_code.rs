@@ -71,6 +71,7 @@ pub async fn redeem(
         now,
     );
     claims.jti = token_id;
+    claims.cnf = client.key().cloned();
     issue::commit(
         app,
         tx,

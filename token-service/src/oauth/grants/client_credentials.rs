@@ -40,7 +40,7 @@ pub async fn issue(
     let registry = app.current_registry().await?;
     issue::still_approved(&registry, client)?;
     let target = Target::of(&registry, params.get("resource"), params.get("scope"))?;
-    let claims = CallerClaims::new(
+    let mut claims = CallerClaims::new(
         app,
         Subject::Agent,
         (client.id(), client.authn()),
@@ -48,6 +48,7 @@ pub async fn issue(
         &target.scope,
         app.clock.now(),
     );
+    claims.cnf = client.key().cloned();
     issue::commit(
         app,
         tx,

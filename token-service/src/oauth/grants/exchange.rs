@@ -26,7 +26,7 @@ use crate::{
     clock::unix,
     gateway::authenticate,
     http::{Peer, basic},
-    oauth::{NO_STORE, OAuthError, chain::Links},
+    oauth::{NO_STORE, OAuthError, chain::Links, dpop},
     store::{StoreError, tasks::Found},
 };
 
@@ -80,6 +80,20 @@ async fn exchange(
             );
             OAuthError::InvalidGrant(format!("subject_token: {e}").into())
         })?;
+    if let Some(key) = &accepted.claims.bound_to {
+        let used_for = (
+            request.context.http_method(),
+            request.resource.as_str(),
+            request.subject_token.as_str(),
+        );
+        let proof = request.context.dpop_proof.as_deref();
+        dpop::at_exchange(app, key, proof, used_for)
+            .await
+            .inspect_err(|_| {
+                let from = &request.context.source_ip;
+                app.tries.note(TryKind::InvalidSubjectToken, from, now);
+            })?;
+    }
     let links = Links::of(&accepted.claims)
         .map_err(|e| OAuthError::InvalidGrant(format!("subject_token: {e}").into()))?;
     let caller = Caller { accepted, links };

@@ -13,7 +13,10 @@ use crate::{
     app::App,
     clock::unix,
     keys::SignError,
-    oauth::chain::{Actor, Chain, MayAct},
+    oauth::{
+        chain::{Actor, Chain, MayAct},
+        dpop::Confirmation,
+    },
     registry::{Gateway, Server},
     secret::new_id,
     store::commit::SingleUse,
@@ -96,7 +99,8 @@ impl Mint<'_> {
         let exp = iat.saturating_add(self.ttl_s()).min(claims.expires);
         let exp = self.task.map_or(exp, |task| exp.min(unix(task.expires)));
         let before = links.act.clone();
-        let before = before.unwrap_or_else(|| Actor::new(&claims.client_id, None));
+        let key = claims.bound_to.clone().map(|jkt| Confirmation { jkt });
+        let before = before.unwrap_or_else(|| Actor::new(&claims.client_id, None).holding(key));
         let passes_on =
             !self.server.may_call.is_empty() && self.request.message.travel() == Travel::SingleUse;
         let scope = scope(

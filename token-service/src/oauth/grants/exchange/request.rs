@@ -72,6 +72,9 @@ pub(super) struct Context {
     /// The task that the caller says the message belongs to.
     #[serde(default)]
     pub(super) task: Option<String>,
+    /// The proof of the key that the caller's token is bound to.
+    #[serde(default)]
+    pub(super) dpop_proof: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(default)]
@@ -79,6 +82,15 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// The HTTP method of the caller's request.
+    pub(super) fn http_method(&self) -> &'static str {
+        match self.method.as_deref() {
+            Some(STREAM_OPEN) => "GET",
+            Some(SESSION_CLOSE) => "DELETE",
+            _ => "POST",
+        }
+    }
+
     /// The headers that the gateway shows to policies.
     pub(super) fn headers(&self) -> Vec<(String, String)> {
         self.headers
