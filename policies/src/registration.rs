@@ -62,3 +62,64 @@ impl RegistrationDecision {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Data, Evaluator, Module, REGISTRATION, compile_judgements};
+
+    fn ask(rule: &str) -> Option<RegistrationDecision> {
+        let module = Module {
+            path: "policy.rego".to_owned(),
+            text: format!("package writ\n{rule}"),
+        };
+        let program = compile_judgements(&[module]).unwrap()?;
+        let data = Data::from_json("{}").unwrap();
+        let mut evaluator = Evaluator::new(&program, &data).unwrap();
+        evaluator
+            .judge::<RegistrationDecision>(REGISTRATION, &serde_json::json!({}))
+            .ok()
+            .map(RegistrationDecision::bounded)
+    }
+
+    #[test]
+    fn a_policy_answers_in_one_of_three_words() {
+        for (word, verdict) in [
+            ("approve", Verdict::Approve),
+            ("hold", Verdict::Hold),
+            ("reject", Verdict::Reject),
+        ] {
+            let answer = ask(&format!("registration := {{\"decision\": \"{word}\"}}")).unwrap();
+            assert_eq!(answer.decision, verdict);
+        }
+        let full = r#"registration := {"decision": "hold", "reason": "why", "labels": {"a": "b"}}"#;
+        let answer = ask(full).unwrap();
+        assert_eq!((answer.reason.as_str(), answer.labels.len()), ("why", 1));
+    }
+
+    #[test]
+    fn anything_else_is_no_answer() {
+        for rule in [
+            "call := {\"allow\": true}",
+            "registration := true",
+            r#"registration := {"decision": "Approve"}"#,
+            r#"registration := {"reason": "why"}"#,
+            r#"registration := {"decision": "approve", "labels": {"a": 1}}"#,
+            r#"registration := {"decision": "approve", "allow": true}"#,
+            r#"registration := {"decision": "approve"} if input.client"#,
+        ] {
+            assert_eq!(ask(rule), None, "{rule}");
+        }
+    }
+
+    #[test]
+    fn more_labels_than_fit_are_a_rejection() {
+        let labels = (0..40).map(|n| (n.to_string(), String::new())).collect();
+        let answer = RegistrationDecision {
+            decision: Verdict::Approve,
+            reason: String::new(),
+            labels,
+        };
+        assert_eq!(answer.bounded().decision, Verdict::Reject);
+    }
+}

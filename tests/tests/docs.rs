@@ -201,6 +201,38 @@ fn the_guide_to_workloads_can_be_followed() {
 }
 
 #[test]
+fn the_registration_guide_can_be_followed() {
+    let scratch = Scratch::new("registration").unwrap();
+    let file = scratch.path().join("writ.toml");
+    let config = blocks("docs/registration.md", "toml").remove(0);
+    std::fs::write(&file, config).unwrap();
+    let binary = writ_tests::binaries::writ().unwrap();
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for commands in blocks("docs/registration.md", "sh") {
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &commands])
+            .current_dir(scratch.path())
+            .env("PATH", &path)
+            .env("WRIT_DATA_DIR", scratch.path().join("data"))
+            .env("WRIT_CONFIG", &file)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{commands}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    for json in blocks("docs/registration.md", "json") {
+        let _: Value = serde_json::from_str(&json).unwrap();
+    }
+}
+
+#[test]
 fn the_policy_examples_compile_and_load() {
     for rego in blocks("docs/policies.md", "rego") {
         compile(&[Module {

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Register a server; prints the secret it authenticates with at introspection.
-    Add(Add),
+    Add(Box<Add>),
     /// List the servers.
     List,
     /// Refuse all calls for a server, at once.
@@ -121,11 +121,19 @@ impl Add {
             scopes: self.scopes,
             name: self.name,
             owner: self.owner,
-            upstream: self.upstream.map(String::from),
+            upstream: self.upstream.as_ref().map(ToString::to_string),
             tools: self.tools,
             may_call: self.may_call.iter().map(ToString::to_string).collect(),
             ..Server::new(self.id, resource, audience, SecretHash::of(&secret))
         };
+        if self
+            .upstream
+            .is_some_and(|url| !matches!(url.scheme(), "http" | "https"))
+        {
+            return Err(CliError::Usage(
+                "--upstream must be an http or https URL".to_owned(),
+            ));
+        }
         if server.resource == server.upstream_audience {
             return Err(wrong(ServerError::AudienceIsResource));
         }

@@ -155,10 +155,7 @@ pub(super) async fn current(app: &App, id: ClientId, url: &Url) -> Result<Arc<Ag
         }
     }
     let (age, accepted) = match fetch(app, url).await {
-        Ok(document) => (
-            age(&document),
-            accept(app, &id, registered.as_deref(), &document).await?,
-        ),
+        Ok(document) => (age(&document), accept(app, &id, &document).await?),
         Err(error) => (REFUSED_AGE, Err(error)),
     };
     let until = SignedDuration::try_from(if accepted.is_ok() { age } else { REFUSED_AGE })
@@ -212,26 +209,30 @@ async fn fetch(app: &App, url: &Url) -> Result<Fetched, DocumentError> {
 async fn accept(
     app: &App,
     id: &ClientId,
-    registered: Option<&Agent>,
     document: &Fetched,
 ) -> Result<Result<(), DocumentError>, OAuthError> {
-    let mut agent = registered
-        .cloned()
-        .unwrap_or_else(|| Agent::new(id.clone(), String::new(), AuthMethod::None));
-    agent.origin = Origin::MetadataDocument;
-    match check(id, document) {
-        Ok(checked) => checked.apply(&mut agent),
+    let checked = match check(id, document) {
+        Ok(checked) => checked,
         Err(error) => return Ok(Err(error)),
-    }
-    let unchanged = registered.is_some_and(|was| same(was, &agent));
-    let was = registered.map(|was| was.status);
+    };
+    // Under an open write transaction nobody can change the registry, or switch this client off meanwhile.
+    let mut tx = app.store.write().await?;
+    let registry = app.current_registry().await?;
+    let was = registry.agent(id.as_str());
+    let mut agent = was.map_or_else(
+        || Agent::new(id.clone(), String::new(), AuthMethod::None),
+        |was| Agent::clone(was),
+    );
+    agent.origin = Origin::MetadataDocument;
+    checked.apply(&mut agent);
+    let unchanged = was.is_some_and(|was| same(was, &agent));
     let case = Case {
         occasion: Occasion::MetadataDocument,
         token: None,
         peer: Peer::default(),
     };
     let decision = judge::client(app, case, &mut agent);
-    agent.status = match (was, decision.decision) {
+    agent.status = match (was.map(|was| was.status), decision.decision) {
         // Whom an administrator has switched off stays so.
         (Some(Status::Disabled), _) => Status::Disabled,
         // Nor does a person decide twice about the same document.
@@ -241,7 +242,7 @@ async fn accept(
         _ => agent.status,
     };
     let rejected = decision.decision == Verdict::Reject;
-    let settled = registered
+    let settled = was
         .is_some_and(|was| unchanged && was.status == agent.status && was.labels == agent.labels);
     let result = if rejected {
         Err(DocumentError::Rejected(decision.reason.clone()))
@@ -251,7 +252,15 @@ async fn accept(
     if settled {
         return Ok(result);
     }
-
+    match was {
+        Some(_) => registrations::update_agent(tx.conn(), &agent).await?,
+        // Nothing is written of what was never accepted, but that it was tried.
+        None if rejected => {}
+        None if initial_tokens::self_registered(tx.conn()).await? >= MAX_SELF_REGISTERED => {
+            return Ok(Err(DocumentError::TooMany));
+        }
+        None => registrations::insert_agent(tx.conn(), &agent, app.clock.now()).await?,
+    }
     let detail = json!({ "metadata": Registered::of(&agent) });
     let mut record = judge::record(
         app,
@@ -262,16 +271,6 @@ async fn accept(
         detail,
     );
     record.source_ip = None;
-    let mut tx = app.store.write().await?;
-    match registered {
-        Some(_) => registrations::update_agent(tx.conn(), &agent).await?,
-        // Nothing is written of what was never accepted, but that it was tried.
-        None if rejected => {}
-        None if initial_tokens::self_registered(tx.conn()).await? >= MAX_SELF_REGISTERED => {
-            return Ok(Err(DocumentError::TooMany));
-        }
-        None => registrations::insert_agent(tx.conn(), &agent, app.clock.now()).await?,
-    }
     tx.audit(&record).await?;
     tx.commit().await?;
     Ok(result)

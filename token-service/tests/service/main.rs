@@ -19,6 +19,7 @@ mod introspection;
 mod keys;
 mod listeners;
 mod process;
+mod registration_cli;
 mod snapshot;
 mod staleness;
 mod tasks;

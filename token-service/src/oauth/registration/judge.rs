@@ -42,7 +42,8 @@ struct Question<'a> {
     client: Option<ClientDocument<'a>>,
     server: Option<Value>,
     token: Option<Token<'a>>,
-    source_ip: &'a str,
+    /// Who sends it; a document is sent by nobody.
+    source_ip: Option<String>,
     time: String,
 }
 
@@ -122,7 +123,7 @@ fn ask(
         client,
         server,
         token: case.token.map(|labels| Token { labels }),
-        source_ip: &case.peer.text(),
+        source_ip: (case.occasion != Occasion::MetadataDocument).then(|| case.peer.text()),
         time: rfc3339(app.clock.now()),
     };
     let mut decision = app
