@@ -189,6 +189,15 @@ impl TokenService {
             .collect()
     }
 
+    /// Runs `writ --json <arguments>`, whatever becomes of it.
+    pub fn output(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut command = self.command();
+        command.arg("--json").args(arguments).stdin(Stdio::null());
+        command
+            .output()
+            .with_context(|| format!("cannot run {}", self.binary.display()))
+    }
+
     /// Runs a command that creates a credential and returns the secret it prints this once.
     pub fn cli_secret(&self, arguments: &[&str]) -> Result<String> {
         self.cli(arguments)?

@@ -5,6 +5,7 @@
 
 mod agent;
 mod audit;
+mod doctor;
 mod gateway;
 mod keys;
 mod output;
@@ -51,6 +52,8 @@ pub struct Cli {
 enum Command {
     /// Run the service.
     Serve,
+    /// Look at a running installation and say what to do about what is wrong.
+    Doctor(doctor::Doctor),
     /// MCP servers that calls are governed for.
     #[command(subcommand)]
     Server(server::Command),
@@ -113,6 +116,9 @@ pub enum CliError {
         /// Why it did not work.
         source: std::io::Error,
     },
+    /// What `writ doctor` found.
+    #[error("{0} of these are problems")]
+    Problems(usize),
     /// Nothing can be written down.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -144,7 +150,12 @@ impl Cli {
         {
             return keys::generate_encryption_key(output);
         }
-        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        let mut config = match Config::load(self.config.as_deref(), std::env::vars()) {
+            Err(error) if matches!(self.command, Command::Doctor(_)) => {
+                return doctor::misconfigured(&error, output);
+            }
+            loaded => loaded?,
+        };
         if let Some(data_dir) = self.data_dir {
             config.data_dir = data_dir;
         }
@@ -162,6 +173,7 @@ impl Cli {
         runtime.block_on(async {
             match self.command {
                 Command::Serve => serve::run(config, output).await,
+                Command::Doctor(doctor) => doctor.run(&config, output).await,
                 command => {
                     let store = Store::open(&config.data_dir).await?;
                     let done = command.run(&config, &store, output).await;
@@ -181,7 +193,7 @@ impl Command {
         output: &mut Output,
     ) -> Result<(), CliError> {
         match self {
-            Self::Serve => Ok(()),
+            Self::Serve | Self::Doctor(_) => Ok(()),
             Self::Server(command) => command.run(store, output).await,
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,

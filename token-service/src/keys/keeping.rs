@@ -47,6 +47,14 @@ pub(super) fn open_private(row: &KeyRow, sealing: &Sealing) -> Result<SigningKey
         })
 }
 
+/// Whether the private half of a key opens.
+///
+/// # Errors
+/// Why it does not.
+pub fn check_private(row: &KeyRow, sealing: &Sealing) -> Result<(), KeyError> {
+    open_private(row, sealing).map(|_| ())
+}
+
 /// Takes over the key files of a data directory from before keys were kept in the database. The files are removed:
 /// what lies in clear beside an encrypted database protects nothing.
 pub(super) async fn import(

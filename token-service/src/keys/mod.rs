@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use self::{
     algorithm::Algorithm,
-    keeping::{Rotation, Sealing, reseal, revoke, rotate},
+    keeping::{Rotation, Sealing, check_private, reseal, revoke, rotate},
     sealing::{EncryptionKey, NotAKey},
     term::{Schedule, State, Term},
 };

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     response::IntoResponse,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::OAuthError;
 use super::dpop;
@@ -65,28 +65,33 @@ const PUBLIC: [(HeaderName, HeaderValue); 2] = [
 
 /// `GET /.well-known/oauth-authorization-server`.
 pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
-    let at = Endpoints::of(&app.config.issuer);
+    (PUBLIC, Json(document(&app.config)))
+}
+
+/// The metadata of an issuer with this configuration.
+#[must_use]
+pub fn document(config: &Config) -> Value {
+    let at = Endpoints::of(&config.issuer);
     let signing = Algorithm::ALL.map(Algorithm::name);
-    let body = json!({
-        "issuer": app.config.issuer,
+    json!({
+        "issuer": config.issuer,
         "authorization_endpoint": at.url("/oauth/authorize"),
         "token_endpoint": at.url("/oauth/token"),
         "end_session_endpoint": at.url("/oauth/logout"),
         "jwks_uri": at.url("/oauth/jwks"),
         "introspection_endpoint": at.url("/oauth/introspect"),
         "registration_endpoint": at.url("/oauth/register"),
-        "client_id_metadata_document_supported": app.config.registration.client_documents.is_some(),
+        "client_id_metadata_document_supported": config.registration.client_documents.is_some(),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "client_credentials"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-        "token_endpoint_auth_methods_supported": auth_methods(&app.config),
+        "token_endpoint_auth_methods_supported": auth_methods(config),
         "dpop_signing_alg_values_supported": dpop::ALGORITHMS,
         "token_endpoint_auth_signing_alg_values_supported": signing,
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
-    });
-    (PUBLIC, Json(body))
+    })
 }
 
 /// How clients may authenticate at the token endpoint; by a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4) where

@@ -7,6 +7,7 @@
 pub mod audit;
 mod batch;
 pub mod commit;
+mod condition;
 pub mod departures;
 mod error;
 pub mod identities;
@@ -43,6 +44,9 @@ use crate::audit::Record;
 /// How long anything waits for the database before it gives up.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// The database's layout, step by step.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -53,6 +57,28 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens the database of an installation to look at it: nothing is made or brought up to date, and whoever runs the
+    /// service goes on undisturbed.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn look_at(data_dir: &Path) -> Result<Self, StoreError> {
+        let path = data_dir.join("writ.db");
+        std::fs::metadata(&path).map_err(|source| StoreError::File {
+            path: path.display().to_string(),
+            source,
+        })?;
+        let options = options(&path).pragma("query_only", "ON");
+        let readers = pool().connect_lazy_with(options.clone());
+        let turns = Turns::default();
+        Ok(Self {
+            writer: readers.clone(),
+            readers,
+            commits: commit::Commits::start(writer::Writer::new(options, turns.clone())),
+            turns,
+        })
+    }
+
     /// Opens the database in the data directory, making both when absent (0700 and 0600), and brings its
     /// layout up to date.
     ///
@@ -62,26 +88,13 @@ impl Store {
         private_directory(data_dir)?;
         let path = data_dir.join("writ.db");
         private_file(&path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(false)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(WAIT);
-        let pool = || {
-            SqlitePoolOptions::new()
-                .acquire_timeout(WAIT)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
+        let options = options(&path).journal_mode(SqliteJournalMode::Wal);
         let writer = pool()
             .max_connections(1)
             // What is deleted is gone: signing keys are.
             .connect_with(options.clone().pragma("secure_delete", "ON"))
             .await?;
-        sqlx::migrate!("./migrations").run(&writer).await?;
+        MIGRATIONS.run(&writer).await?;
         let readers = pool()
             .max_connections(4)
             .connect_lazy_with(options.clone().pragma("query_only", "ON"));
@@ -141,6 +154,23 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(WAIT)
+}
+
+fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .acquire_timeout(WAIT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
 }
 
 /// A transaction that writes; rolled back when dropped.

@@ -1,0 +1,227 @@
+//! Where calls go from here: once, to nobody else, and not past the filter.
+
+use serde_json::Value;
+use writ_core::config::Mode;
+
+use super::{
+    super::Finding,
+    dump::{Dump, Governed, is, is_true, list, text},
+};
+use crate::registry::Registry;
+
+const ONCE: &str = "a token that was minted for one request is sent once";
+
+pub(super) fn examine(
+    dump: &Dump<'_>,
+    at: &Governed<'_>,
+    registry: Option<&Registry>,
+) -> Vec<Finding> {
+    let places = places(dump, at);
+    let mut found = vec![
+        judged(
+            at,
+            ("retries", "none"),
+            &places,
+            &["retry_policy", "retry_policy_typed_config", "hedge_policy"],
+            &format!("remove them: {ONCE}"),
+        ),
+        judged(
+            at,
+            ("mirroring", "none"),
+            &places,
+            &["request_mirror_policies"],
+            "remove it: who gets a copy of a request gets its token",
+        ),
+        upgrades(at, &places),
+        bypasses(at, &places),
+    ];
+    found.extend(servers(at, &places, registry));
+    found
+}
+
+/// Something in the configuration where a rule of ours can be broken, and what it is called.
+struct Place<'a> {
+    name: String,
+    value: &'a Value,
+}
+
+/// Route configurations, virtual hosts, routes with their actions, and the clusters that these lead to.
+fn places<'a>(dump: &Dump<'a>, at: &Governed<'a>) -> Vec<Place<'a>> {
+    let mut places = Vec::new();
+    let mut clusters: Vec<&str> = Vec::new();
+    for config in &at.routes {
+        let name = text(config, "name").unwrap_or("inline");
+        places.push(place(format!("route configuration {name}"), config));
+        for host in list(config, "virtual_hosts") {
+            let host_name = text(host, "name").unwrap_or_default();
+            places.push(place(format!("virtual host {host_name}"), host));
+            for (n, route) in list(host, "routes").iter().enumerate() {
+                let name = match text(route, "name") {
+                    Some(name) => format!("route {name}"),
+                    None => format!("route {host_name}[{n}]"),
+                };
+                if let Some(action) = route.get("route") {
+                    clusters.extend(led_to(action));
+                    places.push(place(name.clone(), action));
+                }
+                places.push(place(name, route));
+            }
+        }
+    }
+    clusters.sort_unstable();
+    clusters.dedup();
+    for name in clusters {
+        let options = dump
+            .cluster(name)
+            .and_then(|c| c.get("typed_extension_protocol_options")?.as_object())
+            .into_iter()
+            .flat_map(|options| options.values());
+        places.extend(options.map(|options| place(format!("cluster {name}"), options)));
+    }
+    places
+}
+
+fn place(name: String, value: &Value) -> Place<'_> {
+    Place { name, value }
+}
+
+/// The clusters that a route's action names.
+pub(super) fn led_to(action: &Value) -> impl Iterator<Item = &str> {
+    let weighted = action
+        .get("weighted_clusters")
+        .map_or(&[][..], |weighted| list(weighted, "clusters"));
+    text(action, "cluster")
+        .into_iter()
+        .chain(weighted.iter().filter_map(|one| text(one, "name")))
+}
+
+/// A problem where any of `fields` is set.
+fn judged(
+    at: &Governed<'_>,
+    (check, good): (&'static str, &str),
+    places: &[Place<'_>],
+    fields: &[&str],
+    fix: &str,
+) -> Finding {
+    let set = |place: &Place<'_>, field: &str| match place.value.get(field) {
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Null) | None => false,
+        Some(_) => true,
+    };
+    let broken: Vec<String> = places
+        .iter()
+        .flat_map(|place| {
+            let set = fields.iter().filter(|field| set(place, field));
+            set.map(|field| format!("{} has `{field}`", place.name))
+        })
+        .collect();
+    if broken.is_empty() {
+        Finding::ok(check, format!("listener {}: {good}", at.name))
+    } else {
+        Finding::problem(
+            check,
+            format!("listener {}: {}", at.name, broken.join(", ")),
+            fix,
+        )
+    }
+}
+
+/// What flows through an upgraded connection is seen by no filter.
+fn upgrades(at: &Governed<'_>, places: &[Place<'_>]) -> Finding {
+    let manager = place(format!("listener {}", at.name), at.manager);
+    let on = |place: &&Place<'_>| {
+        list(place.value, "upgrade_configs")
+            .iter()
+            .any(|one| one.get("enabled").and_then(Value::as_bool) != Some(false))
+    };
+    let upgraded: Vec<&str> = std::iter::once(&manager)
+        .chain(places)
+        .filter(on)
+        .map(|place| place.name.as_str())
+        .collect();
+    if upgraded.is_empty() {
+        return Finding::ok("upgrades", format!("listener {}: off", at.name));
+    }
+    Finding::problem(
+        "upgrades",
+        format!("listener {}: allowed on {}", at.name, upgraded.join(", ")),
+        "remove `upgrade_configs`: no filter sees what flows through a WebSocket",
+    )
+}
+
+/// A route can switch a filter off, or change how it is configured.
+fn bypasses(at: &Governed<'_>, places: &[Place<'_>]) -> Finding {
+    let filter = text(at.entry, "name").unwrap_or_default();
+    let off = |place: &&Place<'_>| {
+        place
+            .value
+            .get("typed_per_filter_config")
+            .and_then(|all| all.get(filter))
+            .is_some_and(|own| is_true(own, "disabled") || !is(own, "FilterConfig"))
+    };
+    let bypassed: Vec<&str> = places
+        .iter()
+        .filter(off)
+        .map(|place| place.name.as_str())
+        .collect();
+    if bypassed.is_empty() {
+        return Finding::ok("bypasses", format!("listener {}: none", at.name));
+    }
+    Finding::problem(
+        "bypasses",
+        format!(
+            "listener {}: the filter is switched off or changed on {}",
+            at.name,
+            bypassed.join(", ")
+        ),
+        "remove it from their `typed_per_filter_config`",
+    )
+}
+
+/// In gateway mode a route's metadata names the server in the registry.
+fn servers(
+    at: &Governed<'_>,
+    places: &[Place<'_>],
+    registry: Option<&Registry>,
+) -> Option<Finding> {
+    let config = at.config.as_ref().ok()?;
+    if !matches!(config.mode, Mode::Gateway(_)) {
+        return None;
+    }
+    let named = |place: &Place<'_>| -> Option<String> {
+        let metadata = place.value.get("metadata")?.get("filter_metadata")?;
+        text(metadata.get("writ")?, "server").map(str::to_owned)
+    };
+    let named: Vec<String> = places.iter().filter_map(named).collect();
+    if named.is_empty() {
+        return Some(Finding::problem(
+            "routes",
+            format!(
+                "listener {}: no route names a server of the registry",
+                at.name
+            ),
+            "give each route its server: `metadata: { filter_metadata: { writ: { server: ID } } }`",
+        ));
+    }
+    let unknown: Vec<&str> = named
+        .iter()
+        .map(String::as_str)
+        .filter(|id| registry.is_some_and(|r| !r.servers().any(|s| s.id.as_str() == *id)))
+        .collect();
+    Some(if unknown.is_empty() {
+        Finding::ok(
+            "routes",
+            format!("listener {}: lead to {}", at.name, named.join(", ")),
+        )
+    } else {
+        Finding::problem(
+            "routes",
+            format!(
+                "listener {}: not in the registry: {}",
+                at.name,
+                unknown.join(", ")
+            ),
+            "register them (`writ server add`), or correct the routes' metadata",
+        )
+    })
+}

@@ -1,0 +1,36 @@
+//! The servers of the registry: who sees to it that a token is used once, and for what it was minted for.
+
+use super::Finding;
+use crate::{
+    registry::{Enforcement, Registry, Status},
+    store::Store,
+};
+
+const CHECK: &str = "servers";
+
+/// The registry, where it can be read.
+pub(super) async fn examine(store: &Store, found: &mut Vec<Finding>) -> Option<Registry> {
+    let registry = match store.load_registry().await {
+        Ok(registry) => registry,
+        Err(error) => {
+            let fix = "use the version of `writ` that the service runs";
+            found.push(Finding::problem(CHECK, error.to_string(), fix));
+            return None;
+        }
+    };
+    let approved = registry.servers().filter(|s| s.status == Status::Approved);
+    let trusting: Vec<&str> = approved
+        .filter(|s| s.enforcement == Enforcement::AudOnly)
+        .map(|s| s.id.as_str())
+        .collect();
+    found.push(if trusting.is_empty() {
+        Finding::ok(CHECK, "each verifies what a token was minted for")
+    } else {
+        Finding::warning(
+            CHECK,
+            format!("nothing keeps a token from being used twice at: {}", trusting.join(", ")),
+            "let them introspect (docs/verifying.md), and register them with --enforcement introspect",
+        )
+    });
+    Some(registry)
+}
