@@ -56,7 +56,7 @@ bench-full: ## The same with more rounds and more rules
 	@$(CARGO) run --release -p writ-tests --bin writ-bench -- --full
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .venv tests/clients/ts/node_modules
+	rm -rf target .venv tests/clients/ts/node_modules tests/idp/node_modules
 
 wasm: ## Build the filter: target/wasm32-wasip1/wasm/writ_plugin.wasm
 	@echo "==> building the filter"

@@ -89,6 +89,7 @@ npm_packages() {
 javascript_clients() {
     node_and_npm
     npm_packages tests/clients/ts "the JavaScript clients"
+    npm_packages tests/idp "the identity provider"
 }
 
 browser() {

@@ -4,6 +4,7 @@
 //! - [`envoy`] runs a shipped Envoy YAML, with only ports and paths replaced;
 //! - [`token_service`] runs the `writ` binary and its command line;
 //! - [`ledger`] is a real MCP server that verifies its tokens by itself;
+//! - [`idp`] is the corporate identity provider, a certified one;
 //! - [`oauth`] gets a caller's token as an agent would;
 //! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
 //! - [`documents`] hosts what an application says about itself, over TLS;
@@ -17,6 +18,7 @@ pub mod clients;
 pub mod deployment;
 pub mod documents;
 pub mod envoy;
+pub mod idp;
 pub mod ledger;
 pub mod mcp;
 pub mod oauth;

@@ -233,6 +233,26 @@ fn the_registration_guide_can_be_followed() {
 }
 
 #[test]
+fn the_guide_to_signing_in_is_a_configuration() {
+    let scratch = Scratch::new("sign-in").unwrap();
+    let config = scratch
+        .write("writ.toml", blocks("docs/sign-in.md", "toml").remove(0))
+        .unwrap();
+    scratch.write("corp.svg", "<svg/>").unwrap();
+    scratch.write("corp.secret", "secret\n").unwrap();
+    let output = std::process::Command::new(writ_tests::binaries::writ().unwrap())
+        .args(["--config", config.to_str().unwrap(), "provider", "list"])
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
 fn the_policy_examples_compile_and_load() {
     for rego in blocks("docs/policies.md", "rego") {
         compile(&[Module {

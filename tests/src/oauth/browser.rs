@@ -6,7 +6,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client as Http, Response};
 use url::Url;
 
-use super::forms::Form;
+use super::forms::{Form, links};
 
 /// More pages and redirects than any sign-in has.
 const MAX_STEPS: usize = 30;
@@ -17,6 +17,7 @@ pub struct Browser {
     http: Http,
     username: String,
     password: String,
+    provider: Option<String>,
     application: Vec<String>,
     seen: Vec<Step>,
 }
@@ -45,9 +46,26 @@ impl Browser {
                 .build()?,
             username: username.to_owned(),
             password: password.to_owned(),
+            provider: None,
             application: Vec::new(),
             seen: Vec::new(),
         })
+    }
+
+    /// The person signs in at this identity provider, or with a `local` account; at the first that is offered otherwise.
+    pub fn choosing(mut self, provider: &str) -> Self {
+        self.provider = Some(provider.to_owned());
+        self
+    }
+
+    /// Opens a page.
+    pub async fn visit(&self, address: &str) -> Result<Response> {
+        Ok(self.http.get(address).send().await?)
+    }
+
+    /// Goes where a redirect leads.
+    pub async fn follow(&self, answer: &Response) -> Result<Response> {
+        Ok(self.http.get(redirect_target(answer)?).send().await?)
     }
 
     /// What was seen on the way, so far.
@@ -78,7 +96,7 @@ impl Browser {
                 self.seen.push(Step::Redirect(plain(&next)));
                 answer = self.http.get(next).send().await?;
             } else if answer.status().is_success() {
-                answer = self.submit(answer).await?;
+                answer = self.say_yes(answer).await?;
             } else {
                 let (status, page) = (answer.status(), answer.text().await?);
                 bail!("the sign-in ended with {status}: {page}");
@@ -101,20 +119,24 @@ impl Browser {
         named || answered
     }
 
-    /// Fills in whatever the page asks for and presses its affirmative button.
-    async fn submit(&mut self, page: Response) -> Result<Response> {
+    /// Goes on from a page: follows the link that leads on, or fills in whatever is asked for and presses the affirmative
+    /// button.
+    pub async fn say_yes(&mut self, page: Response) -> Result<Response> {
         let address = page.url().clone();
         let html = page.text().await?;
         self.seen.push(Step::Page {
             address: plain(&address),
             heading: heading(&html),
         });
+        if let Some(link) = way_on(&html, self.provider.as_deref()) {
+            return Ok(self.http.get(address.join(&link)?).send().await?);
+        }
         let mut form = Form::first(&html).with_context(|| format!("at {address}: {html}"))?;
         for name in ["username", "login", "email"] {
             form.fill(name, &self.username);
         }
         form.fill("password", &self.password);
-        form.press(&["sign_in", "approve", "provider", "sign_out"]);
+        form.press(&["sign_in", "approve", "email", "sign_out", "yes"]);
         let action = address.join(&form.action)?;
         Ok(self
             .http
@@ -126,6 +148,20 @@ impl Browser {
             .send()
             .await?)
     }
+}
+
+/// The link that leads on: to another site, or to the provider that was chosen.
+fn way_on(html: &str, provider: Option<&str>) -> Option<String> {
+    let chosen = |href: &String| match provider {
+        Some("local") => href.starts_with("/oauth/authorize?") && href.ends_with("&sign_in=local"),
+        Some(provider) => href.contains(&format!("/oauth/sign-in/{provider}?")),
+        None => href.contains("/oauth/sign-in/"),
+    };
+    let links = links(html);
+    let forward = links.iter().find(|(id, _)| id == "forward");
+    forward
+        .map(|(_, href)| href.clone())
+        .or_else(|| links.into_iter().map(|(_, href)| href).find(chosen))
 }
 
 fn redirect_target(answer: &Response) -> Result<Url> {

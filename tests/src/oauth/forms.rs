@@ -17,16 +17,21 @@ impl Form {
     /// Reads the first `<form>` of a page.
     pub(super) fn first(html: &str) -> Result<Self> {
         let mut form = None;
+        let mut id = String::new();
+        let mut closed = false;
         for tag in tags(html) {
             let (name, attributes) = tag;
             match (name.as_str(), form.as_mut()) {
                 ("form", None) => {
+                    id = value(&attributes, "id");
                     form = Some(Self {
                         action: value(&attributes, "action"),
                         ..Self::default()
                     });
                 }
-                ("/form", Some(_)) => break,
+                ("/form", Some(_)) => closed = true,
+                // Outside of it, a button may still name it.
+                (_, Some(_)) if closed && (id.is_empty() || value(&attributes, "form") != id) => {}
                 ("input", Some(form)) => {
                     let pair = (value(&attributes, "name"), value(&attributes, "value"));
                     match value(&attributes, "type").as_str() {
@@ -66,6 +71,14 @@ impl Form {
         }
         false
     }
+}
+
+/// The links of a page: their ids and where they lead.
+pub(super) fn links(html: &str) -> Vec<(String, String)> {
+    tags(html)
+        .filter(|(name, _)| name == "a")
+        .map(|(_, attributes)| (value(&attributes, "id"), value(&attributes, "href")))
+        .collect()
 }
 
 type Attributes = Vec<(String, String)>;

@@ -32,6 +32,12 @@ pub struct SignIn<'a> {
 impl SignIn<'_> {
     /// Goes through the whole flow and returns the agent's access token.
     pub async fn token(&self) -> Result<String> {
+        self.token_in(&mut Browser::of(self.username, self.password)?)
+            .await
+    }
+
+    /// The same for whoever sits before this browser.
+    pub async fn token_in(&self, browser: &mut Browser) -> Result<String> {
         let verifier = format!(
             "{}{}",
             uuid::Uuid::now_v7().simple(),
@@ -39,7 +45,7 @@ impl SignIn<'_> {
         );
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
         let state = uuid::Uuid::now_v7().to_string();
-        let code = self.code(&challenge, &state).await?;
+        let code = self.code(browser, &challenge, &state).await?;
         let mut form = vec![
             ("grant_type", "authorization_code".to_owned()),
             ("code", code),
@@ -54,7 +60,7 @@ impl SignIn<'_> {
     }
 
     /// The browser's part: from the authorization request to the code in the last redirect.
-    async fn code(&self, challenge: &str, state: &str) -> Result<String> {
+    async fn code(&self, browser: &mut Browser, challenge: &str, state: &str) -> Result<String> {
         let mut start = Url::parse(&format!("{}/oauth/authorize", self.issuer))?;
         start.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
@@ -66,7 +72,6 @@ impl SignIn<'_> {
             ("resource", self.resource),
             ("scope", self.scope),
         ]);
-        let mut browser = Browser::of(self.username, self.password)?;
         let landed = browser.open(start.as_str()).await?;
         self.code_in(&landed, state)
     }

@@ -5,11 +5,15 @@ use axum::{http::StatusCode, response::Response};
 use super::{Federation, Provider, ProviderError, claims::TooManyGroups, id_token::IdTokenError};
 use crate::{
     app::App,
+    audit::{clip, printable},
     config::federation::LocalDirectory,
     oauth::metadata::Endpoints,
     pages::{self, FormTarget, SignInProblem},
     store::StoreError,
 };
+
+/// The longest reason that is kept.
+const MAX_REASON: usize = 400;
 
 /// Why a sign-in at a provider came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +71,7 @@ pub enum Failure {
 impl Failure {
     /// What is the matter, for the log and the audit trail.
     pub(super) fn reason(&self) -> String {
-        match self {
+        let reason = match self {
             Self::Provider(e) => e.to_string(),
             Self::Code(e) => format!("the provider did not exchange the code: {e}"),
             Self::IdToken(e) => format!("the ID token is not good: {e}"),
@@ -75,7 +79,9 @@ impl Failure {
             Self::Groups(e) => e.to_string(),
             Self::Store(e) => e.to_string(),
             other => other.to_string(),
-        }
+        };
+        // Some of it is quoted from the provider.
+        clip(&printable(&reason), MAX_REASON)
     }
 
     fn status(&self) -> StatusCode {
