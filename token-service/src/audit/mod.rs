@@ -41,11 +41,13 @@ pub enum Kind {
     Task,
     /// A client or server registered, changed or removed itself, or tried to.
     Registration,
+    /// A client gave a token or grant back.
+    Revoked,
 }
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
@@ -58,6 +60,7 @@ impl Kind {
         Self::TokenIssued,
         Self::Task,
         Self::Registration,
+        Self::Revoked,
     ];
 
     /// The word in the store and the CLI.
@@ -76,6 +79,7 @@ impl Kind {
             Self::TokenIssued => "token_issued",
             Self::Task => "task",
             Self::Registration => "registration",
+            Self::Revoked => "revoked",
         }
     }
 }

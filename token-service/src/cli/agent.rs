@@ -105,6 +105,8 @@ enum GrantArg {
     AuthorizationCode,
     /// Acts for itself.
     ClientCredentials,
+    /// Goes on acting for a user who signed in, while they are away.
+    RefreshToken,
 }
 
 impl From<AuthArg> for AuthMethod {
@@ -172,6 +174,11 @@ impl Add {
                 "--grant authorization_code needs a --redirect-uri: somewhere the answer may go",
             );
         }
+        if grants.contains(&Grant::RefreshToken) && !grants.contains(&Grant::AuthorizationCode) {
+            return usage(
+                "--grant refresh_token goes with --grant authorization_code: there is nothing else to go on with",
+            );
+        }
         if grants.contains(&Grant::ClientCredentials) && self.auth == AuthArg::None {
             return usage(
                 "--grant client_credentials needs --auth secret, key or workload: anybody could claim to be this agent",
@@ -233,7 +240,7 @@ fn grants(given: &[GrantArg], auth: AuthArg, redirect_uris: &[RedirectUri]) -> V
             given.contains(&grant)
         }
     };
-    let mut grants = Vec::with_capacity(2);
+    let mut grants = Vec::with_capacity(3);
     if wanted(GrantArg::AuthorizationCode, !redirect_uris.is_empty()) {
         grants.push(Grant::AuthorizationCode);
     }
@@ -242,6 +249,10 @@ fn grants(given: &[GrantArg], auth: AuthArg, redirect_uris: &[RedirectUri]) -> V
         redirect_uris.is_empty() && auth != AuthArg::None,
     ) {
         grants.push(Grant::ClientCredentials);
+    }
+    // Never suggested: how long somebody may act for a user who is away is for a person to say.
+    if wanted(GrantArg::RefreshToken, false) {
+        grants.push(Grant::RefreshToken);
     }
     grants
 }

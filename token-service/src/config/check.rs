@@ -185,7 +185,22 @@ fn tokens(source: &Source) -> Result<Tokens, ConfigError> {
         let text = given.as_deref().unwrap_or(default);
         duration::parse(text, &bounds).map_err(|problem| source.wrong(field, text, problem))
     };
+    let day = 24 * 3600;
+    let refresh_ttl = ttl(
+        "tokens.refresh_ttl",
+        &raw.refresh_ttl,
+        "30d",
+        60..=366 * day,
+    )?;
+    let refresh_idle_ttl = ttl(
+        "tokens.refresh_idle_ttl",
+        &raw.refresh_idle_ttl,
+        "7d",
+        60..=366 * day,
+    )?;
     Ok(Tokens {
+        refresh_ttl,
+        refresh_idle_ttl,
         signing_alg,
         caller_ttl: ttl("tokens.caller_ttl", &raw.caller_ttl, "10m", 10..=3600)?,
         minted_ttl: ttl("tokens.minted_ttl", &raw.minted_ttl, "30s", 1..=60)?,

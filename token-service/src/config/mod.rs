@@ -79,6 +79,10 @@ pub struct Tokens {
     pub minted_ttl: Duration,
     /// Life of a discovery token.
     pub discovery_ttl: Duration,
+    /// Life of a grant with refresh tokens: after it, the user is asked again.
+    pub refresh_ttl: Duration,
+    /// Life of a refresh token that is not used.
+    pub refresh_idle_ttl: Duration,
 }
 
 impl Tokens {

@@ -67,6 +67,8 @@ pub(super) struct RawTokens {
     pub(super) caller_ttl: Option<String>,
     pub(super) minted_ttl: Option<String>,
     pub(super) discovery_ttl: Option<String>,
+    pub(super) refresh_ttl: Option<String>,
+    pub(super) refresh_idle_ttl: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,7 +80,7 @@ pub(super) struct RawOutbound {
 }
 
 /// A field's path in the file and its variable in the environment.
-const FIELDS: [(&str, &str); 9] = [
+const FIELDS: [(&str, &str); 11] = [
     ("issuer", "WRIT_ISSUER"),
     ("data_dir", "WRIT_DATA_DIR"),
     ("public.listen", "WRIT_PUBLIC__LISTEN"),
@@ -88,6 +90,8 @@ const FIELDS: [(&str, &str); 9] = [
     ("tokens.caller_ttl", "WRIT_TOKENS__CALLER_TTL"),
     ("tokens.minted_ttl", "WRIT_TOKENS__MINTED_TTL"),
     ("tokens.discovery_ttl", "WRIT_TOKENS__DISCOVERY_TTL"),
+    ("tokens.refresh_ttl", "WRIT_TOKENS__REFRESH_TTL"),
+    ("tokens.refresh_idle_ttl", "WRIT_TOKENS__REFRESH_IDLE_TTL"),
 ];
 
 /// The raw values and where each came from.
@@ -166,6 +170,8 @@ impl Source {
             "tokens.signing_alg" => &mut v.tokens.signing_alg,
             "tokens.caller_ttl" => &mut v.tokens.caller_ttl,
             "tokens.minted_ttl" => &mut v.tokens.minted_ttl,
+            "tokens.refresh_ttl" => &mut v.tokens.refresh_ttl,
+            "tokens.refresh_idle_ttl" => &mut v.tokens.refresh_idle_ttl,
             _ => &mut v.tokens.discovery_ttl,
         }
     }

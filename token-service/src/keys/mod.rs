@@ -223,6 +223,18 @@ impl Keys {
         key.sign(claims)
     }
 
+    /// Signs claims as a token of another type.
+    ///
+    /// # Errors
+    /// As [`Keys::sign`].
+    pub fn sign_as<T: Serialize>(&self, typ: &str, claims: &T) -> Result<String, SignError> {
+        let ring = self.ring.load();
+        let key = ring
+            .signer(self.algorithm, self.clock.now())
+            .ok_or(SignError::NoKey(self.algorithm))?;
+        key.sign_as(typ, claims)
+    }
+
     /// The public JWK set (RFC 7517 section 5): what `/oauth/jwks` serves, the snapshot carries, and
     /// `writ_core::token::KeySet::from_jwks` reads.
     #[must_use]

@@ -85,6 +85,22 @@ impl SigningKey {
     }
 
     pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String, SignError> {
+        self.sign_with(&self.header, claims)
+    }
+
+    pub(super) fn sign_as<T: Serialize>(&self, typ: &str, claims: &T) -> Result<String, SignError> {
+        let header = HeaderOptions {
+            signature_type: Some(typ.to_owned()),
+            content_type: None,
+        };
+        self.sign_with(&header, claims)
+    }
+
+    fn sign_with<T: Serialize>(
+        &self,
+        header: &HeaderOptions,
+        claims: &T,
+    ) -> Result<String, SignError> {
         // The registered claims are the caller's own: everything here stays unset.
         let claims = JWTClaims {
             issued_at: None,
@@ -98,9 +114,9 @@ impl SigningKey {
             custom: claims,
         };
         match &self.pair {
-            Pair::EdDsa(key) => key.sign_with_options(claims, &self.header),
-            Pair::Es256(key) => key.sign_with_options(claims, &self.header),
-            Pair::Rs256(key) => key.sign_with_options(claims, &self.header),
+            Pair::EdDsa(key) => key.sign_with_options(claims, header),
+            Pair::Es256(key) => key.sign_with_options(claims, header),
+            Pair::Rs256(key) => key.sign_with_options(claims, header),
         }
         .map_err(|e| SignError::Claims(e.to_string()))
     }

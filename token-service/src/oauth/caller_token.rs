@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use writ_policy::input::{AgentAuthn, SubjectKind};
 
-use super::{dpop::Confirmation, scope::Scope};
-use crate::{app::App, clock::unix, registry::Server, store::users::User};
+use super::dpop::Confirmation;
+use crate::{app::App, clock::unix, store::users::User};
 
 /// The claims of a caller's token (RFC 9068 section 2.2).
 #[derive(Clone, Debug, Serialize)]
@@ -14,7 +14,7 @@ pub struct CallerClaims {
     pub iss: String,
     /// The user, or the agent itself.
     pub sub: String,
-    /// The server's public resource identifier.
+    /// The server's public resource identifier, or the issuer's own userinfo.
     pub aud: String,
     /// The agent.
     pub client_id: String,
@@ -27,6 +27,9 @@ pub struct CallerClaims {
     pub exp: u64,
     /// UUIDv7.
     pub jti: String,
+    /// The grant that it belongs to: ends with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<String>,
     /// The key that whoever presents it must prove (RFC 9449 section 6.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cnf: Option<Confirmation>,
@@ -55,8 +58,8 @@ impl CallerClaims {
         app: &App,
         subject: Subject,
         (client_id, agent_authn): (&str, AgentAuthn),
-        server: &Server,
-        scope: &Scope,
+        audience: impl Into<String>,
+        scope: impl ToString,
         now: Timestamp,
     ) -> Self {
         let iat = unix(now);
@@ -67,12 +70,13 @@ impl CallerClaims {
         Self {
             iss: app.config.issuer.clone(),
             sub,
-            aud: server.resource.clone(),
+            aud: audience.into(),
             client_id: client_id.to_owned(),
             scope: scope.to_string(),
             iat,
             exp: iat.saturating_add(app.config.tokens.caller_ttl.as_secs()),
             jti: crate::secret::new_id(),
+            grant_id: None,
             cnf: None,
             subject_type,
             agent_authn,

@@ -28,7 +28,7 @@ use crate::{
 pub use writ_core::token::dpop::ALGORITHMS;
 
 /// The header with the proof.
-const PROOF: HeaderName = HeaderName::from_static("dpop");
+pub const PROOF: HeaderName = HeaderName::from_static("dpop");
 /// The header with the nonce for the next proof.
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// How long a nonce is good, in seconds.

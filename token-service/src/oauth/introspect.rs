@@ -159,11 +159,13 @@ fn standing(registry: &Registry, server: &Server, accepted: &Accepted) -> Option
             .server(server.id.as_str())
             .is_some_and(|s| s.status == Status::Approved)
         && !registry.is_disabled_subject(&claims.subject);
-    if approved {
-        None
-    } else {
-        rogue(Credential::Disabled)
+    if !approved {
+        return rogue(Credential::Disabled);
     }
+    if registry.has_revoked(claims) {
+        return rogue(Credential::Revoked);
+    }
+    None
 }
 
 fn authenticate(registry: &Registry, headers: &HeaderMap) -> Option<Arc<Server>> {

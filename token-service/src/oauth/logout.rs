@@ -128,8 +128,8 @@ async fn ask(
         return Ok(request.go_on(app));
     };
     let mut conn = app.store.read().await?;
-    let Some(user) = oauth::session_user(&mut conn, &browser.session(), app.clock.now()).await?
-    else {
+    let session = oauth::session(&mut conn, &browser.session(), app.clock.now()).await?;
+    let Some(user) = session.map(|session| session.user) else {
         return Ok(request.go_on(app));
     };
     drop(conn);
@@ -164,14 +164,14 @@ pub async fn confirm(
             return Err(Refused::Form);
         }
         let request = LogoutRequest::check(&app, &params).await?;
-        let user = oauth::session_user(
+        let session = oauth::session(
             &mut *app.store.read().await?,
             &browser.session(),
             app.clock.now(),
         )
         .await?;
-        let there = match user {
-            Some(user) => end(&app, &browser, &user, &request, peer).await?,
+        let there = match session {
+            Some(session) => end(&app, &browser, &session.user, &request, peer).await?,
             None => request.location(&app),
         };
         let page = Forward {

@@ -8,8 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::OAuthError;
-use super::dpop;
+use super::{OAuthError, dpop, openid::IdentityScope};
 use crate::{app::SharedApp, config::Config, keys::Algorithm};
 
 /// The endpoints of an issuer: below its path where it has one.
@@ -42,6 +41,17 @@ impl<'a> Endpoints<'a> {
     #[must_use]
     pub fn metadata_path(&self) -> String {
         format!("/.well-known/oauth-authorization-server{}", self.path)
+    }
+
+    /// The request paths of the same document for OpenID Connect: after the issuer's path (Discovery section 4), and for
+    /// clients that look as RFC 8414 section 5 says, before it.
+    #[must_use]
+    pub fn openid_paths(&self) -> Vec<String> {
+        let mut paths = vec![self.path("/.well-known/openid-configuration")];
+        if !self.path.is_empty() {
+            paths.push(format!("/.well-known/openid-configuration{}", self.path));
+        }
+        paths
     }
 
     /// The URL of an endpoint.
@@ -79,12 +89,22 @@ pub fn document(config: &Config) -> Value {
         "token_endpoint": at.url("/oauth/token"),
         "end_session_endpoint": at.url("/oauth/logout"),
         "jwks_uri": at.url("/oauth/jwks"),
+        "userinfo_endpoint": at.url("/oauth/userinfo"),
+        "scopes_supported": IdentityScope::ALL.map(IdentityScope::word),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [config.tokens.signing_alg.name()],
+        "claim_types_supported": ["normal"],
+        "claims_supported": CLAIMS,
+        "claims_parameter_supported": false,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+        "revocation_endpoint": at.url("/oauth/revoke"),
         "introspection_endpoint": at.url("/oauth/introspect"),
         "registration_endpoint": at.url("/oauth/register"),
         "client_id_metadata_document_supported": config.registration.client_documents.is_some(),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "client_credentials"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": auth_methods(config),
@@ -93,6 +113,25 @@ pub fn document(config: &Config) -> Value {
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
     })
 }
+
+/// What may be said about a user and their sign-in (OpenID Connect Discovery section 3).
+const CLAIMS: [&str; 15] = [
+    "iss",
+    "sub",
+    "aud",
+    "azp",
+    "exp",
+    "iat",
+    "auth_time",
+    "nonce",
+    "at_hash",
+    "sid",
+    "preferred_username",
+    "name",
+    "email",
+    "email_verified",
+    "groups",
+];
 
 /// How clients may authenticate at the token endpoint; by a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4) where
 /// a trust domain is trusted.

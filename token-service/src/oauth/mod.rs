@@ -18,17 +18,20 @@ pub mod introspect;
 mod jws;
 pub mod logout;
 pub mod metadata;
+pub mod openid;
 pub mod params;
 pub mod password;
 pub mod pkce;
 pub mod redirect;
 pub mod registration;
 pub mod remote_keys;
+pub mod revoke;
 pub mod scope;
 pub(crate) mod strict_json;
 pub mod target;
 pub mod tasks;
 pub mod token;
+pub mod wanted;
 pub mod workload;
 
 use std::sync::Arc;
@@ -50,7 +53,11 @@ const MAX_BODY: usize = 64 * 1024;
 /// The public endpoints of the issuer, under the issuer's path where it has one.
 pub fn public_routes(config: &Config) -> Router<SharedApp> {
     let at = metadata::Endpoints::of(&config.issuer);
-    Router::new()
+    let openid = at.openid_paths();
+    let openid = openid.iter().fold(Router::new(), |routes, path| {
+        routes.route(path, get(metadata::metadata))
+    });
+    openid
         .route(&at.metadata_path(), get(metadata::metadata))
         .route(&at.path("/oauth/jwks"), get(metadata::jwks))
         .route(
@@ -58,6 +65,11 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
             get(authorize::ask).post(authorize::answer),
         )
         .route(&at.path("/oauth/token"), post(token::token))
+        .route(&at.path("/oauth/revoke"), post(revoke::serve))
+        .route(
+            &at.path("/oauth/userinfo"),
+            get(openid::userinfo::serve).post(openid::userinfo::serve),
+        )
         .route(
             &at.path("/oauth/logout"),
             get(logout::by_query).post(logout::by_form),

@@ -47,6 +47,11 @@ impl Scope {
         Ok(Self(granted))
     }
 
+    /// Drops the others.
+    pub fn keep(&mut self, mut wanted: impl FnMut(&str) -> bool) {
+        self.0.retain(|word| wanted(word));
+    }
+
     /// The scopes one by one.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

@@ -13,7 +13,7 @@ use super::{
     NO_STORE, OAuthError,
     caller_token::CallerClaims,
     client_auth, dpop,
-    grants::{authorization_code, client_credentials},
+    grants::{authorization_code, client_credentials, refresh_token},
     params::Params,
 };
 use crate::{
@@ -24,13 +24,19 @@ use crate::{
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// A successful answer (RFC 6749 section 5.1).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct TokenResponse {
     access_token: String,
     token_type: &'static str,
     expires_in: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
+    /// Good once, for the next access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// Who the user is (OpenID Connect Core section 3.1.3.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
 }
 
 impl TokenResponse {
@@ -50,7 +56,15 @@ impl TokenResponse {
             },
             expires_in: claims.exp.saturating_sub(claims.iat),
             scope: claims.scope.clone(),
+            refresh_token: None,
+            id_token: None,
         })
+    }
+
+    /// The access token.
+    #[must_use]
+    pub fn access_token(&self) -> &str {
+        &self.access_token
     }
 }
 
@@ -87,6 +101,7 @@ async fn answer(
     match grant {
         Grant::AuthorizationCode => authorization_code::redeem(app, &client, &params, peer).await,
         Grant::ClientCredentials => client_credentials::issue(app, &client, &params, peer).await,
+        Grant::RefreshToken => refresh_token::refresh(app, &client, &params, peer).await,
     }
 }
 
@@ -94,6 +109,7 @@ async fn answer(
 enum Grant {
     AuthorizationCode,
     ClientCredentials,
+    RefreshToken,
 }
 
 impl TryFrom<&str> for Grant {
@@ -104,8 +120,11 @@ impl TryFrom<&str> for Grant {
         match name {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "client_credentials" => Ok(Self::ClientCredentials),
+            "refresh_token" => Ok(Self::RefreshToken),
             TOKEN_EXCHANGE => refused("token exchange is for gateways, at the gateways' listener"),
-            _ => refused("the grants here are authorization_code and client_credentials"),
+            _ => refused(
+                "the grants here are authorization_code, refresh_token and client_credentials",
+            ),
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum Grant {
     AuthorizationCode,
     /// OAuth 2.1 section 4.2: acts for itself.
     ClientCredentials,
+    /// OAuth 2.1 section 4.3: goes on acting for a user while they are away.
+    RefreshToken,
 }
 
 impl AuthMethod {
@@ -51,6 +53,7 @@ impl Grant {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }

@@ -23,6 +23,7 @@ pub use id::{Id, IdError};
 pub use metadata::{ApplicationType, ClientMetadata, Origin};
 pub use server::{Server, ServerError, check_identifier};
 pub use workload::{Workload, WorkloadError, is_trust_domain, trust_domain};
+use writ_core::token::Claims;
 use writ_policy::input::{self, Document};
 pub use writ_policy::{
     input::{Labels, Status},
@@ -159,9 +160,25 @@ impl Registry {
         &self.disabled_subjects
     }
 
-    /// Whether the caller's token of this `jti` was taken back.
+    /// Whether the caller's token of this `jti`, or the grant of this id, was taken back.
     #[must_use]
-    pub fn is_revoked(&self, jti: &str) -> bool {
-        self.revoked_tokens.contains(jti)
+    pub fn is_revoked(&self, id: &str) -> bool {
+        self.revoked_tokens.contains(id)
+    }
+
+    /// Whether a token was taken back: itself, the grant it belongs to, or anything that it was derived from.
+    #[must_use]
+    pub fn has_revoked(&self, claims: &Claims) -> bool {
+        let text = |name: &str| claims.others.get(name).and_then(|v| v.as_str());
+        let derived_from = claims.others.get("derived_from").and_then(|v| v.as_array());
+        let derived_from = derived_from
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v.as_str());
+        [claims.id.as_deref(), text("grant_id")]
+            .into_iter()
+            .flatten()
+            .chain(derived_from)
+            .any(|id| self.is_revoked(id))
     }
 }

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::StoreError;
-use crate::clock::rfc3339;
-
-/// Longer than a caller's token can live under any configuration.
-const DEAD_AFTER: SignedDuration = SignedDuration::from_secs(3600 + 60);
 
 /// Ends whatever a user's sign-ins have led to. Tokens that were issued are taken back for as long as they could live.
 ///
@@ -20,18 +16,9 @@ pub async fn end_everything(
     user: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let dead_by = now.checked_add(DEAD_AFTER).unwrap_or(Timestamp::MAX);
     super::oauth::end_sessions_of(conn, user).await?;
-    sqlx::query(
-        "INSERT INTO revoked_tokens (token_id, expires_at) \
-         SELECT token_id, ? FROM authorization_codes WHERE user = ? AND token_id IS NOT NULL \
-         ON CONFLICT (token_id) DO NOTHING",
-    )
-    .bind(rfc3339(dead_by))
-    .bind(user)
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query("DELETE FROM authorization_codes WHERE user = ? AND token_id IS NULL")
+    super::grants::end_all_of(conn, user, now).await?;
+    sqlx::query("DELETE FROM authorization_codes WHERE user = ? AND grant_id IS NULL")
         .bind(user)
         .execute(conn)
         .await?;

@@ -10,6 +10,7 @@ pub mod commit;
 mod condition;
 pub mod departures;
 mod error;
+pub mod grants;
 pub mod identities;
 pub mod initial_tokens;
 pub mod keys;

@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::StoreError;
@@ -60,23 +62,73 @@ pub async fn start_session(
     Ok(())
 }
 
-/// The name of the user whose live session this is, while the user is active.
+/// A live session of an active user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The user's name.
+    pub user: String,
+    /// When they signed in.
+    pub since: Timestamp,
+    /// What clients may know the session by (`sid`); it opens nothing.
+    pub id: String,
+    /// The SHA-256 of the authorization request that they signed in for.
+    pub signed_in_for: Option<Vec<u8>>,
+}
+
+/// The session of a browser, while it lives and its user is active.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn session_user(
+pub async fn session(
     conn: &mut SqliteConnection,
     secret: &SecretHash,
     now: Timestamp,
-) -> Result<Option<String>, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT user FROM sessions WHERE secret_hash = ? AND expires_at > ? \
+) -> Result<Option<Session>, StoreError> {
+    let Some(row) = sqlx::query(
+        "SELECT user, created_at AS since, signed_in_for, issuer FROM sessions \
+         WHERE secret_hash = ? AND expires_at > ? \
          AND NOT EXISTS (SELECT 1 FROM inactive_users WHERE name = user)",
     )
     .bind(secret.as_bytes())
     .bind(rfc3339(now))
     .fetch_optional(conn)
-    .await?)
+    .await?
+    else {
+        return Ok(None);
+    };
+    let user: String = row.try_get("user")?;
+    let since = row
+        .try_get::<&str, _>("since")?
+        .parse()
+        .map_err(|e| StoreError::Malformed {
+            table: "sessions",
+            id: user.clone(),
+            problem: format!("created_at: {e}"),
+        })?;
+    let id = Sha256::new_with_prefix(b"writ session id\0").chain_update(secret.as_bytes());
+    Ok(Some(Session {
+        user,
+        since,
+        id: URL_SAFE_NO_PAD.encode(id.finalize()),
+        signed_in_for: row.try_get("signed_in_for")?,
+    }))
+}
+
+/// Notes which authorization request a session's user signed in for; none once that request is answered.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_signed_in_for(
+    conn: &mut SqliteConnection,
+    secret: &SecretHash,
+    request: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE sessions SET signed_in_for = ? WHERE secret_hash = ?")
+        .bind(request)
+        .bind(secret.as_bytes())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// The session at a provider that a session comes from: the issuer, and the ID token that it gave.
@@ -132,12 +184,18 @@ pub struct CodeGrant {
     pub user: String,
     /// Where the code was sent, exactly as the request named it.
     pub redirect_uri: String,
-    /// The server's resource identifier (RFC 8707).
-    pub resource: String,
+    /// The server's resource identifier (RFC 8707); none where only the user's identity was asked for.
+    pub resource: Option<String>,
     /// The scopes granted, separated by spaces.
     pub scope: String,
     /// The PKCE challenge (S256).
     pub code_challenge: String,
+    /// What the ID token repeats (OpenID Connect Core section 3.1.2.1).
+    pub nonce: Option<String>,
+    /// When the user signed in, in seconds since the epoch.
+    pub auth_time: u64,
+    /// The session in which it was granted (`sid`).
+    pub session_id: String,
 }
 
 /// What became of a code that a client presents.
@@ -145,12 +203,12 @@ pub struct CodeGrant {
 pub enum Redeemed {
     /// It was good, and is used up now.
     Granted(CodeGrant),
-    /// It was redeemed before, for the token of this id.
+    /// It was redeemed before.
     Again {
         /// What it was bound to.
         grant: CodeGrant,
-        /// The `jti` of the token it gave.
-        token_id: String,
+        /// The grant that it began.
+        grant_id: String,
     },
     /// It has run out.
     Expired,
@@ -180,7 +238,8 @@ pub async fn add_code(
     .await?;
     sqlx::query(
         "INSERT INTO authorization_codes (code_hash, client_id, user, redirect_uri, resource, \
-         scope, code_challenge, expires_at, keep_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         scope, code_challenge, nonce, auth_time, session_id, expires_at, keep_until) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(code.as_bytes())
     .bind(&grant.client_id)
@@ -189,6 +248,9 @@ pub async fn add_code(
     .bind(&grant.resource)
     .bind(&grant.scope)
     .bind(&grant.code_challenge)
+    .bind(&grant.nonce)
+    .bind(i64::try_from(grant.auth_time).unwrap_or(i64::MAX))
+    .bind(&grant.session_id)
     .bind(rfc3339(expires_at))
     .bind(rfc3339(keep_until))
     .execute(conn)
@@ -196,7 +258,7 @@ pub async fn add_code(
     Ok(())
 }
 
-/// Uses up a code for the token of id `token_id`. Inside a transaction that is rolled back when the code turns out
+/// Uses up a code for the grant of id `grant_id`. Inside a transaction that is rolled back when the code turns out
 /// not to be the client's, so that nobody can spoil another's code.
 ///
 /// # Errors
@@ -204,12 +266,12 @@ pub async fn add_code(
 pub async fn redeem_code(
     conn: &mut SqliteConnection,
     code: &SecretHash,
-    token_id: &str,
+    grant_id: &str,
     now: Timestamp,
 ) -> Result<Redeemed, StoreError> {
     let Some(row) = sqlx::query(
-        "SELECT client_id, user, redirect_uri, resource, scope, code_challenge, expires_at, \
-         token_id FROM authorization_codes WHERE code_hash = ?",
+        "SELECT client_id, user, redirect_uri, resource, scope, code_challenge, nonce, auth_time, \
+         session_id, expires_at, grant_id FROM authorization_codes WHERE code_hash = ?",
     )
     .bind(code.as_bytes())
     .fetch_optional(&mut *conn)
@@ -218,14 +280,14 @@ pub async fn redeem_code(
         return Ok(Redeemed::Unknown);
     };
     let grant = code_grant(&row)?;
-    if let Some(token_id) = row.try_get("token_id")? {
-        return Ok(Redeemed::Again { grant, token_id });
+    if let Some(grant_id) = row.try_get("grant_id")? {
+        return Ok(Redeemed::Again { grant, grant_id });
     }
     if row.try_get::<&str, _>("expires_at")? <= rfc3339(now).as_str() {
         return Ok(Redeemed::Expired);
     }
-    sqlx::query("UPDATE authorization_codes SET token_id = ? WHERE code_hash = ?")
-        .bind(token_id)
+    sqlx::query("UPDATE authorization_codes SET grant_id = ? WHERE code_hash = ?")
+        .bind(grant_id)
         .bind(code.as_bytes())
         .execute(conn)
         .await?;
@@ -240,6 +302,9 @@ fn code_grant(row: &SqliteRow) -> Result<CodeGrant, StoreError> {
         resource: row.try_get("resource")?,
         scope: row.try_get("scope")?,
         code_challenge: row.try_get("code_challenge")?,
+        nonce: row.try_get("nonce")?,
+        auth_time: u64::try_from(row.try_get::<i64, _>("auth_time")?).unwrap_or(0),
+        session_id: row.try_get("session_id")?,
     })
 }
 
@@ -284,7 +349,7 @@ pub async fn use_assertion(
     })
 }
 
-/// Takes a caller's token back. The registry's revision moves on with it.
+/// Takes a caller's token, or a whole grant, back by its id. The registry's revision moves on with it.
 ///
 /// # Errors
 /// When the database fails.
@@ -309,7 +374,7 @@ pub async fn revoke_token(
     Ok(())
 }
 
-/// The ids of all tokens that were taken back and could still be alive.
+/// The ids of all tokens and grants that were taken back and could still be alive.
 ///
 /// # Errors
 /// When the database fails.

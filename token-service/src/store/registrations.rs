@@ -319,7 +319,7 @@ pub async fn update_server(conn: &mut SqliteConnection, server: &Server) -> Resu
     )
 }
 
-/// Deletes a registration, as part of a transaction, with what was granted to it and not used yet.
+/// Deletes a registration, as part of a transaction, with what was granted to it.
 ///
 /// # Errors
 /// When there is none with this id.
@@ -335,10 +335,14 @@ pub async fn remove(
     };
     let removed = sqlx::query(sql).bind(id).execute(&mut *conn).await?;
     if what == Registered::Agent {
-        sqlx::query("DELETE FROM authorization_codes WHERE client_id = ?")
-            .bind(id)
-            .execute(conn)
-            .await?;
+        for sql in [
+            "DELETE FROM authorization_codes WHERE client_id = ?",
+            "DELETE FROM grants WHERE client_id = ?",
+            "DELETE FROM consents WHERE client_id = ?",
+            "DELETE FROM pushed_requests WHERE client_id = ?",
+        ] {
+            sqlx::query(sql).bind(id).execute(&mut *conn).await?;
+        }
     }
     found(removed.rows_affected(), what, id)
 }

@@ -118,7 +118,7 @@ async fn a_code_that_comes_twice_takes_its_token_back() {
     let code = a_code(&issuer).await;
     let (_, first) = redeem(&issuer, &code, &[]).await;
     let claims = issuer.claims(first["access_token"].as_str().unwrap()).await;
-    let jti = claims["jti"].as_str().unwrap();
+    let grant_id = claims["grant_id"].as_str().unwrap();
     assert!(
         !issuer
             .running
@@ -126,7 +126,7 @@ async fn a_code_that_comes_twice_takes_its_token_back() {
             .current_registry()
             .await
             .unwrap()
-            .is_revoked(jti)
+            .is_revoked(grant_id)
     );
     let (status, again) = redeem(&issuer, &code, &[]).await;
     assert_eq!(
@@ -140,14 +140,14 @@ async fn a_code_that_comes_twice_takes_its_token_back() {
             .current_registry()
             .await
             .unwrap()
-            .is_revoked(jti)
+            .is_revoked(grant_id)
     );
     let record = issuer.records().await.pop().unwrap();
     assert_eq!(
         (record.kind, record.decision),
         (Kind::TokenIssued, Some(Verdict::Deny))
     );
-    assert_eq!(record.token_id.as_deref(), Some(jti));
+    assert_eq!(record.detail.unwrap()["grant_id"], grant_id);
 }
 
 #[tokio::test]

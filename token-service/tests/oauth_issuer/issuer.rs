@@ -33,6 +33,8 @@ pub(crate) const SECRET: &str = "a secret: with + and % in it";
 pub(crate) const PUBLIC: &str = "assistant";
 /// A client with a secret and a redirect URI on the web.
 pub(crate) const CONFIDENTIAL: &str = "webapp";
+/// A public client that may go on while its user is away.
+pub(crate) const LASTING: &str = "notes";
 /// A client with a key, and no user.
 pub(crate) const ROBOT: &str = "robot";
 pub(crate) const WEB_REDIRECT: &str = "https://webapp.test/cb?tenant=1";
@@ -121,6 +123,10 @@ impl Issuer {
                 AuthMethod::None,
                 &["http://127.0.0.1/callback", "http://localhost:3000/cb"],
             ),
+            Agent {
+                grants: vec![Grant::AuthorizationCode, Grant::RefreshToken],
+                ..agent(LASTING, AuthMethod::None, &["http://127.0.0.1/callback"])
+            },
             agent(CONFIDENTIAL, AuthMethod::Secret, &[WEB_REDIRECT]),
             Agent {
                 jwks: Some(json!({ "keys": [jwk] })),

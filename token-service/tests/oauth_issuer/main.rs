@@ -17,6 +17,7 @@ mod logout;
 mod metadata;
 mod platform;
 mod rate_limits;
+mod refresh;
 mod registration;
 mod server_registration;
 mod sign_in;

@@ -7,29 +7,39 @@ use super::{Refused, Visit, request::AuthorizationRequest, see_other};
 use crate::{
     app::App,
     audit::printable,
+    clock::unix,
     oauth::params::Params,
     pages::{self, Consent},
     secret::{self, SecretHash},
-    store::oauth::{self, CodeGrant},
+    store::{
+        grants,
+        oauth::{self, CodeGrant, Session},
+    },
 };
 
 /// OAuth 2.1 section 4.1.2: a code is redeemed at once or not at all.
 const CODE_LIFE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The consent page.
-pub(super) fn page(visit: &Visit, request: &AuthorizationRequest, user_name: &str) -> Response {
-    let scopes: Vec<&str> = request.target.scope.words().collect();
+pub(super) fn page(visit: &Visit, request: &AuthorizationRequest, session: &Session) -> Response {
+    let wanted = &request.wanted;
+    let server = wanted.target.as_ref().map(|target| &target.server);
+    let scopes: Vec<&str> = wanted
+        .target
+        .iter()
+        .flat_map(|target| target.scope.words())
+        .collect();
     let redirect = request.reply.redirect();
     let page = Consent {
         client_name: &printable(&request.agent.name),
         client_id: request.agent.id.as_str(),
-        server: request.target.server.id.as_str(),
-        resource: &request.target.server.resource,
+        server: server.map_or("", |server| server.id.as_str()),
+        resource: wanted.resource().unwrap_or_default(),
         redirect_host: &redirect.host(),
         on_this_computer: redirect.is_on_this_computer(),
         scopes: &scopes,
-        scope: &request.target.scope.to_string(),
-        user_name,
+        scope: &wanted.scope(),
+        user_name: &session.user,
         action: &visit.here,
         csrf: &visit.browser.csrf(),
     };
@@ -48,28 +58,29 @@ pub(super) async fn approve(
     form: &Params,
 ) -> Result<Response, Refused> {
     let now = app.clock.now();
-    let scope = request.target.scope.to_string();
+    let scope = request.wanted.scope();
     if form.get("scope").unwrap_or_default() != scope {
         // The server's scopes have changed since the page was shown.
         return Ok(see_other(&visit.here));
     }
     let code = secret::generate();
     let mut tx = app.store.write().await?;
-    let Some(user) = oauth::session_user(tx.conn(), &visit.browser.session(), now).await? else {
+    let Some(session) = oauth::session(tx.conn(), &visit.browser.session(), now).await? else {
         return Ok(see_other(&visit.here));
     };
     let grant = CodeGrant {
         client_id: request.agent.id.to_string(),
-        user,
+        user: session.user,
         redirect_uri: request.reply.redirect().as_str().to_owned(),
-        resource: request.target.server.resource.clone(),
+        resource: request.wanted.resource().map(str::to_owned),
         scope,
         code_challenge: request.challenge.as_str().to_owned(),
+        nonce: request.nonce.clone(),
+        auth_time: unix(session.since),
+        session_id: session.id,
     };
-    let token_life = SignedDuration::try_from(app.config.tokens.caller_ttl)
-        .unwrap_or(SignedDuration::from_hours(1));
     let expires = after(now, CODE_LIFE);
-    let keep_until = after(expires, token_life);
+    let keep_until = grants::dead_by(expires);
     oauth::add_code(
         tx.conn(),
         &SecretHash::of(&code),

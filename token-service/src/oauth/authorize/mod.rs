@@ -34,7 +34,10 @@ use crate::{
         session::{Browser, Transport},
         throttle::Throttle,
     },
-    store::{StoreError, oauth},
+    store::{
+        StoreError,
+        oauth::{self, Session},
+    },
 };
 
 /// `GET /oauth/authorize`: the sign-in page, or the consent page for who is signed in.
@@ -53,8 +56,8 @@ pub async fn ask(
 async fn show(app: &App, query: &str, headers: &HeaderMap) -> Result<Response, Refused> {
     let request = AuthorizationRequest::check(app, query).await?;
     let visit = Visit::of(app, query, headers);
-    match visit.user(app).await? {
-        Some(user) => Ok(consent::page(&visit, &request, &user)),
+    match visit.session(app).await? {
+        Some(session) => Ok(consent::page(&visit, &request, &session)),
         None => {
             let ways = Ways::of(app, &visit).await?;
             Ok(sign_in::page(&visit, &request, &ways, "", None))
@@ -129,13 +132,13 @@ impl Visit {
         self.here.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The name of the active user who is signed in with this browser.
-    async fn user(&self, app: &App) -> Result<Option<String>, StoreError> {
+    /// The session of this browser's user.
+    async fn session(&self, app: &App) -> Result<Option<Session>, StoreError> {
         if !self.known {
             return Ok(None);
         }
         let mut conn = app.store.read().await?;
-        oauth::session_user(&mut conn, &self.browser.session(), app.clock.now()).await
+        oauth::session(&mut conn, &self.browser.session(), app.clock.now()).await
     }
 
     /// A page, with the browser's cookie when it has none yet.

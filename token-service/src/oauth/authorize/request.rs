@@ -10,7 +10,7 @@ use crate::{
     app::App,
     oauth::{
         OAuthError, client::find_client, params::Params, pkce::Challenge, redirect::RedirectTarget,
-        target::Target,
+        wanted::Wanted,
     },
     registry::{Agent, Grant, Registry, Status},
     store::StoreError,
@@ -23,8 +23,10 @@ const MAX_STATE: usize = 1024;
 #[derive(Clone, Debug)]
 pub(super) struct AuthorizationRequest {
     pub(super) agent: Arc<Agent>,
-    pub(super) target: Target,
+    pub(super) wanted: Wanted,
     pub(super) challenge: Challenge,
+    /// For the ID token.
+    pub(super) nonce: Option<String>,
     pub(super) reply: Reply,
 }
 
@@ -83,10 +85,11 @@ impl AuthorizationRequest {
         let reply = Reply::new(redirect, state);
         let registry = app.current_registry().await?;
         match Self::rest(&registry, agent, &params) {
-            Ok((target, challenge)) => Ok(Self {
+            Ok((wanted, challenge)) => Ok(Self {
                 agent: Arc::clone(agent),
-                target,
+                wanted,
                 challenge,
+                nonce: params.get("nonce").map(str::to_owned),
                 reply,
             }),
             Err(error) => Err(Refused::Redirect(Box::new(reply), error)),
@@ -98,7 +101,7 @@ impl AuthorizationRequest {
         registry: &Registry,
         agent: &Agent,
         params: &Params,
-    ) -> Result<(Target, Challenge), AuthorizationError> {
+    ) -> Result<(Wanted, Challenge), AuthorizationError> {
         let invalid = |told: &'static str| {
             AuthorizationError::Invalid(OAuthError::InvalidRequest(told.into()))
         };
@@ -128,9 +131,12 @@ impl AuthorizationRequest {
         let challenge = Challenge::from_params(params).map_err(|e| {
             AuthorizationError::Invalid(OAuthError::InvalidRequest(e.to_string().into()))
         })?;
-        let target = Target::of(registry, params.get("resource"), params.get("scope"))
+        let wanted = Wanted::of(registry, agent, params.get("resource"), params.get("scope"))
             .map_err(AuthorizationError::Invalid)?;
-        Ok((target, challenge))
+        if params.get("nonce").is_some_and(|n| n.len() > MAX_STATE) {
+            return Err(invalid("nonce is too long"));
+        }
+        Ok((wanted, challenge))
     }
 }
 

@@ -1,32 +1,28 @@
 //! The authorization code grant (OAuth 2.1 section 4.1.3): a code, once, by the client it was given to.
 //!
-//! A code that comes a second time means that somebody else has it too: the token it gave is taken back.
+//! A code that comes a second time means that somebody else has it too: the grant it began is ended.
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::issue;
+use super::{
+    issue,
+    on_behalf::{OnBehalf, active_user, bound_to, family_ends, same_resource},
+};
 use crate::{
     app::App,
     audit::{Kind, Record, Verdict},
     http::Peer,
     oauth::{
-        OAuthError,
-        caller_token::{CallerClaims, Subject},
-        client_auth::Client,
-        params::Params,
-        pkce::Challenge,
-        scope::Scope,
-        target::Target,
-        token::TokenResponse,
+        OAuthError, client_auth::Client, params::Params, pkce::Challenge, token::TokenResponse,
+        wanted::Wanted,
     },
-    registry::{Grant, Registry},
+    registry::Grant,
     secret::SecretHash,
     store::{
         WriteTx,
+        grants::{self, Family},
         oauth::{self, CodeGrant, Redeemed},
-        users::{self, User},
     },
 };
+use serde_json::json;
 
 /// Redeems a code.
 ///
@@ -47,40 +43,42 @@ pub async fn redeem(
     let mut tx = app.store.write().await?;
     let registry = app.current_registry().await?;
     issue::still_approved(&registry, client)?;
-    let token_id = crate::secret::new_id();
-    let grant = match oauth::redeem_code(tx.conn(), &code, &token_id, now).await? {
+    let grant_id = crate::secret::new_id();
+    let grant = match oauth::redeem_code(tx.conn(), &code, &grant_id, now).await? {
         Redeemed::Granted(grant) => grant,
-        Redeemed::Again { grant, token_id } if grant.client_id == client.id() => {
-            revoke(app, tx, grant, token_id, peer).await?;
-            return Err(refused(
-                "the code was used before; the token it gave is revoked",
-            ));
+        Redeemed::Again { grant, grant_id } if grant.client_id == client.id() => {
+            end(app, tx, grant, &grant_id, peer).await?;
+            return Err(refused("the code was used before; what it gave is revoked"));
         }
         Redeemed::Expired => return Err(refused("the code has expired; start again")),
         Redeemed::Again { .. } | Redeemed::Unknown => return Err(refused("there is no such code")),
     };
     check_binding(&grant, client, params, verifier)?;
-    let user = active_user(&mut tx, &grant).await?;
-    let target = target(&registry, &grant, params)?;
-    let mut claims = CallerClaims::new(
-        app,
-        Subject::User(user),
-        (client.id(), client.authn()),
-        &target.server,
-        &target.scope,
-        now,
-    );
-    claims.jti = token_id;
-    claims.cnf = client.key().cloned();
-    issue::commit(
-        app,
-        tx,
-        &claims,
-        &target.server,
-        Grant::AuthorizationCode,
+    let user = active_user(&mut tx, &grant.user).await?;
+    same_resource(params.get("resource"), grant.resource.as_deref())?;
+    let wanted = Wanted::granted(&registry, grant.resource.as_deref(), &grant.scope)?;
+    let family = Family {
+        id: grant_id,
+        client_id: grant.client_id,
+        user: grant.user,
+        resource: grant.resource,
+        scope: grant.scope,
+        auth_time: grant.auth_time,
+        session_id: grant.session_id,
+        key: bound_to(client),
+        expires_at: family_ends(app, client, now),
+    };
+    grants::begin(tx.conn(), &family, now).await?;
+    let issued = OnBehalf {
+        client,
+        user,
+        family: &family,
+        wanted: &wanted,
+        grant: Grant::AuthorizationCode,
+        nonce: grant.nonce,
         peer,
-    )
-    .await
+    };
+    issued.issue(app, tx).await
 }
 
 /// Whoever presents the code must be whom it was given to. The transaction is dropped on an error, so that a stolen
@@ -112,60 +110,26 @@ fn check_binding(
     Ok(())
 }
 
-async fn active_user(tx: &mut WriteTx, grant: &CodeGrant) -> Result<User, OAuthError> {
-    users::find(tx.conn(), &grant.user)
-        .await?
-        .filter(User::is_active)
-        .ok_or_else(|| refused("the user who granted this is disabled"))
-}
-
-fn target(registry: &Registry, grant: &CodeGrant, params: &Params) -> Result<Target, OAuthError> {
-    if params
-        .get("resource")
-        .is_some_and(|resource| resource != grant.resource)
-    {
-        let told = "resource is not the one of the authorization request";
-        return Err(OAuthError::InvalidTarget(told.into()));
-    }
-    let mut target = Target::of(
-        registry,
-        Some(&grant.resource),
-        Some(grant.scope.as_str()).filter(|s| !s.is_empty()),
-    )?;
-    if grant.scope.is_empty() {
-        // Nothing was granted: asking for nothing must not turn into all that the server has by now.
-        target.scope = Scope::default();
-    }
-    Ok(target)
-}
-
-async fn revoke(
+async fn end(
     app: &App,
     mut tx: WriteTx,
     grant: CodeGrant,
-    token_id: String,
+    grant_id: &str,
     peer: Peer,
 ) -> Result<(), OAuthError> {
     let now = app.clock.now();
-    oauth::revoke_token(tx.conn(), &token_id, now, dead_by(app, now)).await?;
+    grants::end(tx.conn(), grant_id, now).await?;
     let mut record = Record::new(Kind::TokenIssued, now);
     record.subject = Some(grant.user);
     record.agent = Some(grant.client_id);
     record.decision = Some(Verdict::Deny);
     record.reason =
-        Some("an authorization code was used again; the token it gave is revoked".to_owned());
-    record.token_id = Some(token_id);
+        Some("an authorization code was used again; what it gave is revoked".to_owned());
     record.source_ip = Some(peer.text());
+    record.detail = Some(json!({ "grant_id": grant_id }));
     tx.audit(&record).await?;
     tx.commit().await?;
     Ok(())
-}
-
-/// By when a token that was issued before now has expired by itself.
-fn dead_by(app: &App, now: Timestamp) -> Timestamp {
-    let ttl = SignedDuration::try_from(app.config.tokens.caller_ttl)
-        .unwrap_or(SignedDuration::from_hours(1));
-    now.checked_add(ttl).unwrap_or(Timestamp::MAX)
 }
 
 fn refused(told: &'static str) -> OAuthError {

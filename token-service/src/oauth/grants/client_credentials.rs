@@ -44,7 +44,7 @@ pub async fn issue(
         app,
         Subject::Agent,
         (client.id(), client.authn()),
-        &target.server,
+        &target.server.resource,
         &target.scope,
         app.clock.now(),
     );
@@ -53,7 +53,7 @@ pub async fn issue(
         app,
         tx,
         &claims,
-        &target.server,
+        Some(&target.server),
         Grant::ClientCredentials,
         peer,
     )

@@ -25,7 +25,7 @@ pub(super) async fn commit(
     app: &App,
     mut tx: WriteTx,
     claims: &CallerClaims,
-    server: &Server,
+    server: Option<&Server>,
     grant: Grant,
     peer: Peer,
 ) -> Result<TokenResponse, OAuthError> {
@@ -36,16 +36,23 @@ pub(super) async fn commit(
     Ok(token)
 }
 
-fn record(app: &App, claims: &CallerClaims, server: &Server, grant: Grant, peer: Peer) -> Record {
+fn record(
+    app: &App,
+    claims: &CallerClaims,
+    server: Option<&Server>,
+    grant: Grant,
+    peer: Peer,
+) -> Record {
     let mut record = Record::new(Kind::TokenIssued, app.clock.now());
     record.subject = Some(claims.sub.clone());
     record.agent = Some(claims.client_id.clone());
-    record.server = Some(server.id.to_string());
+    record.server = server.map(|server| server.id.to_string());
     record.decision = Some(Verdict::Allow);
     record.token_id = Some(claims.jti.clone());
     record.source_ip = Some(peer.text());
     record.detail = Some(json!({
         "grant": grant.as_str(),
+        "grant_id": claims.grant_id,
         "scope": claims.scope,
         "agent_authn": claims.agent_authn,
         "expires": claims.exp,

@@ -23,6 +23,8 @@ pub(super) enum Credential {
     Expired,
     /// A minted token whose subject, agent or server has been switched off since.
     Disabled,
+    /// A token whose grant, or whatever else it comes from, was taken back.
+    Revoked,
     /// A token that says it is ours but is not.
     Forged,
     /// Somebody else's JWT.
@@ -52,6 +54,7 @@ impl Credential {
             Self::ForeignToken => "foreign_token",
             Self::Expired => "expired",
             Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
             Self::Forged => "forged",
             Self::Jwt => "jwt",
             Self::GitHub => "github",
@@ -70,6 +73,7 @@ impl Credential {
             Self::CallerToken => "an agent's own token was sent straight to the server",
             Self::ForeignToken => "a token minted for another server",
             Self::Expired => "a token that has expired",
+            Self::Revoked => "a minted token of a grant that was taken back",
             Self::Disabled => "a minted token of somebody who has been disabled",
             Self::Forged => "a token that claims to be this issuer's and is not",
             Self::Jwt => "a token of another issuer",

@@ -22,7 +22,11 @@ const MAX_SCOPE: usize = 1024;
 const MAX_LIST: usize = 16;
 
 /// The grants that a client may register for itself.
-const GRANTS: [Grant; 2] = [Grant::AuthorizationCode, Grant::ClientCredentials];
+const GRANTS: [Grant; 3] = [
+    Grant::AuthorizationCode,
+    Grant::RefreshToken,
+    Grant::ClientCredentials,
+];
 
 /// Why metadata is refused.
 #[derive(Debug, thiserror::Error)]
@@ -212,8 +216,6 @@ fn grants(
         match GRANTS.into_iter().find(|grant| grant.as_str() == word) {
             Some(grant) if grants.contains(&grant) => {}
             Some(grant) => grants.push(grant),
-            // Asked for by clients of every issuer; what is registered is said in the answer (RFC 7591 section 3.2.1).
-            None if word == "refresh_token" => {}
             None => {
                 let known = GRANTS.map(|grant| grant.as_str()).join(", ");
                 return Err(wrong(
@@ -227,6 +229,12 @@ fn grants(
         return Err(wrong(
             FIELD,
             "the client could do nothing; ask for authorization_code",
+        ));
+    }
+    if grants.contains(&Grant::RefreshToken) && !grants.contains(&Grant::AuthorizationCode) {
+        return Err(wrong(
+            FIELD,
+            "refresh_token goes with authorization_code: there is nothing else to go on with",
         ));
     }
     if grants.contains(&Grant::ClientCredentials) && auth == AuthMethod::None {

@@ -16,6 +16,7 @@ use crate::{
     oauth::{
         chain::{Actor, Chain, MayAct},
         dpop::Confirmation,
+        openid::IdentityScope,
     },
     registry::{Gateway, Server},
     secret::new_id,
@@ -50,6 +51,8 @@ struct MintedClaims<'a> {
     /// For the exchange that follows, where the server may call others.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<&'a Chain>,
+    /// The ids of the tokens and grants that it comes from: it ends with any of them.
+    derived_from: &'a [String],
     authorization_details: [&'a Details; 1],
 }
 
@@ -123,6 +126,7 @@ impl Mint<'_> {
                 sub: self.server.id.to_string(),
             }),
             chain: passes_on.then_some(&links.chain),
+            derived_from: &links.chain.from,
             authorization_details: [&self.request.details_for(self.server.id.as_str())],
         })?;
         let single_use = match self.request.message.travel() {
@@ -169,7 +173,8 @@ fn scope(caller: &[String], requested: Option<&str>, obligations: &Obligations) 
     let kept: Vec<&str> = caller
         .iter()
         .map(String::as_str)
-        .filter(|s| wanted(s) && allowed(s))
+        // What is about the user is for the client, and no server's.
+        .filter(|s| wanted(s) && allowed(s) && IdentityScope::of(s).is_none())
         .collect();
     kept.join(" ")
 }
@@ -180,7 +185,7 @@ mod tests {
 
     #[test]
     fn scopes_are_only_ever_fewer() {
-        let caller = ["a".to_owned(), "b".to_owned()];
+        let caller = ["a".to_owned(), "b".to_owned(), "openid".to_owned()];
         let with = |scopes: Option<&[&str]>| Obligations {
             ttl_s: None,
             scopes: scopes.map(|s| s.iter().map(|s| (*s).to_owned()).collect()),
