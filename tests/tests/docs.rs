@@ -177,7 +177,7 @@ fn the_service_configuration_is_accepted() {
 fn the_guide_to_workloads_can_be_followed() {
     let scratch = Scratch::new("workloads").unwrap();
     let file = scratch.path().join("writ.toml");
-    std::fs::write(&file, blocks("docs/workloads.md", "toml").remove(0)).unwrap();
+    std::fs::write(&file, blocks("docs/workloads.md", "toml").join("\n")).unwrap();
     let writ = writ_tests::binaries::writ().unwrap();
     let path = format!(
         "{}:{}",

@@ -107,6 +107,8 @@ enum GrantArg {
     ClientCredentials,
     /// Goes on acting for a user who signed in, while they are away.
     RefreshToken,
+    /// Acts for a user whose identity provider says so, by an ID-JAG.
+    JwtBearer,
 }
 
 impl From<AuthArg> for AuthMethod {
@@ -184,6 +186,11 @@ impl Add {
                 "--grant client_credentials needs --auth secret, key or workload: anybody could claim to be this agent",
             );
         }
+        if grants.contains(&Grant::JwtBearer) && self.auth == AuthArg::None {
+            return usage(
+                "--grant jwt_bearer needs --auth secret, key or workload: anybody could claim to be this agent",
+            );
+        }
         if grants.is_empty() {
             return usage(
                 "the agent could do nothing: give it a --redirect-uri, or --auth secret, key or workload",
@@ -253,6 +260,9 @@ fn grants(given: &[GrantArg], auth: AuthArg, redirect_uris: &[RedirectUri]) -> V
     // Never suggested: how long somebody may act for a user who is away is for a person to say.
     if wanted(GrantArg::RefreshToken, false) {
         grants.push(Grant::RefreshToken);
+    }
+    if wanted(GrantArg::JwtBearer, false) {
+        grants.push(Grant::JwtBearer);
     }
     grants
 }

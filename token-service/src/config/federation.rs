@@ -52,6 +52,8 @@ struct RawProvider {
     clock_skew: Option<String>,
     max_age: Option<String>,
     #[serde(default)]
+    id_jag: bool,
+    #[serde(default)]
     claims: RawClaims,
     #[serde(default)]
     groups: RawGroups,
@@ -121,6 +123,8 @@ pub struct Provider {
     pub claims: Claims,
     /// What becomes of its groups.
     pub groups: Groups,
+    /// Whether its word is enough for a client to act for its people (ID-JAG), without anybody being asked.
+    pub id_jag: bool,
     /// How far its clock may be off.
     pub clock_skew: Duration,
     /// How long ago people may have proved themselves there.
@@ -270,6 +274,7 @@ impl Fields<'_> {
             user_names: self.user_names(raw.user_names.as_deref())?,
             claims: self.claims(&raw.claims)?,
             groups: self.groups(&raw.groups, &id)?,
+            id_jag: raw.id_jag,
             clock_skew: self.duration(
                 "clock_skew",
                 raw.clock_skew.as_deref().unwrap_or("30s"),

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
-use super::{Failure, id_token::SignedIn};
+use super::{Failure, claims, id_token::SignedIn};
 use crate::{
+    clock::rfc3339,
     config::federation::Provider as Config,
+    oauth::id_jag::IdJag,
     store::{
         StoreError,
         identities::{self, Identity, Profile},
@@ -44,21 +46,69 @@ pub(super) async fn tie(
     {
         return Err(Failure::Ended);
     }
-    let Some(tied) = identities::find(conn, identity).await? else {
-        let name = free_name(conn, identity, wanted).await?;
-        identities::add(conn, identity, &name, now).await?;
-        return Ok(name.to_string());
+    match find(conn, identity, &pending.created_at).await? {
+        Some(user) => Ok(user.name),
+        None => add(conn, identity, wanted, now).await,
+    }
+}
+
+/// The active user that a provider speaks for in a grant of its own (ID-JAG); a new one where nobody has signed in as that
+/// identity yet. What it says of somebody who has is left as their last sign-in said.
+///
+/// # Errors
+/// When provider or user is switched off, or the provider has ended what came before; when the store fails.
+pub async fn user_of(
+    conn: &mut SqliteConnection,
+    granted: &IdJag<'_>,
+    now: Timestamp,
+) -> Result<User, Failure> {
+    let config = granted.provider;
+    let identity = Identity {
+        issuer: &config.issuer,
+        subject: &granted.subject,
     };
-    if tied
-        .ended_at
-        .is_some_and(|ended| pending.created_at <= ended)
-    {
+    if !providers::is_on(conn, identity.issuer).await? {
+        return Err(Failure::SwitchedOff);
+    }
+    let since = rfc3339(granted.issued_at);
+    if let Some(user) = find(conn, identity, &since).await? {
+        return Ok(user);
+    }
+    let profile = claims::profile(&granted.claims, config)?;
+    let wanted = claims::user_name(&granted.claims, &granted.subject, config);
+    let name = add(conn, identity, &wanted, now).await?;
+    keep(conn, &name, &profile).await?;
+    users::find(conn, &name).await?.ok_or(Failure::Disabled)
+}
+
+/// The active user that this identity is tied to, for what has begun at `since` (RFC 3339).
+async fn find(
+    conn: &mut SqliteConnection,
+    identity: Identity<'_>,
+    since: &str,
+) -> Result<Option<User>, Failure> {
+    let Some(tied) = identities::find(conn, identity).await? else {
+        return Ok(None);
+    };
+    if tied.ended_at.is_some_and(|ended| *since <= *ended) {
         return Err(Failure::Ended);
     }
     match users::find(conn, &tied.user).await?.filter(User::is_active) {
-        Some(user) => Ok(user.name),
+        Some(user) => Ok(Some(user)),
         None => Err(Failure::Disabled),
     }
+}
+
+/// The name of a new user, tied to this identity.
+async fn add(
+    conn: &mut SqliteConnection,
+    identity: Identity<'_>,
+    wanted: &str,
+    now: Timestamp,
+) -> Result<String, Failure> {
+    let name = free_name(conn, identity, wanted).await?;
+    identities::add(conn, identity, &name, now).await?;
+    Ok(name.to_string())
 }
 
 /// Keeps what the provider says about a user now.

@@ -173,6 +173,7 @@ mod tests {
             },
             clock_skew: std::time::Duration::ZERO,
             max_age: None,
+            id_jag: false,
         }
     }
 

@@ -17,6 +17,7 @@ mod logout_token;
 mod provider;
 pub mod start;
 
+pub use account::user_of;
 pub use error::Failure;
 pub(crate) use leave::end_session_url;
 pub use provider::{Provider, ProviderError};

@@ -82,6 +82,10 @@ impl<'a> Jws<'a> {
         self.typ.as_deref()
     }
 
+    pub(super) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
     pub(super) fn claim(&self, name: &str) -> Option<&Value> {
         self.claims.get(name)
     }

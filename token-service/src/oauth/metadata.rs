@@ -8,8 +8,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{OAuthError, dpop, openid::IdentityScope};
-use crate::{app::SharedApp, config::Config, keys::Algorithm};
+use super::{OAuthError, dpop, id_jag, openid::IdentityScope};
+use crate::{app::SharedApp, config::Config, keys::Algorithm, registry::Grant};
 
 /// The endpoints of an issuer: below its path where it has one.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,8 @@ pub fn document(config: &Config) -> Value {
         "client_id_metadata_document_supported": config.registration.client_documents.is_some(),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "grant_types_supported": grant_types(config),
+        "authorization_grant_profiles_supported": grant_profiles(config),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
         "token_endpoint_auth_methods_supported": auth_methods(config),
@@ -132,6 +133,28 @@ const CLAIMS: [&str; 15] = [
     "email_verified",
     "groups",
 ];
+
+fn grant_types(config: &Config) -> Vec<&'static str> {
+    let mut grants = vec![
+        Grant::AuthorizationCode,
+        Grant::RefreshToken,
+        Grant::ClientCredentials,
+    ];
+    if !grant_profiles(config).is_empty() {
+        grants.push(Grant::JwtBearer);
+    }
+    grants.into_iter().map(Grant::as_str).collect()
+}
+
+/// What assertions the JWT bearer grant takes, where an identity provider's are taken at all
+/// (draft-ietf-oauth-identity-assertion-authz-grant section 7.2).
+fn grant_profiles(config: &Config) -> &'static [&'static str] {
+    if config.federation.providers.iter().any(|p| p.id_jag) {
+        &[id_jag::PROFILE]
+    } else {
+        &[]
+    }
+}
 
 /// How clients may authenticate at the token endpoint; by a JWT-SVID (draft-ietf-oauth-spiffe-client-auth section 4) where
 /// a trust domain is trusted.

@@ -14,6 +14,7 @@ pub mod client_documents;
 pub mod dpop;
 mod error;
 pub mod grants;
+pub mod id_jag;
 pub mod introspect;
 mod jws;
 pub mod logout;

@@ -52,6 +52,14 @@ impl Scope {
         self.0.retain(|word| wanted(word));
     }
 
+    /// The server's scopes that both texts name: whatever else is in them is left out.
+    #[must_use]
+    pub fn common(server: &Server, one: &str, other: &str) -> Self {
+        let named = |text: &str, scope: &str| text.split(' ').any(|word| word == scope);
+        let both = |scope: &&String| named(one, scope) && named(other, scope);
+        Self(server.scopes.iter().filter(both).cloned().collect())
+    }
+
     /// The scopes one by one.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -100,6 +108,14 @@ mod tests {
             granted(Some("admin")),
             Err(ScopeError::Unknown("admin".into()))
         );
+    }
+
+    #[test]
+    fn what_two_agree_on_is_never_more_than_the_server_has() {
+        let server = server(&["read", "write"]);
+        let common = |one, other| Scope::common(&server, one, other).to_string();
+        assert_eq!(common("write admin read", "admin read"), "read");
+        assert_eq!(common("", "read"), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     NO_STORE, OAuthError,
     caller_token::CallerClaims,
     client_auth, dpop,
-    grants::{authorization_code, client_credentials, refresh_token},
+    grants::{authorization_code, client_credentials, jwt_bearer, refresh_token},
     params::Params,
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     http::Peer,
 };
 
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// A successful answer (RFC 6749 section 5.1).
@@ -102,6 +103,7 @@ async fn answer(
         Grant::AuthorizationCode => authorization_code::redeem(app, &client, &params, peer).await,
         Grant::ClientCredentials => client_credentials::issue(app, &client, &params, peer).await,
         Grant::RefreshToken => refresh_token::refresh(app, &client, &params, peer).await,
+        Grant::JwtBearer => jwt_bearer::issue(app, &client, &params, peer).await,
     }
 }
 
@@ -110,6 +112,7 @@ enum Grant {
     AuthorizationCode,
     ClientCredentials,
     RefreshToken,
+    JwtBearer,
 }
 
 impl TryFrom<&str> for Grant {
@@ -121,9 +124,10 @@ impl TryFrom<&str> for Grant {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "client_credentials" => Ok(Self::ClientCredentials),
             "refresh_token" => Ok(Self::RefreshToken),
+            JWT_BEARER => Ok(Self::JwtBearer),
             TOKEN_EXCHANGE => refused("token exchange is for gateways, at the gateways' listener"),
             _ => refused(
-                "the grants here are authorization_code, refresh_token and client_credentials",
+                "the grants here are authorization_code, refresh_token, client_credentials and jwt-bearer",
             ),
         }
     }

@@ -31,6 +31,8 @@ pub enum Grant {
     ClientCredentials,
     /// OAuth 2.1 section 4.3: goes on acting for a user while they are away.
     RefreshToken,
+    /// RFC 7523 section 2.1: acts for a user whose identity provider says so.
+    JwtBearer,
 }
 
 impl AuthMethod {
@@ -54,6 +56,7 @@ impl Grant {
             Self::AuthorizationCode => "authorization_code",
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
         }
     }
 }

@@ -10,6 +10,7 @@ mod client_documents;
 mod code;
 mod dpop;
 mod federation;
+mod id_jag;
 mod idp;
 mod issuer;
 mod keys;

@@ -4,5 +4,6 @@ pub mod authorization_code;
 pub mod client_credentials;
 pub mod exchange;
 mod issue;
+pub mod jwt_bearer;
 mod on_behalf;
 pub mod refresh_token;
