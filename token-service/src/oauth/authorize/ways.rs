@@ -49,7 +49,7 @@ impl<'a> Ways<'a> {
                 .filter(|p| !by_email(p))
                 .map(|p| button(app, p, visit.query()))
                 .collect(),
-            email: open.iter().any(|p| by_email(&p)).then(String::new),
+            email: open.iter().any(by_email).then(String::new),
             password: directory == LocalDirectory::Offered || (break_glass && wants_local),
             local: (break_glass && !wants_local).then(|| with_local(&visit.here)),
         })
