@@ -16,6 +16,11 @@ use crate::{
 
 const SECRET: [(&str, &str); 1] = [("IDP_SECRET", crate::idp::CLIENT_SECRET)];
 
+/// Makes the claims of an ID token wrong.
+type Change = Box<dyn Fn(&mut Value)>;
+/// Makes a token of the claims, with the provider or with a stranger.
+type Forge = fn(&Idp, &Idp, &Value) -> String;
+
 pub(crate) async fn issuer_with(toml: &str) -> Issuer {
     Issuer::start_from(toml, &SECRET).await
 }
@@ -100,7 +105,7 @@ async fn a_user_signs_in_at_their_provider_and_gives_an_agent_a_token() {
     assert_eq!(record.subject.as_deref(), Some("alice@corp"));
     assert_eq!(record.detail.unwrap()["provider"], "corp");
     let user = users::find(
-        &mut *issuer.running.app.store.read().await.unwrap(),
+        &mut issuer.running.app.store.read().await.unwrap(),
         "alice@corp",
     )
     .await
@@ -186,7 +191,7 @@ async fn an_id_token_that_is_not_wholly_right_signs_nobody_in() {
     let (browser, query) = (Browser::new(&issuer), Request::new().query());
     let now = issuer.now();
     let changed = |changes: Value| move |claims: &mut Value| crate::idp::merge(claims, &changes);
-    let cases: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
+    let cases: Vec<(&str, Change)> = vec![
         ("nonce", Box::new(changed(json!({"nonce": "another"})))),
         ("no nonce", Box::new(changed(json!({"nonce": null})))),
         (
@@ -257,7 +262,7 @@ async fn an_id_token_that_its_provider_did_not_sign_signs_nobody_in() {
     let (idp, issuer) = corp().await;
     let (browser, query) = (Browser::new(&issuer), Request::new().query());
     let stranger = Idp::start().await;
-    let forgeries: [(&str, fn(&Idp, &Idp, &Value) -> String); 7] = [
+    let forgeries: [(&str, Forge); 7] = [
         ("unsigned", |_, _, claims| unsigned("JWT", claims)),
         ("with the client's secret", |_, _, claims| {
             with_secret(claims)
