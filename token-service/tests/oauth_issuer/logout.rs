@@ -8,10 +8,10 @@ use writ_token_service::{
 };
 
 use crate::{
-    browser::{Browser, Request, redeem},
+    browser::{Browser, Request, VERIFIER, redeem},
     federation::{corp, signed_in},
     idp::{CLIENT_ID, Idp, come_back, merge, param, set_out, unsigned, with_secret},
-    issuer::{Issuer, PASSWORD, USER, agent},
+    issuer::{Issuer, LASTING, PASSWORD, USER, agent},
 };
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -38,16 +38,22 @@ async fn send(issuer: &Issuer, token: &str) -> u16 {
     sent.status().as_u16()
 }
 
-/// Somebody who is signed in, with a token that an agent has and a code that it has not redeemed yet.
+/// The request of a client that may go on while its user is away.
+fn lasting() -> Request {
+    Request::new().with("client_id", LASTING)
+}
+
+/// Somebody who is signed in, with tokens that an agent has and a code that it has not redeemed yet.
 struct Busy {
     browser: Browser,
-    token_id: String,
+    grant_id: String,
+    refresh_token: String,
     code: String,
 }
 
 impl Busy {
     async fn alice(idp: &Idp, issuer: &Issuer, changes: &Value) -> Self {
-        let (browser, query) = (Browser::new(issuer), Request::new().query());
+        let (browser, query) = (Browser::new(issuer), lasting().query());
         let back = idp
             .sign_in(issuer, (&browser, "corp", &query), "alice", changes)
             .await;
@@ -60,17 +66,18 @@ impl Busy {
                 .param("code")
                 .unwrap()
         };
-        let (status, answer) = redeem(issuer, &code().await, &[]).await;
+        let (status, answer) = redeem(issuer, &code().await, &[("client_id", LASTING)]).await;
         assert_eq!(status, 200, "{answer}");
         let claims = issuer
             .claims(answer["access_token"].as_str().unwrap())
             .await;
-        let id = claims.get("grant_id").unwrap_or(&claims["jti"]);
-        let token_id = id.as_str().unwrap().to_owned();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (grant_id, refresh_token) = (text(&claims["grant_id"]), text(&answer["refresh_token"]));
         let code = code().await;
         Self {
             browser,
-            token_id,
+            grant_id,
+            refresh_token,
             code,
         }
     }
@@ -81,12 +88,21 @@ impl Busy {
             None
         );
         let registry = issuer.running.app.current_registry().await.unwrap();
-        assert!(registry.is_revoked(&self.token_id));
-        let (status, answer) = redeem(issuer, &self.code, &[]).await;
-        assert_eq!(
-            (status, answer["error"].as_str()),
-            (400, Some("invalid_grant"))
-        );
+        assert!(registry.is_revoked(&self.grant_id));
+        let redeemed = redeem(issuer, &self.code, &[("client_id", LASTING)]).await;
+        let refreshed = issuer
+            .token(&[
+                ("grant_type", "refresh_token"),
+                ("client_id", LASTING),
+                ("refresh_token", &self.refresh_token),
+            ])
+            .await;
+        for (status, answer) in [redeemed, refreshed] {
+            assert_eq!(
+                (status, answer["error"].as_str()),
+                (400, Some("invalid_grant"))
+            );
+        }
     }
 }
 
@@ -394,4 +410,61 @@ async fn nobody_is_sent_where_the_client_has_not_registered() {
         assert_eq!((page.status, page.location), (400, None), "{client}{uri}");
     }
     assert!(signed_in(&browser, &query).await.is_some());
+}
+
+#[tokio::test]
+async fn a_client_that_shows_an_id_token_of_the_user_signs_them_out_unasked() {
+    let issuer = Issuer::start().await;
+    register_webapp(&issuer).await;
+    let request = Request::new()
+        .with("client_id", "site")
+        .with("redirect_uri", "https://webapp.test/cb")
+        .with("scope", "openid")
+        .without("resource");
+    let (browser, other) = (Browser::new(&issuer), Browser::new(&issuer));
+    let code = browser.code(&request).await;
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "site"),
+        ("code", code.as_str()),
+        ("redirect_uri", "https://webapp.test/cb"),
+        ("code_verifier", VERIFIER),
+    ];
+    let (status, answer) = issuer.token(&form).await;
+    assert_eq!(status, 200, "{answer}");
+    let query = Request::new().query();
+    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    let out = async |browser: &Browser, hint: &str, more: &str| {
+        let url = format!("{}/oauth/logout?id_token_hint={hint}&{more}", issuer.url);
+        browser.go(&url).await
+    };
+
+    for (name, hint) in [
+        ("an access token", text("access_token")),
+        ("a changed one", format!("{}x", text("id_token"))),
+        ("nothing", "x.y.z".to_owned()),
+    ] {
+        let page = out(&browser, &hint, "").await;
+        assert!(page.html.contains("<h1>Sign out?</h1>"), "{name}");
+    }
+    let page = out(&browser, &text("id_token"), "client_id=assistant").await;
+    assert_eq!(page.status, 400, "it is not that client's");
+    assert!(signed_in(&browser, &query).await.is_some());
+
+    // Long after it has expired, within the session.
+    issuer.pass(2 * 3600);
+    let after: String = form_urlencoded::byte_serialize(AFTER.as_bytes()).collect();
+    let more = format!("post_logout_redirect_uri={after}&state=s");
+    let answer = out(&browser, &text("id_token"), &more).await;
+    assert_eq!(answer.status, 303, "{}", answer.html);
+    assert_eq!(
+        answer.location.unwrap().as_str(),
+        format!("{AFTER}?state=s")
+    );
+    assert_eq!(signed_in(&browser, &query).await, None);
+    let answer = out(&other, &text("id_token"), &more).await;
+    assert_eq!(
+        answer.status, 303,
+        "who is signed out already goes straight on"
+    );
 }
