@@ -11,7 +11,7 @@ use jwt_simple::prelude::{
 };
 use serde_json::{Map, Value};
 
-use super::strict_json;
+use super::{strict_json, weak_keys};
 use crate::{clock::unix, keys::Algorithm};
 
 /// The longest JWT that is read.
@@ -186,6 +186,9 @@ enum PublicKey {
 
 impl PublicKey {
     fn read(algorithm: Algorithm, jwk: &Value) -> Option<Self> {
+        if weak_keys::is_roca(jwk) {
+            return None;
+        }
         let jwk = jwk.to_string();
         Some(match algorithm {
             Algorithm::EdDsa => Self::EdDsa(Ed25519PublicKey::from_jwk(&jwk).ok()?),

@@ -33,6 +33,7 @@ pub mod target;
 pub mod tasks;
 pub mod token;
 pub mod wanted;
+mod weak_keys;
 pub mod workload;
 
 use std::sync::Arc;

@@ -20,6 +20,8 @@ mod platform;
 mod rate_limits;
 mod refresh;
 mod registration;
+mod regressions;
 mod server_registration;
 mod sign_in;
 mod workloads;
+mod wycheproof;

@@ -20,6 +20,7 @@ mod keys;
 mod listeners;
 mod process;
 mod registration_cli;
+mod regressions;
 mod revocation;
 mod snapshot;
 mod staleness;
