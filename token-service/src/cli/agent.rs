@@ -109,6 +109,8 @@ enum GrantArg {
     RefreshToken,
     /// Acts for a user whose identity provider says so, by an ID-JAG.
     JwtBearer,
+    /// Gets tokens for others, as policy lets it.
+    TokenExchange,
 }
 
 impl From<AuthArg> for AuthMethod {
@@ -191,6 +193,11 @@ impl Add {
                 "--grant jwt_bearer needs --auth secret, key or workload: anybody could claim to be this agent",
             );
         }
+        if grants.contains(&Grant::TokenExchange) && self.auth == AuthArg::None {
+            return usage(
+                "--grant token_exchange needs --auth secret or key: anybody could claim to be this agent",
+            );
+        }
         if grants.is_empty() {
             return usage(
                 "the agent could do nothing: give it a --redirect-uri, or --auth secret, key or workload",
@@ -263,6 +270,9 @@ fn grants(given: &[GrantArg], auth: AuthArg, redirect_uris: &[RedirectUri]) -> V
     }
     if wanted(GrantArg::JwtBearer, false) {
         grants.push(Grant::JwtBearer);
+    }
+    if given.contains(&GrantArg::TokenExchange) {
+        grants.push(Grant::TokenExchange);
     }
     grants
 }

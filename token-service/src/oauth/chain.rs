@@ -63,15 +63,13 @@ pub struct MayAct {
     pub sub: String,
 }
 
-/// What a token was derived from, as far as the next exchange has to know (claim `chain`).
+/// Where in a chain a token is, as far as the next exchange has to know (claim `chain`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chain {
     /// The servers that the call has come through.
     pub hops: u8,
-    /// The ids of the tokens and grants before this one, any of which may be taken back.
-    pub from: Vec<String>,
-    /// When the first of them ends, in seconds since the epoch: nothing derived from it lives longer.
+    /// When the token that it began with ends, in seconds since the epoch: nothing derived from that lives longer.
     pub until: u64,
     /// How well the agent proved who it is.
     pub agent_authn: AgentAuthn,
@@ -104,8 +102,10 @@ pub enum ChainError {
 pub struct Links {
     /// Who acted on the way to it; none where an agent got it directly.
     pub act: Option<Actor>,
-    /// What the next token is derived from: this one and those before it.
+    /// Where in the chain it is.
     pub chain: Chain,
+    /// The ids of this token, its grant, and of those before (`derived_from`), any of which may be taken back.
+    pub from: Vec<String>,
     /// `txn`, where the token belongs to a chain.
     pub txn: Option<String>,
 }
@@ -135,9 +135,8 @@ impl Links {
                 .transpose()
                 .map_err(|_| ChainError::Malformed)
         }
-        let mut chain = read::<Chain>(claims, "chain")?.unwrap_or_else(|| Chain {
+        let chain = read::<Chain>(claims, "chain")?.unwrap_or_else(|| Chain {
             hops: 0,
-            from: Vec::new(),
             until: claims.expires,
             agent_authn: claims.agent_authn,
         });
@@ -145,14 +144,16 @@ impl Links {
             0 if !claims.minted => None,
             _ => read(claims, "txn")?,
         };
-        chain.from.extend(claims.id.clone());
-        chain.from.extend(read::<String>(claims, "grant_id")?);
-        if chain.from.len() > MAX_TOKENS {
+        let mut from = read::<Vec<String>>(claims, "derived_from")?.unwrap_or_default();
+        from.extend(claims.id.clone());
+        from.extend(read::<String>(claims, "grant_id")?);
+        if from.len() > MAX_TOKENS {
             return Err(ChainError::Malformed);
         }
         Ok(Self {
             act: read(claims, "act")?,
             chain,
+            from,
             txn,
         })
     }
@@ -162,7 +163,7 @@ impl Links {
     /// # Errors
     /// Which does not.
     pub fn check(&self, registry: &Registry, minted: bool) -> Result<(), ChainError> {
-        if self.chain.from.iter().any(|id| registry.is_revoked(id)) {
+        if self.from.iter().any(|id| registry.is_revoked(id)) {
             return Err(ChainError::Revoked);
         }
         let Some(act) = &self.act else {
@@ -253,10 +254,10 @@ mod tests {
             act,
             chain: Chain {
                 hops,
-                from: vec!["root".into(), "grant".into(), "minted".into()],
                 until: 10,
                 agent_authn: AgentAuthn::Key,
             },
+            from: vec!["root".into(), "grant".into(), "minted".into()],
             txn: None,
         }
     }

@@ -139,6 +139,7 @@ fn grant_types(config: &Config) -> Vec<&'static str> {
         Grant::AuthorizationCode,
         Grant::RefreshToken,
         Grant::ClientCredentials,
+        Grant::TokenExchange,
     ];
     if !grant_profiles(config).is_empty() {
         grants.push(Grant::JwtBearer);

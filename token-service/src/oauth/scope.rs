@@ -60,6 +60,35 @@ impl Scope {
         Self(server.scopes.iter().filter(both).cloned().collect())
     }
 
+    /// What is left of a token's scopes for this server: those that are asked for, or all where none are, and that the
+    /// server has. Never one that the token does not have.
+    ///
+    /// # Errors
+    /// When the text is malformed.
+    pub fn narrowed(
+        held: &[String],
+        requested: Option<&str>,
+        server: &Server,
+    ) -> Result<Self, ScopeError> {
+        let requested: Option<Vec<&str>> = requested.map(|r| r.split(' ').collect());
+        let malformed = |words: &Vec<&str>| {
+            words.len() > MAX_SCOPES || !words.iter().all(|word| is_scope_token(word))
+        };
+        if requested.as_ref().is_some_and(malformed) {
+            return Err(ScopeError::Malformed);
+        }
+        let mut kept: Vec<String> = Vec::new();
+        for word in held.iter().take(MAX_SCOPES) {
+            let wanted = requested
+                .as_ref()
+                .is_none_or(|r| r.contains(&word.as_str()));
+            if wanted && server.scopes.contains(word) && !kept.contains(word) {
+                kept.push(word.clone());
+            }
+        }
+        Ok(Self(kept))
+    }
+
     /// The scopes one by one.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

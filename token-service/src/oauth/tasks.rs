@@ -134,7 +134,7 @@ impl Caller {
         if claims.minted || !for_a_server {
             return bad("it is not a token that an agent calls a server with");
         }
-        if claims.others.contains_key("cnf") {
+        if claims.bound_to.is_some() {
             return bad("it is bound to a key (RFC 9449), which cannot be proved here");
         }
         let links = Links::of(claims).map_err(|e| TaskError::BadToken(e.to_string()))?;

@@ -13,7 +13,7 @@ use super::{
     NO_STORE, OAuthError,
     caller_token::CallerClaims,
     client_auth, dpop,
-    grants::{authorization_code, client_credentials, jwt_bearer, refresh_token},
+    grants::{authorization_code, client_credentials, jwt_bearer, refresh_token, token_exchange},
     params::Params,
 };
 use crate::{
@@ -22,12 +22,14 @@ use crate::{
 };
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// A successful answer (RFC 6749 section 5.1).
 #[derive(Serialize)]
 pub struct TokenResponse {
     access_token: String,
+    /// RFC 8693 section 2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     token_type: &'static str,
     expires_in: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -51,10 +53,8 @@ impl TokenResponse {
                 .keys
                 .sign(claims)
                 .map_err(|e| OAuthError::internal(&e))?,
-            token_type: match claims.cnf {
-                Some(_) => "DPoP",
-                None => "Bearer",
-            },
+            issued_token_type: None,
+            token_type: token_type(claims),
             expires_in: claims.exp.saturating_sub(claims.iat),
             scope: claims.scope.clone(),
             refresh_token: None,
@@ -66,6 +66,28 @@ impl TokenResponse {
     #[must_use]
     pub fn access_token(&self) -> &str {
         &self.access_token
+    }
+
+    /// The answer to a token exchange (RFC 8693 section 2.2.1): the token of these claims, and those of its chain.
+    #[must_use]
+    pub fn exchanged(access_token: String, expires_in: u64, claims: CallerClaims) -> Self {
+        Self {
+            access_token,
+            issued_token_type: Some(token_exchange::ACCESS_TOKEN),
+            token_type: token_type(&claims),
+            expires_in,
+            scope: claims.scope,
+            refresh_token: None,
+            id_token: None,
+        }
+    }
+}
+
+/// How the token is presented (RFC 6749 section 7.1, RFC 9449 section 5).
+fn token_type(claims: &CallerClaims) -> &'static str {
+    match claims.cnf {
+        Some(_) => "DPoP",
+        None => "Bearer",
     }
 }
 
@@ -94,6 +116,10 @@ async fn answer(
 ) -> Result<TokenResponse, OAuthError> {
     let params = Params::form(headers, body)?;
     let registry = app.current_registry().await?;
+    if params.require("grant_type")? == token_exchange::GRANT_TYPE {
+        // Servers exchange too, and prove who they are in their own way.
+        return token_exchange::answer(app, &registry, headers, &params, peer).await;
+    }
     let grant: Grant = params.require("grant_type")?.try_into()?;
     // Before anything is used up: a client that has no nonce yet sends everything again.
     let proof = dpop::at_token_endpoint(app, headers)?;
@@ -125,9 +151,8 @@ impl TryFrom<&str> for Grant {
             "client_credentials" => Ok(Self::ClientCredentials),
             "refresh_token" => Ok(Self::RefreshToken),
             JWT_BEARER => Ok(Self::JwtBearer),
-            TOKEN_EXCHANGE => refused("token exchange is for gateways, at the gateways' listener"),
             _ => refused(
-                "the grants here are authorization_code, refresh_token, client_credentials and jwt-bearer",
+                "the grants here are authorization_code, refresh_token, client_credentials, jwt-bearer and token exchange",
             ),
         }
     }

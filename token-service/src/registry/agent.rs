@@ -33,6 +33,8 @@ pub enum Grant {
     RefreshToken,
     /// RFC 7523 section 2.1: acts for a user whose identity provider says so.
     JwtBearer,
+    /// RFC 8693: acts for others, as policy lets it.
+    TokenExchange,
 }
 
 impl AuthMethod {
@@ -57,6 +59,7 @@ impl Grant {
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => crate::oauth::grants::token_exchange::GRANT_TYPE,
         }
     }
 }

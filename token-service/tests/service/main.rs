@@ -11,6 +11,7 @@
 )]
 
 mod audit_trail;
+mod chain;
 mod dpop;
 mod events;
 mod exchange;

@@ -7,3 +7,4 @@ mod issue;
 pub mod jwt_bearer;
 mod on_behalf;
 pub mod refresh_token;
+pub mod token_exchange;

@@ -48,11 +48,11 @@ struct MintedClaims<'a> {
     /// The server, where it may call others (RFC 8693 section 4.4).
     #[serde(skip_serializing_if = "Option::is_none")]
     may_act: Option<MayAct>,
+    /// The ids of the tokens and grants that it comes from: it ends with any of them.
+    derived_from: &'a [String],
     /// For the exchange that follows, where the server may call others.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<&'a Chain>,
-    /// The ids of the tokens and grants that it comes from: it ends with any of them.
-    derived_from: &'a [String],
     authorization_details: [&'a Details; 1],
 }
 
@@ -125,8 +125,8 @@ impl Mint<'_> {
             may_act: passes_on.then(|| MayAct {
                 sub: self.server.id.to_string(),
             }),
+            derived_from: &links.from,
             chain: passes_on.then_some(&links.chain),
-            derived_from: &links.chain.from,
             authorization_details: [&self.request.details_for(self.server.id.as_str())],
         })?;
         let single_use = match self.request.message.travel() {
