@@ -12,6 +12,7 @@ import data.writ.agents
 import data.writ.arguments
 import data.writ.exchanges
 import data.writ.hours
+import data.writ.risk
 import data.writ.registrations
 import data.writ.tasks
 
@@ -33,6 +34,7 @@ default visible := {"allow": false}
 visible := {"allow": true} if {
 	granted
 	count(agents.objections) == 0
+	count(risk.objections) == 0
 }
 
 granted if access.granted
@@ -44,6 +46,8 @@ objections contains message if some message in agents.objections
 objections contains message if some message in arguments.objections
 
 objections contains message if some message in hours.objections
+
+objections contains message if some message in risk.objections
 
 default task := {"allow": false, "reason": "no rule approves this task; ask the owner of the policy"}
 

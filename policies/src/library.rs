@@ -11,6 +11,7 @@ pub fn modules() -> Vec<Module> {
         ("agents.rego", include_str!("../agents.rego")),
         ("arguments.rego", include_str!("../arguments.rego")),
         ("hours.rego", include_str!("../hours.rego")),
+        ("risk.rego", include_str!("../risk.rego")),
         ("task.rego", include_str!("../task.rego")),
         ("exchange.rego", include_str!("../exchange.rego")),
         ("registration.rego", include_str!("../registration.rego")),
