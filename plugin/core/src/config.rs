@@ -166,7 +166,7 @@ struct RawGateway {
 struct RawTokenService {
     cluster: String,
     gateway_id: String,
-    secret_env: String,
+    secret_env: Option<String>,
     #[serde(default = "default_timeout", deserialize_with = "units::duration")]
     timeout: Duration,
     #[serde(default = "default_interval", deserialize_with = "units::duration")]
@@ -303,18 +303,21 @@ impl RawGateway {
                 "name this gateway, as in `writ gateway add`",
             ));
         }
-        let secret = env(&service.secret_env)
-            .filter(|secret| !secret.is_empty())
-            .ok_or_else(|| {
-                ConfigError::value(
-                    "token_service.secret_env",
-                    format!(
-                        "the environment variable {} is not set; set it for Envoy and list it in \
-                     vm_config.environment_variables.host_env_keys",
-                        service.secret_env
-                    ),
-                )
-            })?;
+        // Without a secret, Envoy proves who it is with a client certificate of the cluster.
+        let secret = match &service.secret_env {
+            None => String::new(),
+            Some(name) => env(name)
+                .filter(|secret| !secret.is_empty())
+                .ok_or_else(|| {
+                    ConfigError::value(
+                        "token_service.secret_env",
+                        format!(
+                            "the environment variable {name} is not set; set it for Envoy and list it in \
+                             vm_config.environment_variables.host_env_keys"
+                        ),
+                    )
+                })?,
+        };
         let bounds = Duration::from_millis(10)..=Duration::from_mins(1);
         for (field, value) in [
             ("timeout", service.timeout),

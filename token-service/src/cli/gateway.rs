@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{ById, CliError, Output, output::status_word, switch};
 use crate::{
     clock::{Clock as _, SystemClock},
-    registry::{Gateway, Id, Status},
+    registry::{Gateway, GatewayProof, Id, Status},
     secret::{self, SecretHash},
     store::{Store, registrations::Registered},
 };
@@ -30,6 +30,43 @@ pub(super) struct Add {
     /// A server it may mint for; may be repeated.
     #[arg(long = "server", value_name = "ID", required = true)]
     servers: Vec<Id>,
+    /// It proves who it is with a certificate of this URI or DNS name, by an authority of gateway.tls.client_ca_file.
+    #[arg(long, value_name = "NAME", value_parser = certificate_name)]
+    certificate_san: Option<String>,
+    /// It proves who it is with the certificate of this SHA-256, in hexadecimal.
+    #[arg(long, value_name = "HEX", value_parser = fingerprint, conflicts_with = "certificate_san")]
+    certificate_sha256: Option<Fingerprint>,
+}
+
+/// The SHA-256 of a certificate.
+#[derive(Clone, Copy, Debug)]
+struct Fingerprint([u8; 32]);
+
+/// A fingerprint as `openssl x509 -fingerprint -sha256` prints it, with or without its colons.
+fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16))
+        .collect::<Option<_>>()
+        .ok_or("a fingerprint is hexadecimal")?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .filter_map(|pair| u8::try_from(pair.iter().fold(0, |n, d| n * 16 + d)).ok())
+        .collect();
+    match (digits.len(), bytes.try_into()) {
+        (64, Ok(bytes)) => Ok(Fingerprint(bytes)),
+        _ => Err("a SHA-256 fingerprint has 64 hexadecimal digits".to_owned()),
+    }
+}
+
+fn certificate_name(text: &str) -> Result<String, String> {
+    let fits = (1..=512).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("a certificate's name is a URI or a DNS name".to_owned())
+    }
 }
 
 impl Command {
@@ -49,15 +86,26 @@ impl Command {
 
 impl Add {
     async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
-        let secret = secret::generate();
+        let (proof, secret) = match (self.certificate_san, self.certificate_sha256) {
+            (Some(name), _) => (GatewayProof::CertificateName(name), None),
+            (None, Some(Fingerprint(sha256))) => (GatewayProof::Certificate(sha256), None),
+            (None, None) => {
+                let secret = secret::generate();
+                (GatewayProof::Secret(SecretHash::of(&secret)), Some(secret))
+            }
+        };
         let gateway = Gateway {
             id: self.id,
-            secret: SecretHash::of(&secret),
+            proof,
             servers: self.servers.iter().map(Id::to_string).collect(),
             status: Status::Approved,
         };
         store.add_gateway(&gateway, SystemClock.now()).await?;
-        output.added("gateway", gateway.id.as_str(), Some(("secret", &secret)))
+        output.added(
+            "gateway",
+            gateway.id.as_str(),
+            secret.as_ref().map(|secret| ("secret", secret.as_str())),
+        )
     }
 }
 
@@ -65,15 +113,27 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
     let gateways = store.gateways().await?;
     if output.is_json() {
         return gateways.iter().try_for_each(|g| {
-            output.json(&json!({"id": g.id, "servers": g.servers, "status": g.status}))
+            output.json(&json!({"id": g.id, "servers": g.servers, "status": g.status, "proof": proof(&g.proof)}))
         });
     }
-    output.table(&gateways, ["ID", "STATUS", "SERVERS"], |g| {
+    output.table(&gateways, ["ID", "STATUS", "SERVERS", "PROOF"], |g| {
         let servers: Vec<&str> = g.servers.iter().map(String::as_str).collect();
         [
             g.id.to_string(),
             status_word(g.status).to_owned(),
             servers.join(" "),
+            proof(&g.proof),
         ]
     })
+}
+
+fn proof(proof: &GatewayProof) -> String {
+    match proof {
+        GatewayProof::Secret(_) => "secret".to_owned(),
+        GatewayProof::CertificateName(name) => format!("certificate {name}"),
+        GatewayProof::Certificate(sha256) => {
+            let hex: String = sha256.iter().map(|b| format!("{b:02x}")).collect();
+            format!("certificate sha256:{hex}")
+        }
+    }
 }

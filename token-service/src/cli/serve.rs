@@ -31,6 +31,7 @@ pub(super) async fn run(config: Config, output: &mut Output) -> Result<(), CliEr
     output.line(&format!("listening public http://{}", running.public))?;
     output.line(&match &running.gateway {
         GatewayListen::Loopback(address) => format!("listening gateway http://{address}"),
+        GatewayListen::Tls(address, _) => format!("listening gateway https://{address}"),
         GatewayListen::Unix(path) => format!("listening gateway unix:{}", path.display()),
     })?;
     output.line("ready")?;
@@ -41,10 +42,15 @@ pub(super) async fn run(config: Config, output: &mut Output) -> Result<(), CliEr
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = reloads.recv() => match running.reload_policy() {
-                Ok(()) => tracing::info!(policy = running.app.policy().revision(), "policy reloaded"),
-                Err(error) => tracing::error!(%error, "the policy in force stays: the new one cannot be loaded"),
-            },
+            _ = reloads.recv() => {
+                match running.reload_policy() {
+                    Ok(()) => tracing::info!(policy = running.app.policy().revision(), "policy reloaded"),
+                    Err(error) => tracing::error!(%error, "the policy in force stays: the new one cannot be loaded"),
+                }
+                if let Err(error) = running.reload_certificates() {
+                    tracing::error!(%error, "the certificates in force stay: the new ones cannot be used");
+                }
+            }
         }
     }
     tracing::info!("ending: requests in flight finish");

@@ -9,7 +9,7 @@ use std::{
 use url::{Host, Url};
 
 use super::{
-    Config, ConfigError, GatewayListen, Outbound, Tokens, Workloads, duration, federation, keys,
+    Config, ConfigError, Outbound, Tokens, Workloads, duration, federation, gateway, keys,
     rate_limits, raw::Source,
 };
 use crate::{
@@ -48,7 +48,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         issuer,
         data_dir: data_dir(source)?,
         public,
-        gateway: gateway_listener(source)?,
+        gateway: gateway::check(source)?,
         policy_dir,
         keys: keys::check(source, &tokens)?,
         tokens,
@@ -120,34 +120,6 @@ fn public_listener(source: &Source) -> Result<SocketAddr, ConfigError> {
             "must be IP:PORT, such as 127.0.0.1:8181",
         )
     })
-}
-
-fn gateway_listener(source: &Source) -> Result<GatewayListen, ConfigError> {
-    let given = source
-        .values
-        .gateway
-        .listen
-        .as_deref()
-        .unwrap_or("127.0.0.1:8182");
-    let wrong = |problem| source.wrong("gateway.listen", given, problem);
-    if let Some(path) = given.strip_prefix("unix:") {
-        // What the kernel takes for a socket's path.
-        let fits = (1..=100).contains(&path.len());
-        return if fits {
-            Ok(GatewayListen::Unix(PathBuf::from(path)))
-        } else {
-            Err(wrong("the socket's path must have 1 to 100 bytes"))
-        };
-    }
-    let address: SocketAddr = given
-        .parse()
-        .map_err(|_| wrong("must be IP:PORT on loopback, or unix:/path/to/socket"))?;
-    if !address.ip().is_loopback() {
-        return Err(wrong(
-            "must be a loopback address or a Unix socket: this listener speaks plain text",
-        ));
-    }
-    Ok(GatewayListen::Loopback(address))
 }
 
 fn networks(source: &Source, field: &str, given: &[String]) -> Result<Vec<Network>, ConfigError> {

@@ -6,6 +6,7 @@
 mod check;
 mod duration;
 pub mod federation;
+mod gateway;
 pub mod keys;
 mod rate_limits;
 mod raw;
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub use check::is_loopback_host;
+pub use gateway::{GatewayListen, TlsFiles};
 pub use registration::{Domains, Registration};
 pub use workloads::{Cluster, TrustDomain, Workloads};
 
@@ -57,15 +59,6 @@ pub struct Config {
     /// Who may register a client without an administrator.
     pub registration: Registration,
     issuer_follows_listener: bool,
-}
-
-/// The gateways' listener: never reachable from elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GatewayListen {
-    /// TCP on a loopback address.
-    Loopback(SocketAddr),
-    /// A Unix socket, mode 0600.
-    Unix(PathBuf),
 }
 
 /// How tokens are made.

@@ -8,8 +8,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ConfigError, federation::RawFederation, keys::RawKeys, rate_limits::RawRateLimits,
-    workloads::RawWorkloads,
+    ConfigError, federation::RawFederation, gateway::RawGateway, keys::RawKeys,
+    rate_limits::RawRateLimits, workloads::RawWorkloads,
 };
 
 /// The TOML file. Every field may be absent.
@@ -21,7 +21,7 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) public: RawPublic,
     #[serde(default)]
-    pub(super) gateway: RawListener,
+    pub(super) gateway: RawGateway,
     #[serde(default)]
     pub(super) policy: RawPolicy,
     #[serde(default)]
@@ -46,12 +46,6 @@ pub(super) struct RawPublic {
     pub(super) listen: Option<String>,
     #[serde(default)]
     pub(super) trusted_proxies: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawListener {
-    pub(super) listen: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

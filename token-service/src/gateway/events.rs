@@ -8,17 +8,22 @@ use axum::{
 use writ_policy::event::{EventBatch, MAX_EVENTS};
 
 use super::{GatewayError, authenticate, report};
-use crate::{app::SharedApp, audit::TryKind, http::Peer};
+use crate::{
+    app::SharedApp,
+    audit::TryKind,
+    http::{Peer, PeerCertificate},
+};
 
 pub(super) async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,
+    certificate: PeerCertificate,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, GatewayError> {
     let registry = app.current_registry().await?;
     let now = app.clock.now();
-    let Some(gateway) = authenticate(&registry, &headers) else {
+    let Some(gateway) = authenticate(&registry, &headers, &certificate) else {
         app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
         return Err(GatewayError::Unauthorized);
     };

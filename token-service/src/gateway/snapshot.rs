@@ -19,7 +19,7 @@ use crate::{
     app::{App, SharedApp},
     audit::TryKind,
     clock::rfc3339,
-    http::Peer,
+    http::{Peer, PeerCertificate},
     policy::Policy,
     registry::{Agent, Gateway, Registry, Server},
 };
@@ -39,10 +39,11 @@ struct Built {
 pub(super) async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,
+    certificate: PeerCertificate,
     headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
     let registry = app.current_registry().await?;
-    let Some(gateway) = authenticate(&registry, &headers) else {
+    let Some(gateway) = authenticate(&registry, &headers, &certificate) else {
         app.tries
             .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
         return Err(GatewayError::Unauthorized);

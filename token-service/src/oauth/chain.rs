@@ -203,7 +203,7 @@ impl Links {
 mod tests {
     use super::*;
     use crate::{
-        registry::{Agent, AuthMethod, Gateway, Id, Server},
+        registry::{Agent, AuthMethod, Gateway, GatewayProof, Id, Server},
         secret::SecretHash,
     };
 
@@ -231,7 +231,7 @@ mod tests {
         };
         let gateway = |name: &str| Gateway {
             id: id(name),
-            secret: SecretHash::of("x"),
+            proof: GatewayProof::Secret(SecretHash::of("x")),
             servers: std::collections::BTreeSet::new(),
             status: status(name),
         };

@@ -18,7 +18,7 @@ use std::{
 
 pub use agent::{Agent, AuthMethod, Grant, RedirectUri, RedirectUriError};
 pub use client_id::{ClientId, ClientIdError};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, GatewayProof};
 pub use id::{Id, IdError};
 pub use metadata::{ApplicationType, ClientMetadata, Origin};
 pub use server::{Server, ServerError, check_identifier};
@@ -136,6 +136,11 @@ impl Registry {
     #[must_use]
     pub fn gateway(&self, id: &str) -> Option<&Arc<Gateway>> {
         self.gateways.get(id)
+    }
+
+    /// All gateways, in no particular order.
+    pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
+        self.gateways.values()
     }
 
     /// All servers, in no particular order.

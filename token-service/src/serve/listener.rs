@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use crate::http::Peer;
+use crate::http::{Peer, PeerCertificate};
 
 /// Connections at the same time on one listener.
 const CONNECTIONS: usize = 4096;
@@ -28,25 +28,37 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) trait Accept: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+    /// A connection that may still have to prove something.
+    type Connecting: Future<Output = io::Result<(Self::Stream, PeerCertificate)>> + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Connecting, Peer)>> + Send;
+}
+
+/// A connection with nothing to prove.
+type Plain<S> = std::future::Ready<io::Result<(S, PeerCertificate)>>;
+
+fn plain<S>(stream: S) -> Plain<S> {
+    std::future::ready(Ok((stream, PeerCertificate::default())))
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
+    type Connecting = Plain<Self::Stream>;
 
-    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+    async fn accept(&self) -> io::Result<(Self::Connecting, Peer)> {
         let (stream, address) = TcpListener::accept(self).await?;
         stream.set_nodelay(true)?;
-        Ok((stream, Peer(Some(address.ip()))))
+        Ok((plain(stream), Peer(Some(address.ip()))))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
+    type Connecting = Plain<Self::Stream>;
 
-    async fn accept(&self) -> io::Result<(Self::Stream, Peer)> {
+    async fn accept(&self) -> io::Result<(Self::Connecting, Peer)> {
         let (stream, _) = UnixListener::accept(self).await?;
-        Ok((stream, Peer(None)))
+        Ok((plain(stream), Peer(None)))
     }
 }
 
@@ -78,14 +90,20 @@ pub(super) async fn run(
             accepted = accept(&listener, &places) => accepted,
             () = super::told_to_stop(&mut stopped) => break,
         };
-        let Some((stream, peer, place)) = accepted else {
+        let Some((connecting, peer, place)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (server, router, watcher) = (Arc::clone(&server), router.clone(), graceful.watcher());
         tokio::spawn(async move {
+            let (stream, certificate) = match tokio::time::timeout(HEAD_TIME, connecting).await {
+                Ok(Ok(connected)) => connected,
+                Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
+                Err(_) => return tracing::debug!("a handshake took too long"),
+            };
             let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(certificate.clone());
                 router.clone().oneshot(request)
             });
             let connection = server
@@ -109,10 +127,10 @@ pub(super) async fn run(
 async fn accept<A: Accept>(
     listener: &A,
     places: &Arc<Semaphore>,
-) -> Option<(A::Stream, Peer, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(A::Connecting, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        Ok((connecting, peer)) => Some((connecting, peer, place)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             None

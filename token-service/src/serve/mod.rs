@@ -3,14 +3,18 @@
 mod health;
 mod listener;
 mod maintenance;
+mod tls;
 mod unix;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::{Router, http::StatusCode, middleware, routing::post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+
+pub use tls::TlsError;
 
 use crate::{
     app::{App, AppError, SharedApp},
@@ -44,6 +48,9 @@ pub enum ServeError {
     /// Putting it together.
     #[error(transparent)]
     App(#[from] AppError),
+    /// TLS for gateways.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A listener.
     #[error("cannot listen on {address}: {source}; is another `writ serve` running?")]
     Listen {
@@ -66,6 +73,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     maintenance: JoinHandle<()>,
+    tls: Option<tls::Current>,
 }
 
 impl Running {
@@ -98,6 +106,7 @@ impl Running {
             .with_state(Arc::clone(&app));
         let gateway_router = guarded(gateway::routes()).with_state(Arc::clone(&app));
         let mut listeners = Vec::with_capacity(2);
+        let mut current_tls = None;
         let gateway = match gateway_listen {
             GatewayListen::Loopback(address) => {
                 let bound = listen(address).await?;
@@ -123,6 +132,22 @@ impl Running {
                 )));
                 GatewayListen::Unix(path)
             }
+            GatewayListen::Tls(address, files) => {
+                let current: tls::Current = Arc::new(ArcSwap::new(tls::read(&files)?));
+                let tcp = listen(address).await?;
+                let at = local(&tcp, address)?;
+                listeners.push(tokio::spawn(listener::run(
+                    tls::TlsListener {
+                        tcp,
+                        current: Arc::clone(&current),
+                    },
+                    gateway_router,
+                    stopped.clone(),
+                    GRACE,
+                )));
+                current_tls = Some(current);
+                GatewayListen::Tls(at, files)
+            }
         };
         listeners.push(tokio::spawn(listener::run(
             public,
@@ -138,7 +163,19 @@ impl Running {
             stop,
             listeners,
             maintenance,
+            tls: current_tls,
         })
+    }
+
+    /// Reads the certificates of the gateways' listener again. Those in force stay when the new ones are wrong.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn reload_certificates(&self) -> Result<(), TlsError> {
+        if let (Some(current), GatewayListen::Tls(_, files)) = (&self.tls, &self.gateway) {
+            current.store(tls::read(files)?);
+        }
+        Ok(())
     }
 
     /// Reads the policy again. The one in force stays when the new one is wrong.

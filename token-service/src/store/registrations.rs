@@ -9,7 +9,7 @@ use super::{Store, StoreError, WriteTx, registry};
 use crate::{
     audit::{Record, Verdict},
     clock::rfc3339,
-    registry::{Agent, Gateway, Server, Status},
+    registry::{Agent, Gateway, GatewayProof, Server, Status},
     secret::SecretHash,
 };
 
@@ -65,10 +65,22 @@ impl Store {
         let mut tx = self.write().await?;
         let id = gateway.id.as_str();
         let added = sqlx::query(
-            "INSERT INTO gateways (id, secret_hash, status, created_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO gateways (id, secret_hash, certificate_san, certificate_sha256, status, created_at)
+             VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
-        .bind(gateway.secret.as_bytes())
+        .bind(match &gateway.proof {
+            GatewayProof::Secret(hash) => Some(hash.as_bytes()),
+            _ => None,
+        })
+        .bind(match &gateway.proof {
+            GatewayProof::CertificateName(name) => Some(name),
+            _ => None,
+        })
+        .bind(match &gateway.proof {
+            GatewayProof::Certificate(sha256) => Some(sha256.as_slice()),
+            _ => None,
+        })
         .bind(word(&gateway.status)?)
         .bind(rfc3339(now))
         .execute(tx.conn())
@@ -416,6 +428,10 @@ fn refused(error: sqlx::Error, what: &'static str, id: &str) -> StoreError {
     } else if message.contains("servers.upstream_audience") {
         StoreError::Conflict(
             "another server has this audience already; `writ server list` shows which",
+        )
+    } else if message.contains("gateways.certificate") {
+        StoreError::Conflict(
+            "another gateway has this certificate already; `writ gateway list` shows which",
         )
     } else if e.is_unique_violation() {
         StoreError::Exists {

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, oauth, users};
 use crate::{
-    registry::{Agent, ClientId, Gateway, Id, RedirectUri, Registry, Server},
+    registry::{Agent, ClientId, Gateway, GatewayProof, Id, RedirectUri, Registry, Server},
     secret::SecretHash,
 };
 
@@ -132,10 +132,24 @@ fn gateway(row: &SqliteRow) -> Result<Gateway, StoreError> {
     };
     Ok(Gateway {
         id: r.id()?,
-        secret: r.secret(row.try_get("secret_hash")?)?,
+        proof: gateway_proof(&r)?,
         servers: r.json::<BTreeSet<String>>("servers")?,
         status: r.word("status")?,
     })
+}
+
+fn gateway_proof(r: &Reader<'_>) -> Result<GatewayProof, StoreError> {
+    if let Some(secret) = r.hash("secret_hash")? {
+        return Ok(GatewayProof::Secret(secret));
+    }
+    if let Some(name) = r.row.try_get("certificate_san")? {
+        return Ok(GatewayProof::CertificateName(name));
+    }
+    let sha256: Vec<u8> = r.row.try_get("certificate_sha256")?;
+    let sha256 = sha256.try_into();
+    sha256
+        .map(GatewayProof::Certificate)
+        .map_err(|_| r.malformed(&"a certificate's SHA-256 has 32 bytes"))
 }
 
 /// Reads checked values out of a row.

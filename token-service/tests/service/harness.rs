@@ -12,7 +12,7 @@ use writ_token_service::{
     audit::Record,
     clock::{SystemClock, unix},
     config::{Config, GatewayListen},
-    registry::{Agent, AuthMethod, Enforcement, Gateway, Grant, Id, Server, Status},
+    registry::{Agent, AuthMethod, Enforcement, Gateway, GatewayProof, Grant, Id, Server, Status},
     secret::{self, SecretHash},
     serve::Running,
     store::{Store, audit::Filter},
@@ -244,7 +244,7 @@ async fn register(config: &Config) -> [String; 4] {
     ] {
         let gateway = Gateway {
             id: Id::parse(id).unwrap(),
-            secret: SecretHash::of(secret),
+            proof: GatewayProof::Secret(SecretHash::of(secret)),
             servers: BTreeSet::from([server.to_owned()]),
             status: Status::Approved,
         };

@@ -19,6 +19,7 @@ mod harness;
 mod introspection;
 mod keys;
 mod listeners;
+mod mtls;
 mod process;
 mod registration_cli;
 mod regressions;

@@ -25,7 +25,7 @@ use crate::{
     audit::TryKind,
     clock::unix,
     gateway::authenticate,
-    http::{Peer, basic},
+    http::{Peer, PeerCertificate, basic},
     oauth::{NO_STORE, OAuthError, chain::Links, dpop},
     store::{StoreError, tasks::Found},
 };
@@ -49,11 +49,12 @@ type Within = Option<Found>;
 pub async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,
+    certificate: PeerCertificate,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, OAuthError> {
     let started = Instant::now();
-    let answer = exchange(&app, peer, &headers, &body).await;
+    let answer = exchange(&app, (peer, &certificate), &headers, &body).await;
     let result = answer.as_ref().map_or_else(OAuthError::code, |_| "minted");
     metrics::counter!("writ_exchanges_total", "result" => result).increment(1);
     metrics::histogram!("writ_exchange_seconds").record(started.elapsed());
@@ -62,7 +63,7 @@ pub async fn serve(
 
 async fn exchange(
     app: &App,
-    peer: Peer,
+    peer: (Peer, &PeerCertificate),
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response, OAuthError> {
@@ -145,14 +146,18 @@ async fn exchange(
 }
 
 /// The id of the gateway that asks. One that is not known yet may have been registered a moment ago.
-async fn prove(app: &App, peer: Peer, headers: &HeaderMap) -> Result<String, OAuthError> {
-    if let Some(gateway) = authenticate(&app.registry(), headers) {
+async fn prove(
+    app: &App,
+    (peer, certificate): (Peer, &PeerCertificate),
+    headers: &HeaderMap,
+) -> Result<String, OAuthError> {
+    if let Some(gateway) = authenticate(&app.registry(), headers, certificate) {
         return Ok(gateway.id.to_string());
     }
     // Without credentials there is nothing to look up again.
-    if basic::credentials(headers).is_some() {
+    if certificate.0.is_some() || basic::credentials(headers).is_some() {
         let registry = app.current_registry().await.map_err(|e| unavailable(&e))?;
-        if let Some(gateway) = authenticate(&registry, headers) {
+        if let Some(gateway) = authenticate(&registry, headers, certificate) {
             return Ok(gateway.id.to_string());
         }
     }
@@ -162,7 +167,9 @@ async fn prove(app: &App, peer: Peer, headers: &HeaderMap) -> Result<String, OAu
 }
 
 fn unproven() -> OAuthError {
-    OAuthError::InvalidClient("the gateway's id or secret is wrong, or it is disabled".into())
+    OAuthError::InvalidClient(
+        "the gateway's id, secret or certificate is wrong, or it is disabled".into(),
+    )
 }
 
 fn unavailable(error: &StoreError) -> OAuthError {
