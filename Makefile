@@ -1,6 +1,6 @@
 # The commands of this repository. `make` alone lists them.
 #
-# Each installs what it needs first, into this directory (.venv, tests/clients/ts/node_modules, target) or, for
+# Each installs what it needs first, into this directory (.venv, tests/**/node_modules, target) or, for
 # the Rust toolchain, by rustup. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
 
 export ENVOY
@@ -24,17 +24,17 @@ help: ## Show this list
 	@echo "  ONCE=1 make demo    play the demo's story and exit; ENVOY=/path/to/envoy uses your own Envoy 1.40"
 
 deps: ## Install what demo, test and lint need
-	@$(DEPS) build clients lint
+	@$(DEPS) build idp clients lint
 
 demo: ## Play a governed session with a real agent, server and Envoy; stays up to be tried (ONCE=1: exits)
-	@$(DEPS) build
+	@$(DEPS) build idp
 	@echo "==> building the filter, the token service and the demo (a few minutes the first time)"
 	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p writ-plugin
 	@$(CARGO) build -p writ-token-service -p writ-tests --bin writ --bin writ-demo
 	@$(BUILT) target/debug/writ-demo
 
 test: ## Run every test: unit, in wasmtime, end to end on a real Envoy
-	@$(DEPS) build clients
+	@$(DEPS) build idp clients
 	@$(MAKE) --no-print-directory wasm
 	@echo "==> building and running the tests (cargo $(TEST))"
 	@$(BUILT) $(CARGO) $(TEST) --workspace

@@ -3,6 +3,7 @@
 # what it does. What is there already is left alone.
 #
 #   tests/deps.sh build     Rust with the wasm target, a C compiler, Envoy
+#   tests/deps.sh idp       the identity provider that people sign in at
 #   tests/deps.sh clients   the Python and JavaScript clients and the browser that the end-to-end tests use
 #   tests/deps.sh lint      cargo-deny
 
@@ -86,10 +87,14 @@ npm_packages() {
     cp "$1/package-lock.json" "$1/node_modules/.lock"
 }
 
+identity_provider() {
+    node_and_npm
+    npm_packages tests/idp "the identity provider"
+}
+
 javascript_clients() {
     node_and_npm
     npm_packages tests/clients/ts "the JavaScript clients"
-    npm_packages tests/idp "the identity provider"
 }
 
 browser() {
@@ -114,8 +119,9 @@ deny() {
 for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
+        idp) identity_provider ;;
         clients) python_clients; javascript_clients; browser ;;
         lint) rust; deny ;;
-        *) fail "tests/deps.sh knows build, clients and lint, not '$part'" ;;
+        *) fail "tests/deps.sh knows build, idp, clients and lint, not '$part'" ;;
     esac
 done

@@ -5,16 +5,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::envoy::{self, Envoy, Yaml};
+use crate::idp::{self, Idp};
 use crate::ledger::Ledger;
 use crate::ledger::issuer::Registration;
-use crate::oauth::{Client, SignIn, client_credentials};
+use crate::oauth::{Browser, Client, SignIn, client_credentials};
 use crate::registrations::{
-    ASSISTANT, AUDIENCE, BATCH, PASSWORD, RECONCILER, REDIRECT_URI, Registrations, SCOPES, SERVER,
-    USER,
+    ASSISTANT, AUDIENCE, BATCH, GATEWAY, GROUPS, PASSWORD, RECONCILER, REDIRECT_URI, Registrations,
+    SCOPES, SERVER, USER,
 };
 use crate::scratch::Scratch;
 use crate::token_service::{self, TokenService};
@@ -38,10 +39,30 @@ pub struct Options {
     pub service_env: Vec<(String, String)>,
     /// The token service's configuration file, for what has no environment variable.
     pub service_config: Option<String>,
+    /// Whether the user signs in at the corporate identity provider instead of the local directory.
+    pub corporate: bool,
     /// Whether the ledger believes everybody.
     pub open_ledger: bool,
     /// The gateway's and the issuer's ports, if they are free.
     pub preferred_ports: Option<(u16, u16)>,
+}
+
+/// What the identity provider is called in the token service's configuration.
+const PROVIDER: &str = "corp";
+/// Its only provider's people are called here as they are there.
+const EMPLOYEES_AS_THEY_ARE: &str = "user_names = \"as_given\"\ngroups = { prefix = \"\" }";
+
+/// The user, as the identity provider knows them.
+fn employees() -> Value {
+    json!({
+        USER: {
+            "preferred_username": USER,
+            "name": "Alice Example",
+            "email": "alice@corp.example",
+            "email_verified": true,
+            "groups": GROUPS,
+        },
+    })
 }
 
 impl Options {
@@ -61,6 +82,8 @@ pub struct Deployment {
     pub envoy: Envoy,
     /// The token service.
     pub service: TokenService,
+    /// Where the user signs in, where that is not the token service itself.
+    pub idp: Option<Idp>,
     /// The MCP server.
     pub ledger: Ledger,
     /// Who is registered, and with what credentials.
@@ -86,18 +109,34 @@ impl Deployment {
             Some(rego) => policy_of(&scratch, rego)?,
             None => demo_policy(&scratch)?,
         };
+        let public_port = public_port.map_or_else(ports::free, Ok)?;
+        let mut config = options.service_config.clone().unwrap_or_default();
+        let mut env = options.service_env.clone();
+        let idp = if options.corporate {
+            let issuer = format!("http://127.0.0.1:{public_port}");
+            let idp = Idp::start(&scratch, PROVIDER, &issuer, employees()).await?;
+            config += &idp.entry(EMPLOYEES_AS_THEY_ARE);
+            env.push(("IDP_SECRET".to_owned(), idp::CLIENT_SECRET.to_owned()));
+            Some(idp)
+        } else {
+            None
+        };
         let mut service = TokenService::prepare(
             &scratch,
             token_service::Options {
                 policy: Some(policy),
-                env: options.service_env.clone(),
-                config: options.service_config.clone(),
+                env,
+                config: Some(config),
                 binary: None,
-                public_port,
+                public_port: Some(public_port),
             },
         )?;
         let resource = format!("http://127.0.0.1:{port}/mcp");
-        let registered = Registrations::make(&service, &scratch, &resource)?;
+        let registered = if options.corporate {
+            Registrations::make_without_user(&service, &scratch, &resource)?
+        } else {
+            Registrations::make(&service, &scratch, &resource)?
+        };
         service.serve().await?;
 
         let listener = Ledger::bind().await?;
@@ -127,6 +166,7 @@ impl Deployment {
         let deployment = Self {
             envoy,
             service,
+            idp,
             ledger,
             registered,
             http: reqwest::Client::new(),
@@ -145,6 +185,31 @@ impl Deployment {
         })
         .await
         .with_context(|| format!("the end of Envoy's log:\n{}", self.envoy.process().tail()))
+    }
+
+    /// Waits until the filter knows who is registered by now: within a second, sooner than people have read a page.
+    pub async fn wait_for_registrations(&self) -> Result<()> {
+        let snapshot: Value = self
+            .http
+            .get(format!(
+                "http://127.0.0.1:{}/gateway/v1/snapshot",
+                self.service.gateway_port()
+            ))
+            .basic_auth(GATEWAY, Some(&self.registered.gateway_secret))
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
+        let revision = snapshot
+            .get("revision")
+            .and_then(Value::as_str)
+            .context("the snapshot has no revision")?;
+        let in_force = format!("snapshot {revision} is in force");
+        until(&in_force, PATIENCE, async || {
+            self.envoy.log().contains(&in_force).then_some(())
+        })
+        .await
     }
 
     /// The MCP endpoint at the gateway; also the resource identifier callers' tokens are for.
@@ -180,6 +245,11 @@ impl Deployment {
             SCOPES,
         )
         .await
+    }
+
+    /// The user before their browser.
+    pub fn browser(&self) -> Result<Browser> {
+        Browser::of(USER, PASSWORD)
     }
 
     /// A token of the assistant for the user, who signs in through the browser flow.

@@ -7,13 +7,12 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, ProtocolVersion};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::auth::{AuthClient, AuthorizationRequest, OAuthState};
+use rmcp::transport::auth::{AuthClient, AuthorizationManager, AuthorizationRequest, OAuthState};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceError};
 use serde::Serialize;
 use serde_json::{Value, json};
-
-use crate::oauth::Browser;
+use url::Url;
 
 /// The two ways in which MCP has been spoken over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +62,12 @@ pub struct Application {
 }
 
 /// Signs a user in at whatever issuer the server at `url` names and connects; answers the `client_id` too, as
-/// registered on the way.
+/// registered on the way. `visit` sends the user's browser to a page and answers where it ended up.
 pub async fn sign_in(
     url: &str,
     application: &Application,
-    browser: &mut Browser,
     era: Era,
+    visit: impl AsyncFnOnce(&str) -> Result<Url>,
 ) -> Result<(McpClient, String)> {
     let mut state = OAuthState::new(url, None).await?;
     let mut request = AuthorizationRequest::new(&application.redirect_uri)
@@ -77,21 +76,30 @@ pub async fn sign_in(
         request = request.with_client_metadata_url(document);
     }
     state.start_authorization(request).await?;
-    let landed = browser.open(&state.get_authorization_url().await?).await?;
+    let landed = visit(&state.get_authorization_url().await?).await?;
     state.handle_callback_url(landed.as_str()).await?;
     let (client_id, _) = state.get_credentials().await?;
     let manager = state
         .into_authorization_manager()
         .context("rmcp has no tokens to go on with")?;
+    let client = connect_authorized(url, manager, era).await?;
+    Ok((client, client_id))
+}
+
+/// Connects rmcp to `url` with tokens that it looks after itself.
+pub async fn connect_authorized(
+    url: &str,
+    manager: AuthorizationManager,
+    era: Era,
+) -> Result<McpClient> {
     let transport = StreamableHttpClientTransport::with_client(
         AuthClient::new(reqwest::Client::new(), manager),
         StreamableHttpClientTransportConfig::with_uri(url),
     );
-    let client = ClientConfig::default()
+    ClientConfig::default()
         .serve_with_lifecycle(transport, era.lifecycle())
         .await
-        .with_context(|| format!("cannot connect to {url}"))?;
-    Ok((client, client_id))
+        .with_context(|| format!("cannot connect to {url}"))
 }
 
 /// Calls a tool.

@@ -19,14 +19,14 @@ pub const SCOPES: &str = "ledger:read ledger:write";
 pub const ASSISTANT: &str = "assistant";
 /// Where the assistant is sent after a sign-in; nothing listens there, the script reads the redirect.
 pub const REDIRECT_URI: &str = "http://localhost:33418/callback";
-/// The port in it.
-pub const REDIRECT_PORT: u16 = 33418;
 /// The autonomous agent with a key, registered for `reconcile` and `getAccount`.
 pub const RECONCILER: &str = "nightly-reconciler";
 /// An autonomous agent with a secret, registered for the same; handy where a test needs any caller's token.
 pub const BATCH: &str = "batch";
-/// The user: in `finance` and `treasury`.
+/// The user.
 pub const USER: &str = "alice";
+/// The user's groups.
+pub const GROUPS: [&str; 2] = ["finance", "treasury"];
 /// The user's password.
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -46,26 +46,26 @@ pub struct Registrations {
 }
 
 impl Registrations {
-    /// Registers everything through the command line.
+    /// Registers everything through the command line, the user included.
     pub fn make(service: &TokenService, scratch: &Scratch, resource: &str) -> Result<Self> {
+        let registered = Self::make_without_user(service, scratch, resource)?;
+        let mut arguments = vec!["user", "add", USER, "--password-stdin"];
+        arguments.extend(GROUPS.iter().flat_map(|group| ["--group", group]));
+        service.cli_with_input(&arguments, PASSWORD)?;
+        Ok(registered)
+    }
+
+    /// The same where users are an identity provider's.
+    pub fn make_without_user(
+        service: &TokenService,
+        scratch: &Scratch,
+        resource: &str,
+    ) -> Result<Self> {
         let server_secret = server(service, resource)?;
         let gateway_secret =
             service.cli_secret(&["gateway", "add", GATEWAY, "--server", SERVER])?;
         let key = AgentKey::generate();
         let batch_secret = agents(service, scratch, &key)?;
-        service.cli_with_input(
-            &[
-                "user",
-                "add",
-                USER,
-                "--group",
-                "finance",
-                "--group",
-                "treasury",
-                "--password-stdin",
-            ],
-            PASSWORD,
-        )?;
         Ok(Self {
             resource: resource.to_owned(),
             gateway_secret,

@@ -50,14 +50,8 @@ pub fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Node 22 or later, once the packages in `tests/clients/ts` are installed.
+/// Node 22 or later.
 pub fn node() -> Result<PathBuf> {
-    ensure!(
-        typescript_clients()
-            .join("node_modules/.package-lock.json")
-            .exists(),
-        "the JavaScript clients' packages are not installed: run `make deps`"
-    );
     [PathBuf::from("node"), workspace().join(".venv/bin/node")]
         .into_iter()
         .find(|candidate| is_suitable_node(candidate))
@@ -92,9 +86,14 @@ pub fn chromium() -> Result<PathBuf> {
         .context("no Chromium found: run `make deps`, or name one with CHROMIUM=/path/to/chromium")
 }
 
-/// Where the TypeScript clients are.
-pub fn typescript_clients() -> PathBuf {
-    workspace().join("tests/clients/ts")
+/// Where the clients in TypeScript and JavaScript are, once their packages are installed.
+pub fn typescript_clients() -> Result<PathBuf> {
+    let path = workspace().join("tests/clients/ts");
+    ensure!(
+        path.join("node_modules/.package-lock.json").exists(),
+        "the JavaScript clients' packages are not installed: run `make deps`"
+    );
+    Ok(path)
 }
 
 /// Where the Python clients are.

@@ -27,6 +27,7 @@ visible := call
 async fn everything(scratch: &Scratch) -> (Process, u16) {
     let port = ports::free().unwrap();
     let server = tools::typescript_clients()
+        .unwrap()
         .join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
     let mut command = Command::new(tools::node().unwrap());
     command

@@ -5,9 +5,9 @@ mod script;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::mcp::{Application, Era};
-use crate::oauth::Browser;
 
 pub use script::Script;
 
@@ -74,9 +74,9 @@ impl Story {
         sdk.start(&told).await.map(Self)
     }
 
-    /// The next line, this browser having opened what the SDK wanted opened before it.
-    pub async fn next_with(&mut self, browser: &mut Browser) -> Result<Option<Value>> {
-        self.0.next_with(browser).await
+    /// Tells an SDK that has printed `{"open": url}` where the browser ended up.
+    pub async fn landed(&mut self, at: &Url) -> Result<()> {
+        self.0.tell(&json!({ "landed": at })).await
     }
 
     /// Ends a pause.

@@ -31,7 +31,7 @@ impl Script {
     /// Starts `tests/clients/ts/<name>` in Node and tells it what to do.
     pub async fn node(name: &str, told: &Value) -> Result<Self> {
         let mut command = Command::new(tools::node()?);
-        command.arg(tools::typescript_clients().join(name));
+        command.arg(tools::typescript_clients()?.join(name));
         Self::start(name, command, told).await
     }
 

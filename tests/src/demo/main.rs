@@ -1,9 +1,10 @@
 //! `make demo`: a governed session, played with a real agent, a real MCP server and a real Envoy on loopback.
 //!
-//! [`story`] is what happens, [`stage`] prints it step by step, [`trail`] shows what is then on record, and
+//! [`story`] is what happens, beginning with the assistant's [`arrival`], [`stage`] prints it step by step, [`trail`] shows what is then on record, and
 //! [`stay`] tells a person how to try it with a client of their own. `ONCE=1` ends after the story, with a
 //! status that says whether every step came out right.
 
+mod arrival;
 mod stage;
 mod stay;
 mod story;
@@ -37,11 +38,13 @@ async fn play() -> Result<bool> {
     let mut stage = Stage::default();
 
     stage.heading(
-        "Starting the ledger (an MCP server), the token service and Envoy with the filter",
+        "Starting the ledger (an MCP server), the token service, a corporate identity provider and Envoy with the filter",
     );
     let start = Instant::now();
     let options = Options {
         preferred_ports: Some(PORTS),
+        corporate: true,
+        service_config: Some("[registration]\nopen = true\n".to_owned()),
         ..Options::named("demo")
     };
     let mut deployment = Deployment::start(options).await?;

@@ -4,7 +4,7 @@ use anstyle::Style;
 use anyhow::Result;
 use serde_json::json;
 use writ_tests::deployment::Deployment;
-use writ_tests::registrations::{ASSISTANT, BATCH, PASSWORD, REDIRECT_PORT, USER};
+use writ_tests::registrations::{BATCH, USER};
 
 const BOLD: Style = Style::new().bold();
 
@@ -16,7 +16,6 @@ pub async fn until_interrupted(demo: &Deployment) -> Result<()> {
             "ledger": {
                 "type": "http",
                 "url": url,
-                "oauth": { "clientId": ASSISTANT, "callbackPort": REDIRECT_PORT },
             },
         },
     });
@@ -25,9 +24,9 @@ pub async fn until_interrupted(demo: &Deployment) -> Result<()> {
 {BOLD}It stays up: try it with a client of your own{BOLD:#} (Ctrl-C ends it)
 
   MCP server   {url}
-  sign in as   {USER}, password: {PASSWORD}
+  sign in as   {USER}, with any password, at the identity provider {issuer} leads to
 
-For a client that signs users in, with the client id that is registered here:
+For a client that signs users in; it registers itself:
 
 {snippet:#}
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use writ_tests::deployment::Deployment;
 use writ_tests::ledger::tap::Heard;
 use writ_tests::mcp::{self, Era, McpClient};
-use writ_tests::registrations::{PASSWORD, USER};
 
+use crate::arrival;
 use crate::stage::Stage;
 
 /// Plays every scene; what goes wrong is on the stage.
@@ -21,26 +21,16 @@ pub async fn tell(demo: &Deployment, stage: &mut Stage) {
     a_stolen_token(demo, stage).await;
 }
 
-/// (a), (b), (c): alice signs in, her agent works for her within what she may do.
+/// (a), (b), (c): the assistant finds its way in and alice signs in, then it works for her within what she may do.
 async fn a_user_and_her_agent(demo: &Deployment, stage: &mut Stage) -> Option<String> {
-    stage.heading("alice and her assistant");
-    let token = stage
-        .step(
-            "(a) alice signs in in her browser and allows the assistant",
-            async {
-                let token = demo.user_token_for(USER, PASSWORD).await?;
-                Ok((
-                    token,
-                    "a token for the assistant, good at the gateway only".to_owned(),
-                ))
-            },
-        )
-        .await?;
+    stage.heading("alice and her assistant, which knows nothing but the ledger's URL");
+    let manager = arrival::of_the_assistant(demo, stage).await?;
+    let token = manager.get_access_token().await.ok()?;
     let client = stage
         .step(
             "(a) the assistant connects and sees the ledger's tools",
             async {
-                let client = mcp::connect(&demo.url(), &token, Era::Stateless).await?;
+                let client = mcp::connect_authorized(&demo.url(), manager, Era::Stateless).await?;
                 let tools = client.list_all_tools().await?;
                 let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_ref()).collect();
                 Ok((client, names.join(", ")))

@@ -111,6 +111,7 @@ fn what(record: &Value) -> String {
     );
     match text(record, "kind") {
         "admin" => format!("writ {method} {target}"),
+        "registration" => "registers itself".to_owned(),
         "sign_in" => "signs in".to_owned(),
         "token_issued" => "gets a token".to_owned(),
         "rogue" => format!("{server}, past the gateway"),
