@@ -41,13 +41,15 @@ pub enum Kind {
     Task,
     /// A client or server registered, changed or removed itself, or tried to.
     Registration,
+    /// A user gave an agent leave to act for them.
+    Consent,
     /// A client gave a token or grant back.
     Revoked,
 }
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
@@ -60,6 +62,7 @@ impl Kind {
         Self::TokenIssued,
         Self::Task,
         Self::Registration,
+        Self::Consent,
         Self::Revoked,
     ];
 
@@ -79,6 +82,7 @@ impl Kind {
             Self::TokenIssued => "token_issued",
             Self::Task => "task",
             Self::Registration => "registration",
+            Self::Consent => "consent",
             Self::Revoked => "revoked",
         }
     }

@@ -174,6 +174,8 @@ impl Arrival {
             now.checked_add(SESSION).unwrap_or(now),
         )
         .await?;
+        let digest = oauth::request_digest(&self.pending.query);
+        oauth::set_signed_in_for(tx.conn(), &browser.session(), Some(&digest)).await?;
         let mut record = Record::new(Kind::SignIn, now);
         record.subject = Some(user);
         record.decision = Some(Verdict::Allow);

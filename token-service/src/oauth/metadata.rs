@@ -61,17 +61,11 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-/// Public documents: any web page may read them.
-const PUBLIC: [(HeaderName, HeaderValue); 2] = [
-    (
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=300"),
-    ),
-    (
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        HeaderValue::from_static("*"),
-    ),
-];
+/// Public documents.
+const PUBLIC: [(HeaderName, HeaderValue); 1] = [(
+    header::CACHE_CONTROL,
+    HeaderValue::from_static("public, max-age=300"),
+)];
 
 /// `GET /.well-known/oauth-authorization-server`.
 pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
@@ -98,6 +92,9 @@ pub fn document(config: &Config) -> Value {
         "claims_parameter_supported": false,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
+        "pushed_authorization_request_endpoint": at.url("/oauth/par"),
+        "require_pushed_authorization_requests": false,
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "revocation_endpoint": at.url("/oauth/revoke"),
         "introspection_endpoint": at.url("/oauth/introspect"),
         "registration_endpoint": at.url("/oauth/register"),

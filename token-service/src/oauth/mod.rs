@@ -11,6 +11,7 @@ pub mod chain;
 pub mod client;
 pub mod client_auth;
 pub mod client_documents;
+pub mod cors;
 pub mod dpop;
 mod error;
 pub mod grants;
@@ -20,6 +21,7 @@ mod jws;
 pub mod logout;
 pub mod metadata;
 pub mod openid;
+pub mod par;
 pub mod params;
 pub mod password;
 pub mod pkce;
@@ -41,6 +43,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::DefaultBodyLimit,
+    middleware,
     routing::{get, post},
 };
 
@@ -62,15 +65,18 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
     openid
         .route(&at.metadata_path(), get(metadata::metadata))
         .route(&at.path("/oauth/jwks"), get(metadata::jwks))
-        .route(
-            &at.path("/oauth/authorize"),
-            get(authorize::ask).post(authorize::answer),
-        )
         .route(&at.path("/oauth/token"), post(token::token))
+        .route(&at.path("/oauth/par"), post(par::serve))
         .route(&at.path("/oauth/revoke"), post(revoke::serve))
         .route(
             &at.path("/oauth/userinfo"),
             get(openid::userinfo::serve).post(openid::userinfo::serve),
+        )
+        .merge(registration::routes(at))
+        .layer(middleware::from_fn(cors::any_origin))
+        .route(
+            &at.path("/oauth/authorize"),
+            get(authorize::ask).post(authorize::answer),
         )
         .route(
             &at.path("/oauth/logout"),
@@ -80,7 +86,6 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
         .route(&at.path("/oauth/logout/done"), get(logout::done))
         .merge(federation::routes(at))
         .merge(tasks::routes(&at))
-        .merge(registration::routes(at))
         .layer(Extension(Arc::new(Throttle::default())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }

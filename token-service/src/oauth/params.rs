@@ -94,6 +94,24 @@ impl Params {
             .filter(|v| !v.is_empty())
     }
 
+    /// Takes a parameter out.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Puts a parameter in the place of another of its name.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// All of them, form-encoded.
+    #[must_use]
+    pub fn to_form(&self) -> String {
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
+    }
+
     /// A parameter that must be there.
     ///
     /// # Errors

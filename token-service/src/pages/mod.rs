@@ -102,6 +102,17 @@ pub struct SignInProblem<'a> {
     pub local: Option<&'a str>,
 }
 
+/// Who vouches for an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker<'a> {
+    /// An administrator, who has registered it.
+    Registered,
+    /// The site that its metadata document is at.
+    Site(&'a str),
+    /// Nobody: it has registered itself.
+    Unknown,
+}
+
 /// The consent page.
 #[derive(Debug, Template)]
 #[template(path = "consent.html")]
@@ -110,16 +121,20 @@ pub struct Consent<'a> {
     pub client_name: &'a str,
     /// Its registered id.
     pub client_id: &'a str,
-    /// The server's id in the registry.
-    pub server: &'a str,
-    /// The server's resource identifier.
-    pub resource: &'a str,
+    /// Who vouches for it.
+    pub maker: Maker<'a>,
+    /// The server's id in the registry and its resource identifier; none where only the user's identity is asked for.
+    pub server: Option<(&'a str, &'a str)>,
     /// Where the answer goes, as people read it.
     pub redirect_host: &'a str,
     /// Whether that is the user's own computer.
     pub on_this_computer: bool,
     /// What is asked for.
     pub scopes: &'a [&'a str],
+    /// What of the user's identity is asked for, as ends of a sentence.
+    pub identity: &'a [&'a str],
+    /// Whether it may go on while the user is away.
+    pub offline: bool,
     /// The same, as the form says back that it was shown.
     pub scope: &'a str,
     /// Who is signed in.

@@ -114,6 +114,12 @@ pub async fn session(
     }))
 }
 
+/// What a session remembers of an authorization request: the SHA-256 of its query.
+#[must_use]
+pub fn request_digest(query: &str) -> [u8; 32] {
+    Sha256::digest(query).into()
+}
+
 /// Notes which authorization request a session's user signed in for; none once that request is answered.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ mod issuer;
 mod keys;
 mod logout;
 mod metadata;
+mod openid;
+mod par;
 mod platform;
 mod rate_limits;
 mod refresh;

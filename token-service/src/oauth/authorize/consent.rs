@@ -1,19 +1,25 @@
-//! The user's consent, asked for each time: a client gets a code for nothing that its user did not just see.
+//! The user's consent. It is asked for each time, unless the user agreed to all of it before and the client is certain to
+//! be the same: one that authenticates, or that is reached at its own https address. Who is on the user's own computer
+//! without a credential may be anybody.
 
 use axum::{http::StatusCode, response::Response};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use super::{Refused, Visit, request::AuthorizationRequest, see_other};
 use crate::{
     app::App,
-    audit::printable,
+    audit::{Kind, Record, Verdict, printable},
     clock::unix,
-    oauth::params::Params,
-    pages::{self, Consent},
+    http::Peer,
+    oauth::{openid::IdentityScope, params::Params},
+    pages::{self, Consent, Maker},
+    registry::{AuthMethod, Grant, Origin},
     secret::{self, SecretHash},
     store::{
-        grants,
+        consents, grants,
         oauth::{self, CodeGrant, Session},
+        pushed,
     },
 };
 
@@ -22,22 +28,40 @@ const CODE_LIFE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The consent page.
 pub(super) fn page(visit: &Visit, request: &AuthorizationRequest, session: &Session) -> Response {
-    let wanted = &request.wanted;
-    let server = wanted.target.as_ref().map(|target| &target.server);
+    let (wanted, agent) = (&request.wanted, &request.agent);
     let scopes: Vec<&str> = wanted
         .target
         .iter()
         .flat_map(|target| target.scope.words())
         .collect();
+    let identity: Vec<&str> = wanted
+        .identity
+        .iter()
+        .filter(|scope| **scope != IdentityScope::OfflineAccess)
+        .map(|scope| scope.explained())
+        .collect();
     let redirect = request.reply.redirect();
+    let document = agent.id.document();
     let page = Consent {
-        client_name: &printable(&request.agent.name),
-        client_id: request.agent.id.as_str(),
-        server: server.map_or("", |server| server.id.as_str()),
-        resource: wanted.resource().unwrap_or_default(),
+        client_name: &printable(&agent.name),
+        client_id: agent.id.as_str(),
+        maker: match agent.origin {
+            Origin::Admin => Maker::Registered,
+            Origin::Dynamic => Maker::Unknown,
+            Origin::MetadataDocument => document
+                .as_ref()
+                .and_then(|url| url.host_str())
+                .map_or(Maker::Unknown, Maker::Site),
+        },
+        server: wanted
+            .target
+            .as_ref()
+            .map(|target| (target.server.id.as_str(), target.server.resource.as_str())),
         redirect_host: &redirect.host(),
         on_this_computer: redirect.is_on_this_computer(),
         scopes: &scopes,
+        identity: &identity,
+        offline: agent.grants.contains(&Grant::RefreshToken),
         scope: &wanted.scope(),
         user_name: &session.user,
         action: &visit.here,
@@ -50,24 +74,78 @@ pub(super) fn page(visit: &Visit, request: &AuthorizationRequest, session: &Sess
     ))
 }
 
-/// Gives the client a code for what the page showed, or leads back to sign-in when the session has ended meanwhile.
+/// Whether the user has agreed to all of this before, and that can be relied on.
+pub(super) async fn is_given(
+    app: &App,
+    request: &AuthorizationRequest,
+    session: &Session,
+) -> Result<bool, Refused> {
+    if !is_certain(request) {
+        return Ok(false);
+    }
+    let host = request.reply.redirect().host();
+    let scope = request.wanted.scope();
+    let consent = consent(request, session, &host, &scope);
+    Ok(consents::covers(&mut *app.store.read().await?, &consent).await?)
+}
+
+/// Gives the client a code for what the page showed, or leads back when the page is no longer right.
 pub(super) async fn approve(
     app: &App,
     visit: &Visit,
     request: &AuthorizationRequest,
     form: &Params,
+    peer: Peer,
 ) -> Result<Response, Refused> {
-    let now = app.clock.now();
-    let scope = request.wanted.scope();
-    if form.get("scope").unwrap_or_default() != scope {
+    if form.get("scope").unwrap_or_default() != request.wanted.scope() {
         // The server's scopes have changed since the page was shown.
         return Ok(see_other(&visit.here));
     }
+    give(app, visit, request, peer).await
+}
+
+/// Gives the client a code, or leads back to sign-in when the session has ended meanwhile.
+pub(super) async fn give(
+    app: &App,
+    visit: &Visit,
+    request: &AuthorizationRequest,
+    peer: Peer,
+) -> Result<Response, Refused> {
+    let now = app.clock.now();
     let code = secret::generate();
+    let cookie = visit.browser.session();
     let mut tx = app.store.write().await?;
-    let Some(session) = oauth::session(tx.conn(), &visit.browser.session(), now).await? else {
+    let session = oauth::session(tx.conn(), &cookie, now).await?;
+    let digest = visit.request_digest();
+    let Some(session) = session.filter(|s| request.prompt.accepts(s, &digest, now)) else {
         return Ok(see_other(&visit.here));
     };
+    if let Some(reference) = request.reply.pushed()
+        && !pushed::use_up(tx.conn(), reference).await?
+    {
+        return Err(Refused::Page(
+            "The request has been answered already.".to_owned(),
+        ));
+    }
+    let host = request.reply.redirect().host();
+    let scope = request.wanted.scope();
+    if is_certain(request) {
+        let consent = consent(request, &session, &host, &scope);
+        consents::remember(tx.conn(), &consent, now).await?;
+    }
+    // A client that wants a fresh sign-in next time gets another.
+    oauth::set_signed_in_for(tx.conn(), &cookie, None).await?;
+    let mut record = Record::new(Kind::Consent, now);
+    record.subject = Some(session.user.clone());
+    record.agent = Some(request.agent.id.to_string());
+    record.server = request
+        .wanted
+        .target
+        .as_ref()
+        .map(|target| target.server.id.to_string());
+    record.decision = Some(Verdict::Allow);
+    record.source_ip = Some(peer.text());
+    record.detail = Some(json!({ "scope": scope, "redirect_host": host }));
     let grant = CodeGrant {
         client_id: request.agent.id.to_string(),
         user: session.user,
@@ -81,17 +159,31 @@ pub(super) async fn approve(
     };
     let expires = after(now, CODE_LIFE);
     let keep_until = grants::dead_by(expires);
-    oauth::add_code(
-        tx.conn(),
-        &SecretHash::of(&code),
-        &grant,
-        now,
-        expires,
-        keep_until,
-    )
-    .await?;
+    let hash = SecretHash::of(&code);
+    oauth::add_code(tx.conn(), &hash, &grant, now, expires, keep_until).await?;
+    tx.audit(&record).await?;
     tx.commit().await?;
     Ok(see_other(&request.reply.code(&app.config.issuer, &code)))
+}
+
+/// Whether whoever gets the answer is the client itself (RFC 8252 section 8.6).
+fn is_certain(request: &AuthorizationRequest) -> bool {
+    request.agent.auth != AuthMethod::None || !request.reply.redirect().is_on_this_computer()
+}
+
+fn consent<'a>(
+    request: &'a AuthorizationRequest,
+    session: &'a Session,
+    redirect_host: &'a str,
+    scope: &'a str,
+) -> consents::Consent<'a> {
+    consents::Consent {
+        user: &session.user,
+        client_id: request.agent.id.as_str(),
+        redirect_host,
+        resource: request.wanted.resource().unwrap_or_default(),
+        scope,
+    }
 }
 
 fn after(start: Timestamp, life: SignedDuration) -> Timestamp {

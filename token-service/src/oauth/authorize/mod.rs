@@ -4,6 +4,7 @@
 //! the query each time and is checked each time, so nothing is kept for people who never come back.
 
 mod consent;
+mod prompt;
 mod request;
 mod response;
 mod sign_in;
@@ -19,8 +20,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use jiff::SignedDuration;
+
 use self::{
-    request::{AuthorizationRequest, Refused},
+    request::{AuthorizationRequest, Refused, Source},
     response::AuthorizationError,
     ways::Ways,
 };
@@ -34,34 +37,89 @@ use crate::{
         session::{Browser, Transport},
         throttle::Throttle,
     },
+    secret::SecretHash,
     store::{
         StoreError,
         oauth::{self, Session},
+        pushed,
     },
 };
+
+/// How long somebody may take over a page, where their request is kept here.
+const AT_A_PAGE: SignedDuration = SignedDuration::from_mins(30);
 
 /// `GET /oauth/authorize`: the sign-in page, or the consent page for who is signed in.
 pub async fn ask(
     State(app): State<SharedApp>,
+    peer: Peer,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let query = query.unwrap_or_default();
-    match show(&app, &query, &headers).await {
+    match show(&app, &query, &headers, peer).await {
         Ok(response) => response,
-        Err(refused) => refused.answer(&app),
+        Err(refused) => refused.answer(&app).await,
     }
 }
 
-async fn show(app: &App, query: &str, headers: &HeaderMap) -> Result<Response, Refused> {
+async fn show(
+    app: &App,
+    query: &str,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<Response, Refused> {
     let request = AuthorizationRequest::check(app, query).await?;
     let visit = Visit::of(app, query, headers);
-    match visit.session(app).await? {
-        Some(session) => Ok(consent::page(&visit, &request, &session)),
-        None => {
-            let ways = Ways::of(app, &visit).await?;
-            Ok(sign_in::page(&visit, &request, &ways, "", None))
+    let (prompt, now) = (&request.prompt, app.clock.now());
+    let told = |error| Err(Refused::Redirect(Box::new(request.reply.clone()), error));
+    let session = visit.session(app).await?;
+    let digest = visit.request_digest();
+    let Some(session) = session.filter(|s| prompt.accepts(s, &digest, now)) else {
+        if prompt.is_silent() {
+            return told(AuthorizationError::LoginRequired);
         }
+        stay(app, &request).await?;
+        let mut ways = Ways::of(app, &visit).await?;
+        if let Some(email) = ways.email.as_mut() {
+            prompt.hint().clone_into(email);
+        }
+        let page = sign_in::page(&visit, &request, &ways, prompt.hint(), None);
+        return Ok(page);
+    };
+    if !prompt.asks_consent() && consent::is_given(app, &request, &session).await? {
+        return consent::give(app, &visit, &request, peer).await;
+    }
+    if prompt.is_silent() {
+        return told(AuthorizationError::ConsentRequired);
+    }
+    stay(app, &request).await?;
+    Ok(consent::page(&visit, &request, &session))
+}
+
+/// Keeps a pushed request for as long as somebody may take over a page.
+async fn stay(app: &App, request: &AuthorizationRequest) -> Result<(), Refused> {
+    let Some(reference) = request.reply.pushed() else {
+        return Ok(());
+    };
+    let now = app.clock.now();
+    let until = now.checked_add(AT_A_PAGE).unwrap_or(now);
+    let mut tx = app.store.write().await?;
+    pushed::keep(tx.conn(), reference, until).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Checks the parameters of a request that a client pushes (RFC 9126 section 2.1).
+///
+/// # Errors
+/// What the authorization endpoint would tell the user or the client.
+pub(super) async fn check_pushed(app: &App, params: &Params) -> Result<(), OAuthError> {
+    match AuthorizationRequest::read(app, params, Source::Client).await {
+        Ok(_) => Ok(()),
+        Err(Refused::Redirect(_, error)) => Err(error.direct()),
+        Err(Refused::Page(told)) => Err(OAuthError::InvalidRequest(told.into())),
+        Err(Refused::Failed(error)) => Err(error),
+        Err(Refused::Form) => Err(OAuthError::ServerError),
     }
 }
 
@@ -75,6 +133,12 @@ pub async fn answer(
     body: Bytes,
 ) -> Response {
     let query = query.unwrap_or_default();
+    if query.is_empty() {
+        // A client may send its request as a form (OpenID Connect Core section 3.1.2.1). The browser's cookie does not come
+        // with one from elsewhere; with the GET that follows it does.
+        let here = Endpoints::of(&app.config.issuer).path("/oauth/authorize");
+        return see_other(&format!("{here}?{}", String::from_utf8_lossy(&body)));
+    }
     let done = async {
         let request = AuthorizationRequest::check(&app, &query).await?;
         let form = Params::form(&headers, &body).map_err(|_| Refused::Form)?;
@@ -88,7 +152,7 @@ pub async fn answer(
             }
             Some("email") => ways::by_email(&app, &visit, &request, &form).await,
             Some("sign_out") => sign_in::sign_out(&app, &visit).await,
-            Some("approve") => consent::approve(&app, &visit, &request, &form).await,
+            Some("approve") => consent::approve(&app, &visit, &request, &form, peer).await,
             Some("deny") => Err(Refused::Redirect(
                 Box::new(request.reply.clone()),
                 AuthorizationError::AccessDenied,
@@ -98,8 +162,14 @@ pub async fn answer(
     };
     match done.await {
         Ok(response) => response,
-        Err(refused) => refused.answer(&app),
+        Err(refused) => refused.answer(&app).await,
     }
+}
+
+async fn use_up(app: &App, reference: &SecretHash) -> Result<(), StoreError> {
+    let mut tx = app.store.write().await?;
+    pushed::use_up(tx.conn(), reference).await?;
+    tx.commit().await
 }
 
 /// One request of a browser for one authorization request.
@@ -130,6 +200,11 @@ impl Visit {
     /// The query of the authorization request.
     fn query(&self) -> &str {
         self.here.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// What a session's user is remembered to have signed in for.
+    fn request_digest(&self) -> [u8; 32] {
+        oauth::request_digest(self.query())
     }
 
     /// The session of this browser's user.
@@ -188,9 +263,16 @@ pub(crate) fn see_other(location: &str) -> Response {
 }
 
 impl Refused {
-    fn answer(self, app: &App) -> Response {
+    async fn answer(self, app: &App) -> Response {
         match self {
-            Self::Redirect(reply, error) => see_other(&reply.error(&app.config.issuer, &error)),
+            Self::Redirect(reply, error) => {
+                if let Some(reference) = reply.pushed()
+                    && let Err(error) = use_up(app, reference).await
+                {
+                    return Box::pin(Self::from(error).answer(app)).await;
+                }
+                see_other(&reply.error(&app.config.issuer, &error))
+            }
             Self::Page(explanation) => pages::problem(
                 StatusCode::BAD_REQUEST,
                 &Problem {

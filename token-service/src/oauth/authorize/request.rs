@@ -5,15 +5,19 @@
 
 use std::sync::Arc;
 
-use super::response::{AuthorizationError, Reply};
+use super::{
+    prompt::Prompt,
+    response::{AuthorizationError, Reply},
+};
 use crate::{
     app::App,
     oauth::{
-        OAuthError, client::find_client, params::Params, pkce::Challenge, redirect::RedirectTarget,
-        wanted::Wanted,
+        OAuthError, client::find_client, par, params::Params, pkce::Challenge,
+        redirect::RedirectTarget, wanted::Wanted,
     },
     registry::{Agent, Grant, Registry, Status},
-    store::StoreError,
+    secret::SecretHash,
+    store::{StoreError, pushed},
 };
 
 /// What fits a `state`; it only has to tell one request of a client from another.
@@ -27,7 +31,29 @@ pub(super) struct AuthorizationRequest {
     pub(super) challenge: Challenge,
     /// For the ID token.
     pub(super) nonce: Option<String>,
+    /// Which pages may or must be shown.
+    pub(super) prompt: Prompt,
     pub(super) reply: Reply,
+}
+
+/// How a request came.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// In the browser's query.
+    Browser,
+    /// From the client, which is told about errors directly.
+    Client,
+    /// From the client before; the browser brought this reference.
+    Pushed(SecretHash),
+}
+
+impl Source {
+    fn reference(self) -> Option<SecretHash> {
+        match self {
+            Self::Pushed(reference) => Some(reference),
+            Self::Browser | Self::Client => None,
+        }
+    }
 }
 
 /// Why a request goes no further.
@@ -50,11 +76,35 @@ impl From<StoreError> for Refused {
 }
 
 impl AuthorizationRequest {
-    /// Checks a query string.
+    /// Checks a query string: a request, or the reference to one that was pushed.
     pub(super) async fn check(app: &App, query: &str) -> Result<Self, Refused> {
+        let parse = |text: &str| {
+            Params::parse(text.as_bytes()).map_err(|e| Refused::Page(sentence(&e.to_string())))
+        };
+        let params = parse(query)?;
+        let reference = params
+            .get("request_uri")
+            .and_then(|uri| uri.strip_prefix(par::URN));
+        let Some(reference) = reference.map(SecretHash::of) else {
+            return Self::read(app, &params, Source::Browser).await;
+        };
+        let client_id = params.get("client_id").unwrap_or_default();
+        let mut conn = app.store.read().await?;
+        let pushed = pushed::find(&mut conn, &reference, client_id, app.clock.now()).await?;
+        drop(conn);
+        let pushed = pushed.ok_or_else(|| {
+            Refused::Page(
+                "The request has run out, has been answered already, or is another application's."
+                    .to_owned(),
+            )
+        })?;
+        // Whatever else the browser brings does not count (RFC 9126 section 4, RFC 9101 section 6.3).
+        Self::read(app, &parse(&pushed)?, Source::Pushed(reference)).await
+    }
+
+    /// Checks the parameters of a request.
+    pub(super) async fn read(app: &App, params: &Params, source: Source) -> Result<Self, Refused> {
         let page = |told: &str| Refused::Page(told.to_owned());
-        let params =
-            Params::parse(query.as_bytes()).map_err(|e| Refused::Page(sentence(&e.to_string())))?;
         let client_id = params
             .get("client_id")
             .ok_or_else(|| page("The request does not say which application asks."))?;
@@ -82,10 +132,18 @@ impl AuthorizationRequest {
             return Err(page("The request's state is too long."));
         }
 
-        let reply = Reply::new(redirect, state);
+        let by_browser = matches!(source, Source::Browser);
+        let reply = Reply::new(redirect, state, source.reference());
+        if by_browser && agent.metadata.require_pushed_authorization_requests {
+            let told =
+                "this client is registered to push its requests (RFC 9126): send a request_uri";
+            let error = AuthorizationError::Invalid(OAuthError::InvalidRequest(told.into()));
+            return Err(Refused::Redirect(Box::new(reply), error));
+        }
         let registry = app.current_registry().await?;
-        match Self::rest(&registry, agent, &params) {
-            Ok((wanted, challenge)) => Ok(Self {
+        match Self::rest(&registry, agent, params) {
+            Ok((wanted, challenge, prompt)) => Ok(Self {
+                prompt,
                 agent: Arc::clone(agent),
                 wanted,
                 challenge,
@@ -101,7 +159,7 @@ impl AuthorizationRequest {
         registry: &Registry,
         agent: &Agent,
         params: &Params,
-    ) -> Result<(Wanted, Challenge), AuthorizationError> {
+    ) -> Result<(Wanted, Challenge, Prompt), AuthorizationError> {
         let invalid = |told: &'static str| {
             AuthorizationError::Invalid(OAuthError::InvalidRequest(told.into()))
         };
@@ -136,7 +194,8 @@ impl AuthorizationRequest {
         if params.get("nonce").is_some_and(|n| n.len() > MAX_STATE) {
             return Err(invalid("nonce is too long"));
         }
-        Ok((wanted, challenge))
+        let prompt = Prompt::read(params).map_err(invalid)?;
+        Ok((wanted, challenge, prompt))
     }
 }
 

@@ -110,6 +110,8 @@ pub(super) async fn sign_in(
         expires,
     )
     .await?;
+    let digest = visit.request_digest();
+    oauth::set_signed_in_for(tx.conn(), &browser.session(), Some(&digest)).await?;
     tx.audit(&record).await?;
     tx.commit().await?;
     Ok(visit.reload(&browser))
