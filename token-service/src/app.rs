@@ -145,10 +145,16 @@ impl App {
     /// When the store cannot be read.
     pub async fn current_registry(&self) -> Result<Arc<Registry>, StoreError> {
         let known = self.registry();
-        if self.store.registry_revision().await? == known.revision() {
+        let current = self.store.registry_revision().await?;
+        if current == known.revision() {
             return Ok(known);
         }
-        self.reload_registry(known.revision()).await
+        let mut fresh = self.reload_registry(known.revision()).await?;
+        // Somebody else may have begun to read it before what is current now was written.
+        while fresh.revision() < current {
+            fresh = self.reload_registry(fresh.revision()).await?;
+        }
+        Ok(fresh)
     }
 
     /// Checks a token that this service should have signed, at `now` (seconds since the epoch). A key that is not known
