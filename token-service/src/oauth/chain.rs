@@ -135,7 +135,7 @@ impl Links {
                 .transpose()
                 .map_err(|_| ChainError::Malformed)
         }
-        let chain = read::<Chain>(claims, "chain")?.unwrap_or_else(|| Chain {
+        let chain = read::<Chain>(claims, "chain")?.unwrap_or(Chain {
             hops: 0,
             until: claims.expires,
             agent_authn: claims.agent_authn,

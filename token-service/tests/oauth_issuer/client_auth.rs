@@ -276,13 +276,21 @@ async fn an_agent_gets_no_more_than_it_is_registered_for() {
         ])
         .await;
     assert_eq!(answer["error"], "unauthorized_client");
-    let exchange = [(
-        "grant_type",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
-    )];
+    let exchange = [
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", "x"),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:access_token",
+        ),
+        ("resource", RESOURCE),
+    ];
     assert_eq!(
         issuer.token_with(secret, &exchange).await.1["error"],
-        "unsupported_grant_type"
+        "unauthorized_client"
     );
 }
 
