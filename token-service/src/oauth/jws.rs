@@ -52,7 +52,7 @@ impl<'a> Jws<'a> {
         let algorithm = header
             .get("alg")
             .and_then(Value::as_str)
-            .and_then(Algorithm::from_name)
+            .and_then(algorithm)
             .ok_or(JwsError::Algorithm)?;
         if header
             .keys()
@@ -143,6 +143,14 @@ impl<'a> Jws<'a> {
             .take(MAX_KEYS)
             .filter_map(|jwk| PublicKey::read(self.algorithm, jwk))
             .any(|key| key.verifies(self.text, now))
+    }
+}
+
+/// What an `alg` means. RFC 9864 calls EdDSA by its curve, and there is only the one here.
+fn algorithm(alg: &str) -> Option<Algorithm> {
+    match alg {
+        "Ed25519" => Some(Algorithm::EdDsa),
+        alg => Algorithm::from_name(alg),
     }
 }
 

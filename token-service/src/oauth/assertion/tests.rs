@@ -101,6 +101,13 @@ fn an_assertion_signed_with_the_registered_key_is_taken() {
 }
 
 #[test]
+fn eddsa_may_be_called_by_its_curve() {
+    let client = Client::new();
+    let rfc_9864 = with(header(), "alg", json!("Ed25519"));
+    assert!(client.check(&rfc_9864, &claims()).is_ok());
+}
+
+#[test]
 fn every_algorithm_works_with_a_key_of_its_own_type() {
     let es = ES256KeyPair::generate();
     let rs = RS256KeyPair::generate(2048).unwrap();
@@ -129,7 +136,7 @@ fn every_algorithm_works_with_a_key_of_its_own_type() {
 fn no_algorithm_but_the_three_is_taken() {
     let client = Client::new();
     for alg in [
-        "none", "None", "NONE", "nOnE", "HS256", "PS256", "ES384", "Ed25519", "eddsa", "",
+        "none", "None", "NONE", "nOnE", "HS256", "PS256", "ES384", "ed25519", "eddsa", "",
     ] {
         let refused = client.check(&with(header(), "alg", json!(alg)), &claims());
         assert_eq!(refused, Err(AssertionError::Algorithm), "{alg}");
