@@ -50,6 +50,9 @@ pub(super) struct Add {
     /// Where sign-in answers may go, compared exactly; may be repeated.
     #[arg(long = "redirect-uri", value_name = "URI")]
     redirect_uris: Vec<String>,
+    /// Where a browser may go after it has signed out, compared exactly; may be repeated.
+    #[arg(long = "post-logout-redirect-uri", value_name = "URI")]
+    post_logout_redirect_uris: Vec<String>,
     /// How it proves who it is at the token endpoint.
     #[arg(long, value_enum)]
     auth: AuthArg,
@@ -224,6 +227,12 @@ impl Add {
             .map(|given| check_identifier("--default-resource", &given))
             .transpose()
             .map_err(|e| CliError::Usage(e.to_string()))?;
+        let post_logout_redirect_uris = self
+            .post_logout_redirect_uris
+            .iter()
+            .map(|uri| RedirectUri::parse(uri).map(|uri| uri.to_string()))
+            .collect::<Result<_, _>>()
+            .map_err(|e| CliError::Usage(e.to_string()))?;
         let secret = (self.auth == AuthArg::Secret).then(secret::generate);
         let agent = Agent {
             secret: secret.as_ref().map(|s| SecretHash::of(s)),
@@ -237,6 +246,7 @@ impl Add {
             metadata: ClientMetadata {
                 scope: (!self.scopes.is_empty()).then(|| self.scopes.join(" ")),
                 default_resource,
+                post_logout_redirect_uris,
                 ..ClientMetadata::default()
             },
             ..Agent::new(self.id.into(), self.name, self.auth.into())
