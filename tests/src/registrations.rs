@@ -110,6 +110,8 @@ fn agents(service: &TokenService, scratch: &Scratch, key: &AgentKey) -> Result<S
         "none",
         "--grant",
         "authorization_code",
+        "--grant",
+        "refresh_token",
     ])?;
     let jwks = scratch.write("reconciler.jwks.json", key.jwks()?.to_string())?;
     service.cli(&[
