@@ -433,7 +433,7 @@ impl Dice {
                 self.0 ^= self.0 << 13;
                 self.0 ^= self.0 >> 7;
                 self.0 ^= self.0 << 17;
-                self.0 % 2 == 0
+                self.0.is_multiple_of(2)
             })
             .collect()
     }
