@@ -172,7 +172,10 @@ pub async fn authenticate(
         }
         _ => Ok(client),
     });
-    if let Ok(client) = &client {
+    // Who proves nothing is counted by address alone: anybody could use a public client's share up.
+    if let Ok(client) = &client
+        && client.agent().auth != AuthMethod::None
+    {
         app.limits.client(client.id())?;
     }
     if matches!(client, Err(OAuthError::InvalidClient(_))) {

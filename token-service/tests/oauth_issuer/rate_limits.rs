@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::issuer::Issuer;
+use crate::issuer::{CONFIDENTIAL, Issuer, PUBLIC, RESOURCE, SECRET};
 
 const FEW: &str =
     "[rate_limits]\nper_address = \"3/1m\"\n[public]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
@@ -52,4 +52,30 @@ async fn health_and_servers_that_prove_themselves_are_not_counted() {
             .await;
         assert_eq!(told.unwrap().status(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_client_has_its_share_and_nobody_else_can_use_it_up() {
+    let issuer = Issuer::start_from("[rate_limits]\nper_client = \"3/1m\"\n", &[]).await;
+    let own = [("grant_type", "client_credentials"), ("resource", RESOURCE)];
+    let stolen = [("grant_type", "client_credentials"), ("client_id", PUBLIC)];
+    for _ in 0..3 {
+        let wrong = issuer
+            .token_with(Some((CONFIDENTIAL, "guessed")), &own)
+            .await;
+        assert_eq!(wrong.0, 401);
+        let right = issuer.token_with(Some((CONFIDENTIAL, SECRET)), &own).await;
+        assert_eq!(right.0, 200);
+        assert_eq!(issuer.token(&stolen).await.0, 400);
+    }
+    let (status, answer) = issuer.token_with(Some((CONFIDENTIAL, SECRET)), &own).await;
+    assert_eq!(
+        (status, answer["error"].as_str()),
+        (429, Some("temporarily_unavailable"))
+    );
+    assert_eq!(
+        issuer.token(&stolen).await.0,
+        400,
+        "a public client's id is no secret"
+    );
 }
