@@ -90,6 +90,30 @@ impl Host for Envoy {
             .flatten()
     }
 
+    fn set_response_header(&self, name: &str, value: &str) {
+        if hostcalls::set_map_value_bytes(
+            MapType::HttpResponseHeaders,
+            name,
+            Some(value.as_bytes()),
+        )
+        .is_err()
+        {
+            log::error!("the proxy did not set response header {name}");
+        }
+    }
+
+    fn remove_response_header(&self, name: &str) {
+        if hostcalls::remove_map_value(MapType::HttpResponseHeaders, name).is_err() {
+            log::error!("the proxy did not remove response header {name}");
+        }
+    }
+
+    fn set_response_body(&self, size: usize, bytes: &[u8]) {
+        if hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, bytes).is_err() {
+            log::error!("the proxy did not replace a response body");
+        }
+    }
+
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         hostcalls::get_property(path.to_vec()).ok().flatten()
     }

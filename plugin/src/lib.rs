@@ -150,14 +150,16 @@ impl HttpContext for Request {
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.exchange
-            .on_response_body(&self.host, size, end_of_stream);
-        Action::Continue
+        self.step(|exchange, gateway, host| {
+            exchange.on_response_body(gateway, host, size, end_of_stream)
+        })
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.exchange.on_response_trailers();
-        Action::Continue
+        self.step(|exchange, gateway, host| {
+            exchange.on_response_trailers(gateway, host);
+            Flow::Continue
+        })
     }
 
     fn on_log(&mut self) {

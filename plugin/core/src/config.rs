@@ -67,6 +67,8 @@ pub struct Config {
     pub mode: Mode,
     /// The largest request body, in bytes.
     pub max_body: usize,
+    /// The largest answer that holds a list, in bytes.
+    pub max_list: usize,
     /// Tolerance between clocks, in seconds.
     pub skew_s: u64,
     /// Request headers that policies see, in lower case.
@@ -225,11 +227,16 @@ struct RawPolicy {
 struct RawLimits {
     #[serde(deserialize_with = "units::size")]
     body: usize,
+    #[serde(deserialize_with = "units::size")]
+    list: usize,
 }
 
 impl Default for RawLimits {
     fn default() -> Self {
-        Self { body: 1 << 20 }
+        Self {
+            body: 1 << 20,
+            list: 1 << 20,
+        }
     }
 }
 
@@ -425,11 +432,13 @@ struct Common {
 
 impl Common {
     fn check(self, mode: Mode) -> Result<Config, ConfigError> {
-        if !(1 << 10..=16 << 20).contains(&self.limits.body) {
-            return Err(ConfigError::value(
-                "limits.body",
-                "must be from 1KiB to 16MiB",
-            ));
+        for (field, size) in [
+            ("limits.body", self.limits.body),
+            ("limits.list", self.limits.list),
+        ] {
+            if !(1 << 10..=16 << 20).contains(&size) {
+                return Err(ConfigError::value(field, "must be from 1KiB to 16MiB"));
+            }
         }
         if self.clock_skew > Duration::from_mins(1) {
             return Err(ConfigError::value("clock_skew", "must be at most 1m"));
@@ -451,6 +460,7 @@ impl Common {
         Ok(Config {
             mode,
             max_body: self.limits.body,
+            max_list: self.limits.list,
             skew_s: self.clock_skew.as_secs(),
             policy_headers,
         })

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use writ_policy::decision::{Decision, DenialCause, Obligations};
 use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, Outcome};
-use writ_policy::input::{Document, Input, RequestContext, Task};
+use writ_policy::input::{Document, Input, Mcp, RequestContext, Task};
 
 use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
@@ -20,7 +20,11 @@ use crate::message::{self, Message, Travel, content_digest};
 use crate::mint::{self, Context, Expected, MintError, Minted};
 use crate::outcome::Watch;
 use crate::refuse::{Challenge, Refusal, Scheme};
+use crate::response::{Entry, Kind, Limits, Revealing};
 use crate::rules::{ServerRule, WELL_KNOWN};
+
+/// How long a list may be kept where a policy changes with the configuration only.
+const STATIC_LIST_TTL: Duration = Duration::from_secs(60);
 
 /// A discovery token is used again only if it lives at least this many seconds longer.
 const DISCOVERY_MARGIN_S: u64 = 2;
@@ -65,6 +69,8 @@ struct Asked {
     caller: Caller,
     source_ip: String,
     now: Duration,
+    /// The same as text (RFC 3339).
+    time: String,
 }
 
 /// What a request asks.
@@ -72,8 +78,6 @@ struct Asked {
 struct Question<'a> {
     message: Message,
     body: &'a [u8],
-    /// When (RFC 3339).
-    time: String,
 }
 
 /// A denial on its way into the audit trail.
@@ -93,12 +97,21 @@ struct Minting {
 
 #[derive(Debug)]
 struct Forwarded {
-    token_id: String,
-    request_id: String,
-    since: Duration,
-    request_bytes: u64,
+    /// Whose call it is.
+    asked: Asked,
+    /// What is to be reported when it is over; nothing without token service.
+    use_of: Option<TokenUse>,
     watch: Option<Watch>,
     ended: bool,
+    /// The answer, where it can hold lists.
+    revealing: Option<Revealing>,
+}
+
+/// The use of a minted token.
+#[derive(Debug)]
+struct TokenUse {
+    token_id: String,
+    request_bytes: u64,
 }
 
 impl Exchange {
@@ -174,10 +187,14 @@ impl Exchange {
             caller,
             source_ip: source_ip.clone(),
             now,
+            time: rfc3339(now),
         };
         match bodiless {
             Some(method) => {
-                let question = Question::new(Message::bodiless(method), b"", now);
+                let question = Question {
+                    message: Message::bodiless(method),
+                    body: b"",
+                };
                 self.decide(gateway, host, asked, question)
             }
             None => {
@@ -251,7 +268,10 @@ impl Exchange {
                 },
             );
         }
-        let question = Question::new(message, &body, asked.now);
+        let question = Question {
+            message,
+            body: &body,
+        };
         self.decide(gateway, host, asked, question)
     }
 
@@ -301,11 +321,18 @@ impl Exchange {
             task: task.as_ref(),
             request: &RequestContext {
                 id: &asked.headers.request_id,
-                time: &question.time,
+                time: &asked.time,
                 source_ip: &asked.source_ip,
                 headers: &asked.headers.shown,
             },
         });
+        let decision = match (decision, question.message.completes()) {
+            (Decision::Allow { .. }, Some(entry)) if !shows(gateway, &asked, entry) => {
+                let told = format!("{} is not visible to you", entry.name);
+                Decision::deny(DenialCause::Policy, told)
+            }
+            (decision, _) => decision,
+        };
         match decision {
             Decision::Deny { cause, reason } => {
                 self.deny(gateway, host, &asked, question, (cause, reason))
@@ -313,7 +340,7 @@ impl Exchange {
             Decision::Allow { obligations, .. } => match &gateway.config.mode {
                 Mode::Static(config) => {
                     let keep = config.caller_token == CallerToken::Keep;
-                    self.forward_plainly(gateway, host, &asked, keep)
+                    self.forward_plainly(gateway, host, asked, &question.message, keep)
                 }
                 Mode::Gateway(_) => self.obtain(gateway, host, asked, question, &obligations),
             },
@@ -386,21 +413,19 @@ impl Exchange {
                 policy_revision: rules.policy_revision.clone(),
             }));
             gateway.stats.discovery_reused += 1;
+            let revealing = revealing(gateway, &asked, &question.message);
             self.forward(
                 gateway,
                 host,
-                &asked,
+                asked,
                 &minted,
                 &content_digest,
                 request_bytes,
+                revealing,
             );
             return Flow::Continue;
         }
-        let Question {
-            message,
-            body,
-            time,
-        } = question;
+        let Question { message, body } = question;
         let request = mint::Request {
             caller: &asked.caller,
             server: &asked.server,
@@ -410,7 +435,7 @@ impl Exchange {
             obligations,
             context: Context {
                 request_id: &asked.headers.request_id,
-                time: &time,
+                time: &asked.time,
                 source_ip: &asked.source_ip,
                 method: body.is_empty().then(|| message.method()),
                 protocol_version: asked.headers.mcp_version.as_deref(),
@@ -484,9 +509,9 @@ impl Exchange {
             message,
             request_bytes,
         } = minting;
-        let refused = Refused {
+        let refused = |asked| Refused {
             message: Some(&message),
-            ..Refused::of(&asked)
+            ..Refused::of(asked)
         };
         match mint::read(host, &expected, gateway.clock.as_secs()) {
             Ok(minted) => {
@@ -497,32 +522,34 @@ impl Exchange {
                 } else {
                     gateway.stats.minted += 1;
                 }
+                let revealing = revealing(gateway, &asked, &message);
                 self.forward(
                     gateway,
                     host,
-                    &asked,
+                    asked,
                     &minted,
                     &expected.content_digest,
                     request_bytes,
+                    revealing,
                 );
                 host.resume_request();
             }
             Err(MintError::Denied(reason)) => {
                 gateway.stats.denied += 1;
-                self.refuse(gateway, host, &Refusal::Denied(reason), &refused);
+                self.refuse(gateway, host, &Refusal::Denied(reason), &refused(&asked));
             }
             Err(MintError::Caller(description)) => {
                 let refusal = Refusal::NotAccepted {
                     kind: "refused_by_service",
                     description,
                 };
-                self.refuse(gateway, host, &refusal, &refused);
+                self.refuse(gateway, host, &refusal, &refused(&asked));
             }
             Err(MintError::Failed(problem)) => {
                 log::error!("no token for a call to {}: {problem}", asked.server.id);
                 let refusal =
                     Refusal::Unavailable(format!("{problem}; nothing was forwarded, try again"));
-                self.refuse(gateway, host, &refusal, &refused);
+                self.refuse(gateway, host, &refusal, &refused(&asked));
             }
         }
     }
@@ -532,10 +559,11 @@ impl Exchange {
         &mut self,
         gateway: &mut Gateway,
         host: &dyn Host,
-        asked: &Asked,
+        asked: Asked,
         minted: &Minted,
         content_digest: &str,
         request_bytes: u64,
+        revealing: Option<Revealing>,
     ) {
         gateway.stats.allowed += 1;
         host.set_request_header("authorization", &format!("Bearer {}", minted.token));
@@ -545,12 +573,14 @@ impl Exchange {
         }
         asked.headers.remove_private(host);
         self.phase = Phase::Forwarded(Box::new(Forwarded {
-            token_id: minted.id.clone(),
-            request_id: asked.headers.request_id.clone(),
-            since: asked.now,
-            request_bytes,
+            asked,
+            use_of: Some(TokenUse {
+                token_id: minted.id.clone(),
+                request_bytes,
+            }),
             watch: None,
             ended: false,
+            revealing,
         }));
     }
 
@@ -559,7 +589,8 @@ impl Exchange {
         &mut self,
         gateway: &mut Gateway,
         host: &dyn Host,
-        asked: &Asked,
+        asked: Asked,
+        message: &Message,
         keep_token: bool,
     ) -> Flow {
         gateway.stats.allowed += 1;
@@ -567,7 +598,21 @@ impl Exchange {
             host.remove_request_header("authorization");
         }
         asked.headers.remove_private(host);
-        self.phase = Phase::Over;
+        let revealing = revealing(gateway, &asked, message);
+        if revealing.is_none() {
+            self.phase = Phase::Over;
+            return Flow::Continue;
+        }
+        if asked.headers.accepts_encodings {
+            host.set_request_header("accept-encoding", "identity");
+        }
+        self.phase = Phase::Forwarded(Box::new(Forwarded {
+            asked,
+            use_of: None,
+            watch: None,
+            ended: false,
+            revealing,
+        }));
         Flow::Continue
     }
 
@@ -584,25 +629,61 @@ impl Exchange {
                 host.response_header("content-type").as_deref(),
             ));
             forwarded.ended = end_of_stream;
+            if let Some(revealing) = &mut forwarded.revealing {
+                revealing.on_headers(host, end_of_stream);
+            }
         }
     }
 
     /// `size` bytes of the response pass.
-    pub fn on_response_body(&mut self, host: &dyn Host, size: usize, end_of_stream: bool) {
-        if let Phase::Forwarded(forwarded) = &mut self.phase
-            && let Some(watch) = &mut forwarded.watch
+    ///
+    /// Of an answer that is held, `size` is what has come so far.
+    pub fn on_response_body(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
+        let Phase::Forwarded(forwarded) = &mut self.phase else {
+            return Flow::Continue;
+        };
+        let Forwarded {
+            asked,
+            watch,
+            ended,
+            revealing,
+            ..
+        } = &mut **forwarded;
+        if let Some(revealing) = revealing
+            && !revealing.is_complete(size, end_of_stream)
         {
+            return Flow::Pause;
+        }
+        if let Some(watch) = watch {
             if watch.wants_bytes() {
                 watch.see(&host.response_body(size).unwrap_or_default());
             } else {
                 watch.pass(size);
             }
-            forwarded.ended |= end_of_stream;
+            *ended |= end_of_stream;
         }
+        if let Some(revealing) = revealing {
+            revealing.on_body(host, size, &mut |entry| shows(gateway, asked, entry));
+        }
+        Flow::Continue
     }
 
     /// The response ended in trailers.
-    pub fn on_response_trailers(&mut self) {
+    pub fn on_response_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) {
+        let held = match &self.phase {
+            Phase::Forwarded(forwarded) => forwarded.revealing.as_ref().and_then(Revealing::held),
+            _ => None,
+        };
+        if let Some(most) = held {
+            let size = host.response_body(most).map_or(0, |body| body.len());
+            self.on_response_body(gateway, host, size, true);
+        }
         if let Phase::Forwarded(forwarded) = &mut self.phase {
             forwarded.ended = true;
         }
@@ -620,20 +701,26 @@ impl Exchange {
             _ => return,
         };
         let Forwarded {
-            token_id,
-            request_id,
-            since,
-            request_bytes,
+            asked,
+            use_of:
+                Some(TokenUse {
+                    token_id,
+                    request_bytes,
+                }),
             watch,
             ended,
-        } = *forwarded;
+            ..
+        } = *forwarded
+        else {
+            return;
+        };
         let (status, response_bytes) = watch
             .as_ref()
             .map_or((None, 0), |watch| (watch.status(), watch.bytes()));
         let now = host.now();
         gateway.reports.add(Event::Outcome(Outcome {
             token_id,
-            request_id,
+            request_id: asked.headers.request_id,
             time: rfc3339(now),
             status,
             result: match watch {
@@ -641,7 +728,8 @@ impl Exchange {
                 Some(watch) => watch.cut_off(),
                 None => CallResult::CutOff,
             },
-            duration_us: u64::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(now.saturating_sub(asked.now).as_micros())
+                .unwrap_or(u64::MAX),
             request_bytes,
             response_bytes,
         }));
@@ -712,14 +800,53 @@ impl Exchange {
     }
 }
 
-impl<'a> Question<'a> {
-    fn new(message: Message, body: &'a [u8], now: Duration) -> Self {
-        Self {
-            message,
-            body,
-            time: rfc3339(now),
-        }
-    }
+/// The way back of an answer that can hold lists.
+fn revealing(gateway: &Gateway, asked: &Asked, message: &Message) -> Option<Revealing> {
+    let kept = match &gateway.config.mode {
+        Mode::Gateway(service) => service.snapshot_interval,
+        Mode::Static(_) => STATIC_LIST_TTL,
+    };
+    let limits = Limits {
+        bytes: gateway.config.max_list,
+        ttl_ms: u64::try_from(kept.as_millis()).unwrap_or(0),
+    };
+    message
+        .reveals()
+        .then(|| Revealing::new(message.id().cloned(), &asked.headers.request_id, limits))
+}
+
+/// Whether the policy shows an entry of a list to who asked.
+fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> bool {
+    let Some(rules) = &mut gateway.rules else {
+        return false;
+    };
+    let named = |kind| (entry.kind == kind).then_some(entry.name);
+    let decision = rules.evaluator.visible(&Input {
+        subject: &asked.caller.accepted.subject,
+        agent: &asked.caller.agent,
+        server: &asked.server.document,
+        mcp: &Mcp {
+            version: asked.headers.mcp_version.as_deref(),
+            method: match entry.kind {
+                Kind::Tool => "tools/call",
+                Kind::Prompt => "prompts/get",
+                Kind::Resource => "resources/read",
+            },
+            tool: named(Kind::Tool),
+            arguments: None,
+            prompt: named(Kind::Prompt),
+            resource_uri: named(Kind::Resource),
+            session: asked.headers.mcp_session.as_deref(),
+        },
+        task: None,
+        request: &RequestContext {
+            id: &asked.headers.request_id,
+            time: &asked.time,
+            source_ip: &asked.source_ip,
+            headers: &asked.headers.shown,
+        },
+    });
+    matches!(decision, Decision::Allow { .. })
 }
 
 /// What is known about a request when it is refused.
@@ -761,7 +888,7 @@ impl Asked {
         let message = &question.message;
         Call {
             request_id: self.headers.request_id.clone(),
-            time: question.time.clone(),
+            time: self.time.clone(),
             server: self.server.id.clone(),
             method: message.method().to_owned(),
             target: message.target().map(str::to_owned),

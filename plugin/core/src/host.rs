@@ -55,6 +55,12 @@ pub trait Host {
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
     /// At most `max` bytes of the response body at hand.
     fn response_body(&self, max: usize) -> Option<Vec<u8>>;
+    /// Replaces every value of a response header.
+    fn set_response_header(&self, name: &str, value: &str);
+    /// Removes a response header.
+    fn remove_response_header(&self, name: &str);
+    /// Puts `bytes` in place of the first `size` bytes of the response body at hand.
+    fn set_response_body(&self, size: usize, bytes: &[u8]);
     /// An attribute of the request (Envoy's attribute paths).
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
     /// Sends a request to a cluster. It is carried out even if this stream goes away meanwhile. Once a call is taken,

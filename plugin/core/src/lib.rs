@@ -17,6 +17,7 @@ mod mint;
 mod outcome;
 mod refuse;
 mod reports;
+mod response;
 mod rules;
 pub mod token;
 mod units;

@@ -16,6 +16,9 @@ pub(crate) const DENIED: i64 = 403;
 /// JSON-RPC code for a decision that could not be had or carried out.
 pub(crate) const UNAVAILABLE: i64 = 503;
 
+/// JSON-RPC code for an answer of the server's that cannot be shown.
+const BAD_ANSWER: i64 = 502;
+
 /// JSON-RPC: not JSON.
 const PARSE_ERROR: i64 = -32700;
 
@@ -92,6 +95,9 @@ pub(crate) enum Refusal {
     /// The decision could not be had or carried out.
     #[error("{0}")]
     Unavailable(String),
+    /// The server answered with what cannot be shown to the caller.
+    #[error("{0}; tell the server's owner")]
+    BadAnswer(String),
 }
 
 /// Where a challenge sends the caller.
@@ -159,6 +165,7 @@ impl Refusal {
             Self::TooLarge(_) => 413,
             Self::MediaType => 415,
             Self::Unavailable(_) => 503,
+            Self::BadAnswer(_) => 502,
         }
     }
 
@@ -172,6 +179,7 @@ impl Refusal {
             Self::Mismatch { .. } => HEADER_MISMATCH,
             Self::Denied(_) => DENIED,
             Self::Unavailable(_) => UNAVAILABLE,
+            Self::BadAnswer(_) => BAD_ANSWER,
             Self::NoToken
             | Self::BadCredentials(_)
             | Self::BadToken(_)
@@ -186,6 +194,7 @@ impl Refusal {
         match self {
             Self::Denied(_) => "policy_denied",
             Self::Unavailable(_) => "unavailable",
+            Self::BadAnswer(_) => "bad_answer",
             Self::NoToken
             | Self::BadCredentials(_)
             | Self::BadToken(_)

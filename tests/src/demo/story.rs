@@ -28,11 +28,15 @@ async fn a_user_and_her_agent(demo: &Deployment, stage: &mut Stage) -> Option<St
     let token = manager.get_access_token().await.ok()?;
     let client = stage
         .step(
-            "(a) the assistant connects and sees the ledger's tools",
+            "(a) the assistant connects and sees the tools it may call, and no others",
             async {
                 let client = mcp::connect_authorized(&demo.url(), manager, Era::Stateless).await?;
                 let tools = client.list_all_tools().await?;
                 let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_ref()).collect();
+                ensure!(
+                    !names.contains(&"exportAuditReport"),
+                    "a tool is listed that alice may not call: {names:?}"
+                );
                 Ok((client, names.join(", ")))
             },
         )

@@ -74,6 +74,19 @@ impl Host for Proxy {
     fn response_body(&self, max: usize) -> Option<Vec<u8>> {
         self.request_body(max)
     }
+    fn set_response_header(&self, name: &str, value: &str) {
+        self.response
+            .borrow_mut()
+            .insert(name.to_owned(), value.to_owned());
+    }
+    fn remove_response_header(&self, name: &str) {
+        self.response.borrow_mut().remove(name);
+    }
+    fn set_response_body(&self, size: usize, bytes: &[u8]) {
+        let mut body = self.body.borrow_mut();
+        let size = size.min(body.len());
+        body.splice(..size, bytes.iter().copied());
+    }
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         match path {
             ["xds", "route_metadata", "filter_metadata", "writ", "server"] => {
@@ -383,7 +396,7 @@ fn the_outcome_is_reported_after_the_response() {
     world.proxy.body.replace(body.as_bytes().to_vec());
     world
         .exchange
-        .on_response_body(&world.proxy, body.len(), true);
+        .on_response_body(&mut world.gateway, &world.proxy, body.len(), true);
     world.exchange.on_end(&mut world.gateway, &world.proxy);
     let events = world.events();
     let [Event::Outcome(outcome)] = events.as_slice() else {
@@ -1085,4 +1098,189 @@ fn a_token_bound_in_another_way_is_not_taken_for_an_unbound_one() {
         assert_eq!(world.reply().0, 401, "{cnf}");
     }
     world.assert_nothing_forwarded();
+}
+
+/// A list that was asked for by alice, who is in `finance`, as it leaves the gateway in chunks of `chunk` bytes.
+fn listed(content_type: &str, more: &[(&str, &str)], body: &str, chunk: usize) -> (World, String) {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), LIST);
+    world.mint(&World::discovery_claims());
+    let shown = pass(&mut world, content_type, more, body, chunk);
+    (world, shown)
+}
+
+/// Plays a response: what leaves the gateway, held bytes and all.
+fn pass(
+    world: &mut World,
+    content_type: &str,
+    more: &[(&str, &str)],
+    body: &str,
+    chunk: usize,
+) -> String {
+    let length = body.len().to_string();
+    let mut headers = BTreeMap::from([
+        (":status".to_owned(), "200".to_owned()),
+        ("content-type".to_owned(), content_type.to_owned()),
+        ("content-length".to_owned(), length),
+    ]);
+    headers.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+    world.proxy.response.replace(headers);
+    world.exchange.on_response_headers(&world.proxy, false);
+    world.proxy.body.borrow_mut().clear();
+    let mut left = Vec::new();
+    let chunks: Vec<&[u8]> = body.as_bytes().chunks(chunk).collect();
+    for (at, bytes) in chunks.iter().enumerate() {
+        world.proxy.body.borrow_mut().extend_from_slice(bytes);
+        let size = world.proxy.body.borrow().len();
+        let last = at + 1 == chunks.len();
+        let flow = world
+            .exchange
+            .on_response_body(&mut world.gateway, &world.proxy, size, last);
+        if flow == Flow::Continue {
+            left.append(&mut world.proxy.body.borrow_mut());
+        }
+    }
+    String::from_utf8(left).unwrap()
+}
+
+const TOOLS: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"listAccounts","x":1.0},{"name":"transfer"},{"name":"getAccount"}],"ttlMs":60000,"cacheScope":"public"}}"#;
+const SHOWN: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"listAccounts","x":1.0},{"name":"getAccount"}],"ttlMs":1000,"cacheScope":"private"}}"#;
+
+#[test]
+fn a_list_shows_what_its_caller_may_call() {
+    for chunk in [1, 10, 1000] {
+        let (world, shown) = listed("application/json", &[], TOOLS, chunk);
+        assert_eq!(shown, SHOWN);
+        assert!(!world.proxy.response.borrow().contains_key("content-length"));
+    }
+}
+
+#[test]
+fn a_list_in_an_event_stream_shows_what_its_caller_may_call() {
+    for chunk in [1, 10, 1000] {
+        let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
+        let stream =
+            |list: &str| format!(": hi\n\ndata: {progress}\n\nevent: message\ndata: {list}\n\n");
+        let (_, shown) = listed("text/event-stream", &[], &stream(TOOLS), chunk);
+        assert_eq!(shown, stream(SHOWN));
+    }
+}
+
+#[test]
+fn a_list_that_is_delivered_again_on_a_stream_is_filtered_too() {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), LIST);
+    world.proxy.headers.borrow_mut().extend(
+        [(":method", "GET"), ("accept", "text/event-stream")].map(|(n, v)| (n.into(), v.into())),
+    );
+    world.proxy.headers.borrow_mut().remove("content-type");
+    let authorization = format!("Bearer {caller}");
+    world
+        .proxy
+        .headers
+        .borrow_mut()
+        .insert("authorization".to_owned(), authorization);
+    world.exchange = Exchange::new(3);
+    world
+        .exchange
+        .on_request_headers(&mut world.gateway, &world.proxy, true);
+    world.mint(&World::discovery_claims());
+    let stream = format!("id: 4\ndata: {TOOLS}\n\n");
+    let shown = pass(&mut world, "text/event-stream", &[], &stream, 50);
+    assert_eq!(shown, format!("id: 4\ndata: {SHOWN}\n\n"));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_not_shown() {
+    let long = format!(
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{{"name":"{}"}}]}}}}"#,
+        "x".repeat(2 << 20)
+    );
+    let twice = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]},"result":{"tools":[{"name":"transfer"}]}}"#;
+    for (content_type, more, body, told) in [
+        (
+            "application/json",
+            vec![],
+            long.as_str(),
+            "larger than the limit",
+        ),
+        ("application/json", vec![], twice, "duplicate key"),
+        (
+            "application/json",
+            vec![("content-encoding", "gzip")],
+            TOOLS,
+            "encoded",
+        ),
+        (
+            "text/html",
+            vec![],
+            TOOLS,
+            "neither JSON nor an event stream",
+        ),
+        ("text/event-stream", vec![], long.as_str(), "larger than"),
+    ] {
+        let (world, shown) = listed(content_type, &more, body, 500_000);
+        assert!(shown.contains(told), "{content_type}: {shown:.200}");
+        assert!(
+            !shown.contains("transfer") && shown.len() < 1000,
+            "{shown:.200}"
+        );
+        let json = shown
+            .strip_prefix("event: message\ndata: ")
+            .unwrap_or(&shown);
+        let error: Json = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            (&error["id"], &error["error"]["code"]),
+            (&json!(7), &json!(502))
+        );
+        let stays = content_type == "text/event-stream";
+        let now = world.proxy.response.borrow()["content-type"].clone();
+        assert_eq!(now == "application/json", !stays, "{now}");
+    }
+}
+
+#[test]
+fn other_answers_are_not_held() {
+    let mut world = World::new();
+    let caller = world.caller();
+    world.request(Some(&caller), CALL);
+    world.mint(&World::minted_claims(CALL));
+    assert_eq!(pass(&mut world, "application/json", &[], TOOLS, 10), TOOLS);
+    assert!(world.proxy.response.borrow().contains_key("content-length"));
+}
+
+#[test]
+fn completion_is_for_what_the_caller_can_see() {
+    let rego = "package writ\ncall := {`allow`: true}\nvisible := {`allow`: true} if input.mcp.prompt == `known`";
+    let module = engine::Module {
+        path: "policy.rego".to_owned(),
+        text: rego.to_owned(),
+    };
+    let program = engine::compile(&[module]).unwrap().to_bytes().unwrap();
+    let mut world = World::without_snapshot().with_snapshot(|snapshot| {
+        snapshot["policy"]["program"] = json!(URL_SAFE_NO_PAD.encode(program));
+    });
+    let caller = world.caller();
+    for (reference, asked) in [
+        (json!({"type": "ref/prompt", "name": "known"}), true),
+        (json!({"type": "ref/prompt", "name": "secret"}), false),
+        (
+            json!({"type": "ref/resource", "uri": "file:///{path}"}),
+            false,
+        ),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 7, "method": "completion/complete",
+            "params": {"ref": reference, "argument": {"name": "a", "value": ""}}});
+        world.request(Some(&caller), &message.to_string());
+        let calls = world.proxy.calls.borrow();
+        let (_, headers, _) = calls.last().unwrap();
+        let path = if asked {
+            "/oauth/token"
+        } else {
+            "/gateway/v1/events"
+        };
+        assert_eq!(headers[":path"], path, "{reference}");
+    }
 }

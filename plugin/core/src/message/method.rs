@@ -69,5 +69,19 @@ pub(crate) fn travel(method: &str) -> Travel {
     }
 }
 
+/// Whether the answer to `method` can hold lists of what a server has: those that ask for one, what a server tells of
+/// itself, and streams, on which an answer may be delivered again.
+pub(crate) fn reveals(method: &str) -> bool {
+    matches!(
+        method,
+        "tools/list"
+            | "prompts/list"
+            | "resources/list"
+            | "resources/templates/list"
+            | "server/discover"
+            | STREAM_OPEN
+    )
+}
+
 /// What the names of notifications begin with.
 pub(crate) const NOTIFICATION: &str = "notifications/";

@@ -8,6 +8,7 @@ mod method;
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::response::{Entry, Kind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
@@ -134,6 +135,27 @@ impl Message {
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.string(method::subject(&self.method).parameter()?)
+    }
+
+    /// Whether the answer can hold lists of what the server has.
+    #[must_use]
+    pub(crate) fn reveals(&self) -> bool {
+        method::reveals(&self.method)
+    }
+
+    /// The prompt or resource (template) whose arguments `completion/complete` asks about.
+    pub(crate) fn completes(&self) -> Option<Entry<'_>> {
+        let of = member(&self.params, "ref").filter(|_| self.method == "completion/complete")?;
+        let named = |name| match member(of, name) {
+            Some(Value::String(text)) => Some(text.as_ref()),
+            _ => None,
+        };
+        let (kind, name) = match named("type")? {
+            "ref/prompt" => (Kind::Prompt, named("name")?),
+            "ref/resource" => (Kind::Resource, named("uri")?),
+            _ => return None,
+        };
+        Some(Entry { kind, name })
     }
 
     /// On what kind of token the message goes upstream.

@@ -1,0 +1,205 @@
+//! An event stream (WHATWG HTML, server-sent events), read event by event as its bytes come, at any boundary.
+//!
+//! Comments between events pass at once, so that keep-alives keep alive; an event passes when it is complete, as it came
+//! or with other data. An event that never completes is never passed on, which is what its reader would do with it.
+
+/// Cuts a stream into events.
+#[derive(Debug)]
+pub(crate) struct Events {
+    /// The bytes of the event that is not complete yet.
+    event: Vec<u8>,
+    /// Where in `event` the current line begins.
+    line: usize,
+    /// Whether the event has fields, and is not only comments.
+    has_fields: bool,
+    /// Whether the last byte was a CR that ended a line: an LF belongs to it.
+    after_cr: bool,
+    /// The most bytes of one event.
+    most: usize,
+}
+
+/// An event is longer than what is held for it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event of the stream is larger than {0} bytes")]
+pub(crate) struct TooLong(usize);
+
+impl Events {
+    /// For events of at most `most` bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            event: Vec::new(),
+            line: 0,
+            has_fields: false,
+            after_cr: false,
+            most,
+        }
+    }
+
+    /// Takes the next bytes and adds to `out` what may pass. `data` is asked about the data of each complete event, and
+    /// answers with other data where the event shall carry that.
+    pub(crate) fn see<E: From<TooLong>>(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        data: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<(), E> {
+        for &byte in bytes {
+            if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+                if self.event.is_empty() {
+                    out.push(byte);
+                } else {
+                    self.event.push(byte);
+                    self.line = self.event.len();
+                }
+                continue;
+            }
+            if self.event.len() == self.most {
+                return Err(TooLong(self.most).into());
+            }
+            self.event.push(byte);
+            if matches!(byte, b'\n' | b'\r') {
+                self.after_cr = byte == b'\r';
+                self.end_line(out, data)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_line<E>(
+        &mut self,
+        out: &mut Vec<u8>,
+        data: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<(), E> {
+        let line = self.event.get(self.line..).unwrap_or_default();
+        let empty = line.len() == 1;
+        self.has_fields |= !empty && line.first() != Some(&b':');
+        self.line = self.event.len();
+        if empty && self.has_fields {
+            let event = self.take();
+            let held = event_data(&event);
+            match held.map(|held| data(&held)).transpose()?.flatten() {
+                Some(other) => with_data(&event, &other, out),
+                None => out.extend_from_slice(&event),
+            }
+        } else if !self.has_fields {
+            out.extend_from_slice(&self.take());
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        (self.line, self.has_fields) = (0, false);
+        std::mem::take(&mut self.event)
+    }
+}
+
+/// The lines of an event with their ends: CRLF, LF or CR.
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = event;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r'));
+        let length = match end {
+            None => rest.len(),
+            Some(at) if rest.get(at..at + 2) == Some(b"\r\n") => at + 2,
+            Some(at) => at + 1,
+        };
+        let (line, after) = rest.split_at_checked(length)?;
+        rest = after;
+        Some(line)
+    })
+}
+
+/// The value of a `data` line.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.strip_prefix(b"data")? {
+        [] => Some(&[]),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
+    }
+}
+
+/// The event's data: its `data` lines, joined.
+fn event_data(event: &[u8]) -> Option<Vec<u8>> {
+    let mut values = lines(event).filter_map(data_of);
+    let mut data = values.next()?.to_vec();
+    for value in values {
+        data.push(b'\n');
+        data.extend_from_slice(value);
+    }
+    Some(data)
+}
+
+/// The event with other data, which has no line ends in it but LF.
+fn with_data(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
+    let mut written = false;
+    for line in lines(event) {
+        if data_of(line).is_none() {
+            out.extend_from_slice(line);
+        } else if !std::mem::replace(&mut written, true) {
+            for value in data.split(|b| matches!(b, b'\n' | b'\r')) {
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(value);
+                out.push(b'\n');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Upper-cases events whose data begins with `x`, and notes all data.
+    fn passed(stream: &[u8], chunk: usize) -> (String, Vec<String>) {
+        let (mut out, mut seen) = (Vec::new(), Vec::new());
+        let mut events = Events::new(64);
+        for bytes in stream.chunks(chunk) {
+            events
+                .see::<TooLong>(bytes, &mut out, &mut |data| {
+                    seen.push(String::from_utf8(data.to_vec()).unwrap());
+                    Ok(data.starts_with(b"x").then(|| data.to_ascii_uppercase()))
+                })
+                .unwrap();
+        }
+        (String::from_utf8(out).unwrap(), seen)
+    }
+
+    #[test]
+    fn events_pass_whole_at_any_boundary_and_with_any_line_end() {
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = "\u{feff}: hi|data: a|id: 1||:||event: message|data: x|data:y|retry: 5||data|data:||data: cut"
+                .replace('|', end);
+            let expected = format!(
+                "\u{feff}: hi|data: a|id: 1||:||event: message|{}retry: 5||data|data:||",
+                "data: X\ndata: Y\n"
+            )
+            .replace('|', end);
+            for chunk in 1..stream.len() {
+                let (out, seen) = passed(stream.as_bytes(), chunk);
+                assert_eq!(out, expected, "{end:?} {chunk}");
+                assert_eq!(seen, ["a", "x\ny", "\n"], "{end:?} {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_comment_between_events_passes_with_its_line() {
+        assert_eq!(passed(b": keep-alive\n", 5).0, ": keep-alive\n");
+        assert_eq!(passed(b"id: 1\n: in the event\n", 5).0, "");
+    }
+
+    #[test]
+    fn an_event_too_long_is_an_error_and_a_long_stream_is_not() {
+        let stream = b"data: x\n\n".repeat(1000);
+        assert_eq!(passed(&stream, 7).1.len(), 1000);
+        let mut events = Events::new(8);
+        let long = events.see::<TooLong>(b"data: 1234", &mut Vec::new(), &mut |_| Ok(None));
+        assert_eq!(long, Err(TooLong(8)));
+    }
+}
