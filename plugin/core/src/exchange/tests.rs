@@ -1160,8 +1160,9 @@ fn a_list_shows_what_its_caller_may_call() {
 fn a_list_in_an_event_stream_shows_what_its_caller_may_call() {
     for chunk in [1, 10, 1000] {
         let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
-        let stream =
-            |list: &str| format!(": hi\n\ndata: {progress}\n\nevent: message\ndata: {list}\n\n");
+        let stream = |list: &str| {
+            format!(": hi\n\nid: 1\ndata:\n\ndata: {progress}\n\nevent: message\ndata: {list}\n\n")
+        };
         let (_, shown) = listed("text/event-stream", &[], &stream(TOOLS), chunk);
         assert_eq!(shown, stream(SHOWN));
     }

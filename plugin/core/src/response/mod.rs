@@ -141,6 +141,10 @@ impl Revealing {
                 let ttl_ms = self.limits.ttl_ms;
                 let mut shown = Vec::with_capacity(bytes.len());
                 let seen = events.see::<Problem>(&bytes, &mut shown, &mut |data| {
+                    // An event without data only tells where to take the stream up again.
+                    if data.is_empty() {
+                        return Ok(None);
+                    }
                     Ok(filter(data, ttl_ms, shows)?)
                 });
                 match seen {
