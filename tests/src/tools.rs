@@ -50,6 +50,17 @@ pub fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// The schemathesis of `make deps`.
+pub fn schemathesis() -> Result<PathBuf> {
+    let schemathesis = workspace().join(".venv/bin/schemathesis");
+    ensure!(
+        schemathesis.is_file(),
+        "there is no {}: run `make deps`",
+        schemathesis.display()
+    );
+    Ok(schemathesis)
+}
+
 /// Node 22 or later.
 pub fn node() -> Result<PathBuf> {
     [PathBuf::from("node"), workspace().join(".venv/bin/node")]

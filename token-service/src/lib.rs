@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod http;
 pub mod keys;
 pub mod oauth;
+pub mod openapi;
 pub mod pages;
 pub mod policy;
 pub mod registry;

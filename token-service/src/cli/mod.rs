@@ -54,6 +54,8 @@ enum Command {
     Serve,
     /// Look at a running installation and say what to do about what is wrong.
     Doctor(doctor::Doctor),
+    /// Print the OpenAPI document of the service.
+    Openapi,
     /// MCP servers that calls are governed for.
     #[command(subcommand)]
     Server(server::Command),
@@ -173,6 +175,7 @@ impl Cli {
         runtime.block_on(async {
             match self.command {
                 Command::Serve => serve::run(config, output).await,
+                Command::Openapi => output.json(&crate::openapi::document(&config)),
                 Command::Doctor(doctor) => doctor.run(&config, output).await,
                 command => {
                     let store = Store::open(&config.data_dir).await?;
@@ -193,7 +196,7 @@ impl Command {
         output: &mut Output,
     ) -> Result<(), CliError> {
         match self {
-            Self::Serve | Self::Doctor(_) => Ok(()),
+            Self::Serve | Self::Doctor(_) | Self::Openapi => Ok(()),
             Self::Server(command) => command.run(store, output).await,
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,

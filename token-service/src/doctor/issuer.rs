@@ -53,12 +53,13 @@ fn metadata_url(issuer: &str) -> Result<Url, url::ParseError> {
     Url::parse(issuer)?.join(&Endpoints::of(issuer).metadata_path())
 }
 
-struct Answer {
-    body: Value,
-    date: Option<String>,
+/// A document that was fetched.
+pub(super) struct Answer {
+    pub(super) body: Value,
+    pub(super) date: Option<String>,
 }
 
-async fn get(outbound: &Outbound, url: &Url) -> Result<Answer, String> {
+pub(super) async fn get(outbound: &Outbound, url: &Url) -> Result<Answer, String> {
     let response = outbound.trusted().get(url.clone()).send().await;
     let response = response.map_err(|e| innermost(&e))?;
     if response.status() != reqwest::StatusCode::OK {

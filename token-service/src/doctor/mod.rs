@@ -8,6 +8,7 @@ mod database;
 mod envoy;
 mod issuer;
 mod keys;
+mod providers;
 mod servers;
 
 use std::sync::Arc;
@@ -112,6 +113,7 @@ pub async fn examine(config: &Config, envoy: Option<&Url>, clock: &Arc<dyn Clock
     match outbound {
         Ok(outbound) => {
             found.extend(issuer::examine(config, &outbound, &**clock).await);
+            found.extend(providers::examine(config, &outbound, &**clock).await);
             if let Some(admin) = envoy {
                 found.extend(envoy::examine(admin, &outbound, registry.as_ref()).await);
             }

@@ -50,6 +50,15 @@ enum Refused {
 }
 
 /// `POST /oauth/backchannel-logout/{provider}`.
+#[utoipa::path(
+    post,
+    path = "/oauth/backchannel-logout/{provider}",
+    operation_id = "backchannel_logout",
+    summary = "A provider signs somebody out (OpenID Connect Back-Channel Logout)",
+    params(("provider" = String, Path, description = "The provider")),
+    request_body(content = crate::openapi::schemas::LogoutRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "They are out"), (status = 404, description = "There is none", body = crate::openapi::schemas::Problem), crate::openapi::schemas::Refused)
+)]
 pub async fn serve(
     State(app): State<SharedApp>,
     Path(id): Path<String>,

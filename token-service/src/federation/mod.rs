@@ -108,3 +108,12 @@ impl Federation {
         self.local_directory
     }
 }
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(backchannel::serve))]
+struct Api;
+
+/// The endpoints, for the OpenAPI document.
+pub(crate) fn api() -> utoipa::openapi::OpenApi {
+    <Api as utoipa::OpenApi>::openapi()
+}

@@ -14,6 +14,15 @@ use crate::{
     http::{Peer, PeerCertificate},
 };
 
+#[utoipa::path(
+    post,
+    path = "/gateway/v1/events",
+    operation_id = "events",
+    summary = "What a gateway saw, on record",
+    request_body(content = crate::openapi::schemas::EventBatch),
+    security(("basic" = [])),
+    responses((status = 204, description = "It is on record"), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,

@@ -31,3 +31,12 @@ pub fn routes() -> Router<SharedApp> {
         .route("/oauth/token", post(exchange::serve))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(snapshot::serve, events::serve))]
+struct Api;
+
+/// The endpoints, for the OpenAPI document.
+pub(crate) fn api() -> utoipa::openapi::OpenApi {
+    <Api as utoipa::OpenApi>::openapi()
+}

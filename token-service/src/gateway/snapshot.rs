@@ -36,6 +36,14 @@ struct Built {
     body: Bytes,
 }
 
+#[utoipa::path(
+    get,
+    path = "/gateway/v1/snapshot",
+    operation_id = "snapshot",
+    summary = "What a gateway decides from",
+    security(("basic" = [])),
+    responses((status = 200, description = "The snapshot", body = crate::openapi::schemas::Snapshot), (status = 304, description = "It has not changed"), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,

@@ -36,6 +36,15 @@ const ATTEMPTS: usize = 5;
 ///
 /// # Errors
 /// RFC 7662 section 2.3: `invalid_client` for who is no registered server, `invalid_request` without a token.
+#[utoipa::path(
+    post,
+    path = "/oauth/introspect",
+    operation_id = "introspect",
+    summary = "What a token is good for, asked by a server (RFC 7662)",
+    request_body(content = crate::openapi::schemas::IntrospectionRequest, content_type = "application/x-www-form-urlencoded"),
+    security(("basic" = [])),
+    responses((status = 200, description = "What is known of it", body = crate::openapi::schemas::IntrospectionAnswer), crate::openapi::schemas::Refused)
+)]
 pub async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,

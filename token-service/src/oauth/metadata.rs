@@ -68,6 +68,13 @@ const PUBLIC: [(HeaderName, HeaderValue); 1] = [(
 )];
 
 /// `GET /.well-known/oauth-authorization-server`.
+#[utoipa::path(
+    get,
+    path = "/.well-known/oauth-authorization-server",
+    operation_id = "metadata",
+    summary = "Where everything is (RFC 8414)",
+    responses((status = 200, description = "The metadata", body = crate::openapi::schemas::Metadata), crate::openapi::schemas::Refused)
+)]
 pub async fn metadata(State(app): State<SharedApp>) -> impl IntoResponse {
     (PUBLIC, Json(document(&app.config)))
 }
@@ -170,6 +177,13 @@ fn auth_methods(config: &Config) -> Vec<&'static str> {
 }
 
 /// `GET /oauth/jwks`.
+#[utoipa::path(
+    get,
+    path = "/oauth/jwks",
+    operation_id = "jwks",
+    summary = "The keys that verify tokens (RFC 7517)",
+    responses((status = 200, description = "The keys", body = crate::openapi::schemas::KeySet), crate::openapi::schemas::Refused)
+)]
 pub async fn jwks(State(app): State<SharedApp>) -> Result<impl IntoResponse, OAuthError> {
     // Another process may have announced a key.
     app.current_registry().await?;

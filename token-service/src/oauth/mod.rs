@@ -89,3 +89,23 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
         .layer(Extension(Arc::new(Throttle::default())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    metadata::metadata,
+    metadata::jwks,
+    token::token,
+    revoke::serve,
+    par::serve,
+    introspect::serve,
+    openid::userinfo::serve
+))]
+struct Api;
+
+/// The endpoints, for the OpenAPI document.
+pub(crate) fn api() -> utoipa::openapi::OpenApi {
+    let mut api = <Api as utoipa::OpenApi>::openapi();
+    api.merge(tasks::api());
+    api.merge(registration::api());
+    api
+}

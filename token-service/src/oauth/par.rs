@@ -37,6 +37,15 @@ struct Pushed {
 ///
 /// # Errors
 /// RFC 9126 section 2.3: those of the token endpoint and of the authorization endpoint.
+#[utoipa::path(
+    post,
+    path = "/oauth/par",
+    operation_id = "par",
+    summary = "Push an authorization request (RFC 9126)",
+    request_body(content = crate::openapi::schemas::PushedRequest, content_type = "application/x-www-form-urlencoded"),
+    security((), ("basic" = [])),
+    responses((status = 201, description = "What the browser is to carry", body = crate::openapi::schemas::Pushed), crate::openapi::schemas::Refused)
+)]
 pub async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,

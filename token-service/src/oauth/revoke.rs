@@ -28,6 +28,15 @@ use crate::{
 ///
 /// # Errors
 /// RFC 7009 section 2.2.1: only when the client did not prove who it is, or names no token.
+#[utoipa::path(
+    post,
+    path = "/oauth/revoke",
+    operation_id = "revoke",
+    summary = "Take a token back (RFC 7009)",
+    request_body(content = crate::openapi::schemas::RevocationRequest, content_type = "application/x-www-form-urlencoded"),
+    security((), ("basic" = [])),
+    responses((status = 200, description = "It is good no longer"), crate::openapi::schemas::Refused)
+)]
 pub async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,

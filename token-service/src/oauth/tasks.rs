@@ -51,6 +51,15 @@ struct Shown<'a> {
 }
 
 /// `POST /oauth/tasks`.
+#[utoipa::path(
+    post,
+    path = "/oauth/tasks",
+    operation_id = "open_task",
+    summary = "Open a task",
+    request_body(content = crate::openapi::schemas::TaskRequest),
+    security(("bearer" = [])),
+    responses((status = 201, description = "It is open", body = crate::openapi::schemas::Task), crate::openapi::schemas::Refused)
+)]
 async fn open(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -64,6 +73,15 @@ async fn open(
 }
 
 /// `GET /oauth/tasks/{id}`.
+#[utoipa::path(
+    get,
+    path = "/oauth/tasks/{id}",
+    operation_id = "task",
+    summary = "Look at a task",
+    params(("id" = String, Path, description = "The task")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The task", body = crate::openapi::schemas::Task), (status = 404, description = "There is none", body = crate::openapi::schemas::Problem), crate::openapi::schemas::Refused)
+)]
 async fn show(
     State(app): State<SharedApp>,
     headers: HeaderMap,
@@ -75,6 +93,15 @@ async fn show(
 }
 
 /// `POST /oauth/tasks/{id}/close`.
+#[utoipa::path(
+    post,
+    path = "/oauth/tasks/{id}/close",
+    operation_id = "close_task",
+    summary = "Close a task",
+    params(("id" = String, Path, description = "The task")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "It is closed", body = crate::openapi::schemas::Task), (status = 404, description = "There is none", body = crate::openapi::schemas::Problem), crate::openapi::schemas::Refused)
+)]
 async fn close(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -180,4 +207,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     };
     let (scheme, token) = only.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(open, show, close))]
+struct Api;
+
+/// The endpoints, for the OpenAPI document.
+pub(super) fn api() -> utoipa::openapi::OpenApi {
+    <Api as utoipa::OpenApi>::openapi()
 }

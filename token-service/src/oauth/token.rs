@@ -92,6 +92,15 @@ fn token_type(claims: &CallerClaims) -> &'static str {
 }
 
 /// `POST /oauth/token`.
+#[utoipa::path(
+    post,
+    path = "/oauth/token",
+    operation_id = "token",
+    summary = "Tokens (RFC 6749 section 3.2); at the gateways' listener, token exchange (RFC 8693)",
+    request_body(content = crate::openapi::schemas::TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    security((), ("basic" = [])),
+    responses((status = 200, description = "A token", body = crate::openapi::schemas::TokenAnswer), crate::openapi::schemas::Refused)
+)]
 pub async fn token(
     State(app): State<SharedApp>,
     peer: Peer,

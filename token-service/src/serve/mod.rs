@@ -9,7 +9,12 @@ mod unix;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use axum::{Router, http::StatusCode, middleware, routing::post};
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
@@ -23,7 +28,7 @@ use crate::{
     gateway,
     http::{limits, network::Network, proxies},
     keys::{KeyError, Keys},
-    oauth,
+    oauth, openapi,
     policy::{Policy, PolicyError},
     store::{Store, StoreError},
 };
@@ -215,6 +220,7 @@ fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<S
             &at.path("/oauth/introspect"),
             post(oauth::introspect::serve),
         )
+        .route("/openapi.json", get(openapi::serve))
         .merge(health::routes(metrics))
 }
 

@@ -44,6 +44,14 @@ enum Refusal {
 }
 
 /// `GET` and `POST /oauth/userinfo`.
+#[utoipa::path(
+    method(get, post),
+    path = "/oauth/userinfo",
+    summary = "Who the user is (OpenID Connect Core section 5.3)",
+    request_body(content = Option<crate::openapi::schemas::UserInfoRequest>, content_type = "application/x-www-form-urlencoded"),
+    security(("bearer" = [])),
+    responses((status = 200, description = "What the user lets the client know", body = crate::openapi::schemas::UserInfo), crate::openapi::schemas::Refused)
+)]
 pub async fn serve(
     State(app): State<SharedApp>,
     method: Method,

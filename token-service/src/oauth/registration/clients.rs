@@ -35,6 +35,15 @@ use crate::{
 pub(crate) const MAX_SELF_REGISTERED: i64 = 10_000;
 
 /// `POST /oauth/register`.
+#[utoipa::path(
+    post,
+    path = "/oauth/register",
+    operation_id = "register_client",
+    summary = "Register a client (RFC 7591)",
+    request_body(content = crate::openapi::schemas::ClientMetadata),
+    security((), ("bearer" = [])),
+    responses((status = 201, description = "It is registered", body = crate::openapi::schemas::ClientInformation), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn register(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -99,6 +108,15 @@ pub(super) async fn register(
 }
 
 /// `GET /oauth/register/{client_id}`.
+#[utoipa::path(
+    get,
+    path = "/oauth/register/{client_id}",
+    operation_id = "client",
+    summary = "What a client is registered with (RFC 7592)",
+    params(("client_id" = String, Path, description = "The client")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The registration", body = crate::openapi::schemas::ClientInformation), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn read(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -111,6 +129,16 @@ pub(super) async fn read(
 }
 
 /// `PUT /oauth/register/{client_id}`: what is sent replaces what was registered, members that are left out included.
+#[utoipa::path(
+    put,
+    path = "/oauth/register/{client_id}",
+    operation_id = "update_client",
+    summary = "Register a client anew (RFC 7592)",
+    params(("client_id" = String, Path, description = "The client")),
+    request_body(content = crate::openapi::schemas::ClientMetadata),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The registration", body = crate::openapi::schemas::ClientInformation), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn update(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -164,6 +192,15 @@ pub(super) async fn update(
 }
 
 /// `DELETE /oauth/register/{client_id}`.
+#[utoipa::path(
+    delete,
+    path = "/oauth/register/{client_id}",
+    operation_id = "remove_client",
+    summary = "Remove a client (RFC 7592)",
+    params(("client_id" = String, Path, description = "The client")),
+    security(("bearer" = [])),
+    responses((status = 204, description = "It is gone"), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn remove(
     State(app): State<SharedApp>,
     peer: Peer,

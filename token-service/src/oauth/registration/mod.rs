@@ -66,3 +66,21 @@ fn object(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Regis
     strict_json::object(body)
         .ok_or_else(|| refused("the body is not one JSON object in which every name occurs once"))
 }
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    clients::register,
+    clients::read,
+    clients::update,
+    clients::remove,
+    servers::register,
+    servers::read,
+    servers::update,
+    servers::remove
+))]
+struct Api;
+
+/// The endpoints, for the OpenAPI document.
+pub(super) fn api() -> utoipa::openapi::OpenApi {
+    <Api as utoipa::OpenApi>::openapi()
+}

@@ -32,6 +32,15 @@ use crate::{
 };
 
 /// `POST /oauth/register/servers`.
+#[utoipa::path(
+    post,
+    path = "/oauth/register/servers",
+    operation_id = "register_server",
+    summary = "Register an MCP server",
+    request_body(content = crate::openapi::schemas::ServerMetadata),
+    security(("bearer" = [])),
+    responses((status = 201, description = "It is registered", body = crate::openapi::schemas::Object), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn register(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -97,6 +106,15 @@ pub(super) async fn register(
 }
 
 /// `GET /oauth/register/servers/{server_id}`.
+#[utoipa::path(
+    get,
+    path = "/oauth/register/servers/{server_id}",
+    operation_id = "server",
+    summary = "What a server is registered with",
+    params(("server_id" = String, Path, description = "The server")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The registration", body = crate::openapi::schemas::Object), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn read(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -109,6 +127,16 @@ pub(super) async fn read(
 }
 
 /// `PUT /oauth/register/servers/{server_id}`: what is sent replaces what was registered, as with clients.
+#[utoipa::path(
+    put,
+    path = "/oauth/register/servers/{server_id}",
+    operation_id = "update_server",
+    summary = "Register a server anew",
+    params(("server_id" = String, Path, description = "The server")),
+    request_body(content = crate::openapi::schemas::ServerMetadata),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The registration", body = crate::openapi::schemas::Object), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn update(
     State(app): State<SharedApp>,
     peer: Peer,
@@ -158,6 +186,15 @@ pub(super) async fn update(
 }
 
 /// `DELETE /oauth/register/servers/{server_id}`.
+#[utoipa::path(
+    delete,
+    path = "/oauth/register/servers/{server_id}",
+    operation_id = "remove_server",
+    summary = "Remove a server",
+    params(("server_id" = String, Path, description = "The server")),
+    security(("bearer" = [])),
+    responses((status = 204, description = "It is gone"), crate::openapi::schemas::Refused)
+)]
 pub(super) async fn remove(
     State(app): State<SharedApp>,
     peer: Peer,
