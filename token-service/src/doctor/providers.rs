@@ -6,7 +6,7 @@ use url::Url;
 use super::{Finding, clock as clocks, issuer::get};
 use crate::{
     clock::Clock,
-    config::{Config, Provider},
+    config::{Config, federation::Provider},
     http::outbound::Outbound,
 };
 

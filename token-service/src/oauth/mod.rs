@@ -70,7 +70,7 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
         .route(&at.path("/oauth/revoke"), post(revoke::serve))
         .route(
             &at.path("/oauth/userinfo"),
-            get(openid::userinfo::serve).post(openid::userinfo::serve),
+            get(openid::userinfo::serve).post(openid::userinfo::serve_form),
         )
         .merge(registration::routes(at))
         .layer(middleware::from_fn(cors::any_origin))
@@ -98,7 +98,8 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
     revoke::serve,
     par::serve,
     introspect::serve,
-    openid::userinfo::serve
+    openid::userinfo::serve,
+    openid::userinfo::serve_form
 ))]
 struct Api;
 

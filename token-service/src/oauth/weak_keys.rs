@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_generated_well_is_not_taken_for_a_weak_one() {
-        use jwt_simple::prelude::{RS256KeyPair, RSAKeyPairLike as _};
+        use jwt_simple::prelude::RS256KeyPair;
         let key = RS256KeyPair::generate(2048).unwrap().public_key();
         assert!(!is_roca(&serde_json::from_str(&key.to_jwk()).unwrap()));
         assert!(!is_roca(&serde_json::json!({"kty": "EC"})));

@@ -57,6 +57,7 @@ pub fn document(config: &Config) -> OpenApi {
 #[utoipa::path(
     get,
     path = "/openapi.json",
+    operation_id = "openapi",
     summary = "This document",
     responses((status = 200, description = "OpenAPI 3.1", body = schemas::Object))
 )]

@@ -8,6 +8,7 @@ mod browser;
 mod client_auth;
 mod client_documents;
 mod code;
+mod doctor;
 mod dpop;
 mod federation;
 mod id_jag;

@@ -43,22 +43,40 @@ enum Refusal {
     Other(#[from] OAuthError),
 }
 
-/// `GET` and `POST /oauth/userinfo`.
+/// `GET /oauth/userinfo`.
 #[utoipa::path(
-    method(get, post),
+    get,
     path = "/oauth/userinfo",
+    operation_id = "userinfo",
     summary = "Who the user is (OpenID Connect Core section 5.3)",
-    request_body(content = Option<crate::openapi::schemas::UserInfoRequest>, content_type = "application/x-www-form-urlencoded"),
     security(("bearer" = [])),
     responses((status = 200, description = "What the user lets the client know", body = crate::openapi::schemas::UserInfo), crate::openapi::schemas::Refused)
 )]
-pub async fn serve(
+pub async fn serve(State(app): State<SharedApp>, method: Method, headers: HeaderMap) -> Response {
+    told(info(&app, &method, &headers, &Bytes::new()).await)
+}
+
+/// `POST /oauth/userinfo`: the token may be in the form.
+#[utoipa::path(
+    post,
+    path = "/oauth/userinfo",
+    operation_id = "userinfo_by_form",
+    summary = "Who the user is (OpenID Connect Core section 5.3)",
+    request_body(content = Option<crate::openapi::schemas::UserInfoRequest>, content_type = "application/x-www-form-urlencoded"),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "What the user lets the client know", body = crate::openapi::schemas::UserInfo), crate::openapi::schemas::Refused)
+)]
+pub async fn serve_form(
     State(app): State<SharedApp>,
     method: Method,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match info(&app, &method, &headers, &body).await {
+    told(info(&app, &method, &headers, &body).await)
+}
+
+fn told(info: Result<UserInfo, Refusal>) -> Response {
+    match info {
         Ok(info) => (NO_STORE, Json(info)).into_response(),
         Err(refusal) => refusal.answer(),
     }

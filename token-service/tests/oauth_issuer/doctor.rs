@@ -1,0 +1,111 @@
+//! What the doctor says about a running issuer, its keys, its database and the providers it signs people in with.
+
+use std::sync::Arc;
+
+use writ_token_service::{
+    clock::{Clock, SystemClock},
+    config::Config,
+    doctor::{self, Finding, Level},
+};
+
+use crate::{federation::corp, issuer::Issuer};
+
+async fn examined(config: &Config) -> Vec<Finding> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    doctor::examine(config, None, &clock).await
+}
+
+/// Checks and levels of what is not as it should be.
+fn wrong(found: &[Finding]) -> Vec<(&'static str, Level)> {
+    let wrong = found.iter().filter(|one| one.level != Level::Ok);
+    wrong.map(|one| (one.check, one.level)).collect()
+}
+
+const IN_CLEAR: (&str, Level) = ("keys", Level::Warning);
+
+#[tokio::test]
+async fn a_running_service_is_as_it_should_be() {
+    let issuer = Issuer::start().await;
+    let found = examined(&issuer.running.app.config).await;
+    let servers = ("servers", Level::Warning);
+    let unless = |found: &[Finding]| {
+        let mut wrong = wrong(found);
+        wrong.retain(|one| *one != servers && *one != ("disk", Level::Warning));
+        wrong
+    };
+    assert_eq!(unless(&found), [IN_CLEAR], "{found:#?}");
+    for check in [
+        "configuration",
+        "database",
+        "keys",
+        "issuer",
+        "clock",
+        "disk",
+    ] {
+        assert!(found.iter().any(|one| one.check == check), "{check}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_there_or_somebody_else_is_a_problem() {
+    let (issuer, other) = (Issuer::start().await, Issuer::start().await);
+    let mut config = issuer.running.app.config.clone();
+    config.issuer = "http://127.0.0.1:1".to_owned();
+    assert!(wrong(&examined(&config).await).contains(&("issuer", Level::Problem)));
+    config.issuer = other.url.replace("127.0.0.1", "localhost");
+    let found = examined(&config).await;
+    let told = found
+        .iter()
+        .find(|one| one.level == Level::Problem)
+        .unwrap();
+    assert!(told.found.contains(&other.url), "{told:?}");
+    assert!(told.fix.as_deref().unwrap().contains("to the character"));
+}
+
+#[tokio::test]
+async fn a_configuration_that_the_service_does_not_run_with_is_noticed() {
+    let issuer = Issuer::start().await;
+    let mut config = issuer.running.app.config.clone();
+    let text = writ_token_service::keys::EncryptionKey::generate();
+    issuer.running.app.store.empty_log().await.unwrap();
+    config.data_dir = config.data_dir.join("elsewhere");
+    assert!(wrong(&examined(&config).await).contains(&("database", Level::Problem)));
+
+    let key = writ_token_service::keys::EncryptionKey::parse(&text, "the key").unwrap();
+    let store = &issuer.running.app.store;
+    let now = jiff::Timestamp::now();
+    writ_token_service::keys::reseal(store, &None, &key, now)
+        .await
+        .unwrap();
+    let config = &issuer.running.app.config;
+    assert!(wrong(&examined(config).await).contains(&("keys", Level::Problem)));
+    let mut config = config.clone();
+    config.keys.sealing = Some(key);
+    assert!(
+        !wrong(&examined(&config).await)
+            .iter()
+            .any(|one| one.0 == "keys")
+    );
+}
+
+#[tokio::test]
+async fn a_provider_is_looked_for_where_the_configuration_says() {
+    let (idp, issuer) = corp().await;
+    let config = &issuer.running.app.config;
+    let found = examined(config).await;
+    let providers = |found: &[Finding]| -> Vec<Level> {
+        let of = found.iter().filter(|one| one.check == "providers");
+        of.map(|one| one.level).collect()
+    };
+    assert_eq!(providers(&found), [Level::Ok], "{found:#?}");
+    idp.go_down();
+    assert_eq!(providers(&examined(config).await), [Level::Problem]);
+    let mut config = config.clone();
+    config.federation.providers[0].issuer = issuer.url.clone();
+    let found = examined(&config).await;
+    assert_eq!(
+        providers(&found),
+        [Level::Ok],
+        "we are a provider too: {found:#?}"
+    );
+}
