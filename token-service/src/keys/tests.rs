@@ -292,7 +292,7 @@ async fn what_happens_to_a_key_is_on_record() {
         of.filter_map(|e| e.record.target.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(on_record("keys revoke"), [kid.clone()]);
+    assert_eq!(on_record("keys revoke"), std::slice::from_ref(&kid));
     let announced = on_record("keys announce");
     assert_eq!(announced.len(), 4, "three at first, and the successor");
     assert!(announced.contains(&kid));
