@@ -147,13 +147,14 @@ impl Caller {
     /// The caller whose token the request bears (RFC 6750 section 2.1).
     async fn prove(app: &App, headers: &HeaderMap) -> Result<Self, TaskError> {
         let token = bearer(headers).ok_or(TaskError::NoToken)?;
+        // Before the token is checked: with it, the keys are those of now.
+        let registry = app.current_registry().await?;
         let accepted = app
             .verify(token, unix(app.clock.now()))
             .await
             .map_err(|e| TaskError::BadToken(e.to_string()))?;
         let bad = |why: &str| Err(TaskError::BadToken(why.to_owned()));
         let claims = &accepted.claims;
-        let registry = app.current_registry().await?;
         let for_a_server = claims
             .audience
             .iter()

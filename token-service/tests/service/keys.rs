@@ -112,7 +112,7 @@ async fn what_a_revoked_key_signed_is_refused() {
     )
     .await
     .unwrap();
-    service.running.app.current_registry().await.unwrap();
+    // The first request there is: nothing has told the service yet.
     let answer = service.exchange(&Form::new(&token, &call("echo"))).await;
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     let new = service.caller_token();

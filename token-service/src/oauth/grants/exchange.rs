@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use jiff::Timestamp;
 use writ_core::token::Accepted;
 
 use self::{decide::Outcome, request::ExchangeRequest};
@@ -70,17 +71,7 @@ async fn exchange(
     let gateway_id = prove(app, peer, headers).await?;
     let request = ExchangeRequest::read(headers, body)?;
     let now = app.clock.now();
-    let accepted = app
-        .verify(&request.subject_token, unix(now))
-        .await
-        .map_err(|e| {
-            app.tries.note(
-                TryKind::InvalidSubjectToken,
-                &request.context.source_ip,
-                now,
-            );
-            OAuthError::InvalidGrant(format!("subject_token: {e}").into())
-        })?;
+    let accepted = verified(app, &request, now).await?;
     if let Some(key) = &accepted.claims.bound_to {
         let used_for = (
             request.context.http_method(),
@@ -97,7 +88,7 @@ async fn exchange(
     }
     let links = Links::of(&accepted.claims)
         .map_err(|e| OAuthError::InvalidGrant(format!("subject_token: {e}").into()))?;
-    let caller = Caller { accepted, links };
+    let mut caller = Caller { accepted, links };
     let _turn = match request.context.task {
         Some(_) => {
             let claims = &caller.accepted.claims;
@@ -136,6 +127,11 @@ async fn exchange(
                 app.reload_registry(registry.revision())
                     .await
                     .map_err(|e| unavailable(&e))?;
+                // What changed may be the gateway's proof, or the key that the caller's token was signed with.
+                if prove(app, peer, headers).await? != gateway_id {
+                    return Err(unproven());
+                }
+                caller.accepted = verified(app, &request, now).await?;
             }
             Err(error) => return Err(unavailable(&error)),
         }
@@ -164,6 +160,21 @@ async fn prove(
     app.tries
         .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
     Err(unproven())
+}
+
+/// The caller's token, when it is ours and alive.
+async fn verified(
+    app: &App,
+    request: &ExchangeRequest,
+    now: Timestamp,
+) -> Result<Arc<Accepted>, OAuthError> {
+    app.verify(&request.subject_token, unix(now))
+        .await
+        .map_err(|e| {
+            let from = &request.context.source_ip;
+            app.tries.note(TryKind::InvalidSubjectToken, from, now);
+            OAuthError::InvalidGrant(format!("subject_token: {e}").into())
+        })
 }
 
 fn unproven() -> OAuthError {

@@ -91,6 +91,8 @@ async fn info(
     let in_body = Params::form(headers, body).ok();
     let in_body = in_body.as_ref().and_then(|form| form.get("access_token"));
     let token = bearer(headers).or(in_body).ok_or(Refusal::NoToken)?;
+    // Before the token is checked: with it, the keys are those of now.
+    let registry = app.current_registry().await.map_err(OAuthError::from)?;
     let accepted = app
         .verify(token, unix(app.clock.now()))
         .await
@@ -107,7 +109,6 @@ async fn info(
     if !granted.contains(&IdentityScope::OpenId) {
         return Err(Refusal::InsufficientScope);
     }
-    let registry = app.current_registry().await.map_err(OAuthError::from)?;
     let agent = registry.agent(&claims.client_id);
     if !agent.is_some_and(|agent| agent.status == Status::Approved) || registry.has_revoked(claims)
     {
