@@ -11,7 +11,8 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
+    time::timeout,
 };
 use tower::ServiceExt as _;
 
@@ -96,12 +97,15 @@ pub(super) async fn run(
         };
         let (server, router, watcher) = (Arc::clone(&server), router.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let (stream, certificate) = match tokio::time::timeout(HEAD_TIME, connecting).await {
+            let (stream, certificate) = match timeout(HEAD_TIME, connecting).await {
                 Ok(Ok(connected)) => connected,
                 Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
                 Err(_) => return tracing::debug!("a handshake took too long"),
             };
+            let asked = Arc::new(Notify::new());
+            let first = Arc::clone(&asked);
             let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+                asked.notify_one();
                 request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(certificate.clone());
                 router.clone().oneshot(request)
@@ -109,17 +113,23 @@ pub(super) async fn run(
             let connection = server
                 .serve_connection(TokioIo::new(stream), service)
                 .into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%error, "a connection ended with an error");
+            // Until it is known which HTTP is spoken, nothing else ends a connection that says nothing.
+            let silent = async {
+                if timeout(HEAD_TIME, first.notified()).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = watcher.watch(connection) => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended with an error");
+                },
+                () = silent => tracing::debug!("a connection asked for nothing"),
             }
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still in flight when the service ended");
     }
 }
