@@ -3,6 +3,8 @@
 //! Comments between events pass at once, so that keep-alives keep alive; an event passes when it is complete, as it came
 //! or with other data. An event that never completes is never passed on, which is what its reader would do with it.
 
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// Cuts a stream into events.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -14,6 +16,8 @@ pub(crate) struct Events {
     has_fields: bool,
     /// Whether the last byte was a CR that ended a line: an LF belongs to it.
     after_cr: bool,
+    /// Whether no line has ended yet.
+    at_start: bool,
     /// The most bytes of one event.
     most: usize,
 }
@@ -31,6 +35,7 @@ impl Events {
             line: 0,
             has_fields: false,
             after_cr: false,
+            at_start: true,
             most,
         }
     }
@@ -70,6 +75,10 @@ impl Events {
         out: &mut Vec<u8>,
         data: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<(), E> {
+        // Readers drop a byte order mark there, and nowhere else.
+        if std::mem::take(&mut self.at_start) && self.event.starts_with(BOM) {
+            self.event.drain(..BOM.len());
+        }
         let line = self.event.get(self.line..).unwrap_or_default();
         let empty = line.len() == 1;
         self.has_fields |= !empty && line.first() != Some(&b':');
@@ -114,7 +123,6 @@ fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The value of a `data` line.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.strip_prefix(b"data")? {
@@ -176,7 +184,7 @@ mod tests {
             let stream = "\u{feff}: hi|data: a|id: 1||:||event: message|data: x|data:y|retry: 5||data|data:||data: cut"
                 .replace('|', end);
             let expected = format!(
-                "\u{feff}: hi|data: a|id: 1||:||event: message|{}retry: 5||data|data:||",
+                ": hi|data: a|id: 1||:||event: message|{}retry: 5||data|data:||",
                 "data: X\ndata: Y\n"
             )
             .replace('|', end);
@@ -185,6 +193,14 @@ mod tests {
                 assert_eq!(out, expected, "{end:?} {chunk}");
                 assert_eq!(seen, ["a", "x\ny", "\n"], "{end:?} {chunk}");
             }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_at_the_beginning_only_as_it_does_for_readers() {
+        let stream = "\u{feff}data: a\n\n\u{feff}data: {\ndata: b\n\u{feff}data: }\n\n";
+        for chunk in 1..stream.len() {
+            assert_eq!(passed(stream.as_bytes(), chunk).1, ["a", "b"], "{chunk}");
         }
     }
 
