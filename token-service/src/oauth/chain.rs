@@ -104,7 +104,8 @@ pub struct Links {
     pub act: Option<Actor>,
     /// Where in the chain it is.
     pub chain: Chain,
-    /// The ids of this token, its grant, and of those before (`derived_from`), any of which may be taken back.
+    /// The ids of this token, its grant, and of those before (`derived_from`), any of which may be taken back; and of agents
+    /// that were impersonated.
     pub from: Vec<String>,
     /// `txn`, where the token belongs to a chain.
     pub txn: Option<String>,
@@ -163,8 +164,14 @@ impl Links {
     /// # Errors
     /// Which does not.
     pub fn check(&self, registry: &Registry, minted: bool) -> Result<(), ChainError> {
-        if self.from.iter().any(|id| registry.is_revoked(id)) {
-            return Err(ChainError::Revoked);
+        for id in &self.from {
+            if registry.is_revoked(id) {
+                return Err(ChainError::Revoked);
+            }
+            let agent = registry.agent(id);
+            if agent.is_some_and(|agent| agent.status != Status::Approved) {
+                return Err(ChainError::Disabled("agent", id.clone()));
+            }
         }
         let Some(act) = &self.act else {
             return match self.chain.hops {

@@ -598,6 +598,39 @@ async fn impersonation_names_no_actor_but_the_trail_says_who_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn impersonation_ends_with_the_agent_whose_token_it_was() {
+    let (service, secret) = with_planner().await;
+    let asked = form(&service.caller_token(), OTHER_RESOURCE);
+    let impersonated = token(ask(&service, "planner", &secret, &asked).await).await;
+    token(At::Other.gateway(&service, &impersonated).await).await;
+    let (now, store) = (Timestamp::now(), service.elsewhere().await);
+    store
+        .set_status(Registered::Agent, "assistant", Status::Disabled, now)
+        .await
+        .unwrap();
+    let response = At::Other.gateway(&service, &impersonated).await;
+    assert_eq!(refusal(response).await, (400, "invalid_grant".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_another_agent_acts_for_stays_the_subject_at_the_next_server() {
+    let (service, _) = with_planner().await;
+    let mut caller = service.caller_claims();
+    caller["sub"] = json!("assistant");
+    caller["subject_type"] = json!("workload");
+    caller["client_id"] = json!("planner");
+    caller["act"] = json!({"sub": "planner", "act": {"sub": "assistant"}});
+    caller["derived_from"] = json!(["before"]);
+    caller["chain"] = json!({"hops": 0, "until": caller["exp"], "agent_authn": "secret"});
+    let first = token(At::Ledger.gateway(&service, &service.sign(&caller)).await).await;
+    let said = claims(&token(At::Ledger.onward(&service, &first).await).await);
+    assert_eq!(
+        (&said["sub"], &said["subject_type"], &said["client_id"]),
+        (&json!("assistant"), &json!("workload"), &json!("planner"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_acts_for_another_on_a_token_that_does_not_allow_it() {
     let (service, secret) = with_planner().await;
     let with = |name: &str, value: Value| {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use writ_core::message::Travel;
-use writ_policy::decision::Obligations;
+use writ_policy::{decision::Obligations, input::SubjectKind};
 
 use super::{
     Caller,
@@ -48,11 +48,14 @@ struct MintedClaims<'a> {
     /// The server, where it may call others (RFC 8693 section 4.4).
     #[serde(skip_serializing_if = "Option::is_none")]
     may_act: Option<MayAct>,
-    /// The ids of the tokens and grants that it comes from: it ends with any of them.
+    /// The ids of the tokens, grants and impersonated agents that it comes from: it ends with any of them.
     derived_from: &'a [String],
     /// For the exchange that follows, where the server may call others.
     #[serde(skip_serializing_if = "Option::is_none")]
     chain: Option<&'a Chain>,
+    /// As `chain`: an agent that acts for a workload is not told from one that acts for a user otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject_type: Option<SubjectKind>,
     authorization_details: [&'a Details; 1],
 }
 
@@ -127,6 +130,7 @@ impl Mint<'_> {
             }),
             derived_from: &links.from,
             chain: passes_on.then_some(&links.chain),
+            subject_type: passes_on.then_some(claims.subject_kind),
             authorization_details: [&self.request.details_for(self.server.id.as_str())],
         })?;
         let single_use = match self.request.message.travel() {

@@ -187,7 +187,13 @@ impl Asked<'_> {
                         .holding(self.client.key().cloned()),
                 )
             }
-            ExchangeKind::Impersonation => links.act.clone(),
+            ExchangeKind::Impersonation => {
+                if links.act.is_none() {
+                    // No actor names it, and yet it ends with the agent whose token it was.
+                    from.push(claims.client_id.clone());
+                }
+                links.act.clone()
+            }
         };
         let after = Links {
             act,

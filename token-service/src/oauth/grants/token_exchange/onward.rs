@@ -104,6 +104,8 @@ async fn derive<'r>(
     };
     let agent = (claims.client_id.as_str(), links.chain.agent_authn);
     let mut token = CallerClaims::new(app, subject, agent, &next.resource, &scope, now);
+    // A workload that another agent acts for is not that agent.
+    token.sub.clone_from(&claims.subject);
     token.exp = unix(now).saturating_add(TTL_S).min(links.chain.until);
     if token.exp <= token.iat {
         return bad("the token that the call began with has expired; the agent must call again");
