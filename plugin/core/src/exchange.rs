@@ -107,6 +107,15 @@ struct Forwarded {
     revealing: Option<Revealing>,
 }
 
+/// What a request goes upstream with.
+#[derive(Debug)]
+struct Upward<'a> {
+    minted: &'a Minted,
+    content_digest: &'a str,
+    request_bytes: u64,
+    revealing: Option<Revealing>,
+}
+
 /// The use of a minted token.
 #[derive(Debug)]
 struct TokenUse {
@@ -414,15 +423,13 @@ impl Exchange {
             }));
             gateway.stats.discovery_reused += 1;
             let revealing = revealing(gateway, &asked, &question.message);
-            self.forward(
-                gateway,
-                host,
-                asked,
-                &minted,
-                &content_digest,
+            let upward = Upward {
+                minted: &minted,
+                content_digest: &content_digest,
                 request_bytes,
                 revealing,
-            );
+            };
+            self.forward(gateway, host, asked, upward);
             return Flow::Continue;
         }
         let Question { message, body } = question;
@@ -523,15 +530,13 @@ impl Exchange {
                     gateway.stats.minted += 1;
                 }
                 let revealing = revealing(gateway, &asked, &message);
-                self.forward(
-                    gateway,
-                    host,
-                    asked,
-                    &minted,
-                    &expected.content_digest,
+                let upward = Upward {
+                    minted: &minted,
+                    content_digest: &expected.content_digest,
                     request_bytes,
                     revealing,
-                );
+                };
+                self.forward(gateway, host, asked, upward);
                 host.resume_request();
             }
             Err(MintError::Denied(reason)) => {
@@ -560,11 +565,14 @@ impl Exchange {
         gateway: &mut Gateway,
         host: &dyn Host,
         asked: Asked,
-        minted: &Minted,
-        content_digest: &str,
-        request_bytes: u64,
-        revealing: Option<Revealing>,
+        upward: Upward<'_>,
     ) {
+        let Upward {
+            minted,
+            content_digest,
+            request_bytes,
+            revealing,
+        } = upward;
         gateway.stats.allowed += 1;
         host.set_request_header("authorization", &format!("Bearer {}", minted.token));
         host.set_request_header("content-digest", content_digest);

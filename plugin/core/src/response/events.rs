@@ -5,6 +5,9 @@
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// Asked about the data of a complete event; answers with other data where the event shall carry that.
+type Other<'a, E> = &'a mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>;
+
 /// Cuts a stream into events.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -40,13 +43,12 @@ impl Events {
         }
     }
 
-    /// Takes the next bytes and adds to `out` what may pass. `data` is asked about the data of each complete event, and
-    /// answers with other data where the event shall carry that.
+    /// Takes the next bytes and adds to `out` what may pass; `data` is asked about each complete event.
     pub(crate) fn see<E: From<TooLong>>(
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
-        data: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
+        data: Other<'_, E>,
     ) -> Result<(), E> {
         for &byte in bytes {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
@@ -70,11 +72,7 @@ impl Events {
         Ok(())
     }
 
-    fn end_line<E>(
-        &mut self,
-        out: &mut Vec<u8>,
-        data: &mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
-    ) -> Result<(), E> {
+    fn end_line<E>(&mut self, out: &mut Vec<u8>, data: Other<'_, E>) -> Result<(), E> {
         // Readers drop a byte order mark there, and nowhere else.
         if std::mem::take(&mut self.at_start) && self.event.starts_with(BOM) {
             self.event.drain(..BOM.len());
