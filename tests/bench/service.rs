@@ -43,7 +43,9 @@ impl Bench {
             scratch.write(&format!("policy/{}", module.path), module.text)?;
         }
         scratch.write("policy/data.json", policy::data(TOOLS).to_string())?;
+        let signer = Signer::generate();
         let options = Options {
+            signer: Some(signer.clone()),
             policy: Some(scratch.path().join("policy")),
             binary: Some(binaries::writ_release()?),
             ..Options::default()
@@ -78,7 +80,6 @@ impl Bench {
             "http://127.0.0.1:33418/callback",
         ])?;
         service.serve().await?;
-        let signer = Signer::of_service(service.data_dir())?;
         let callers = callers(&signer, &service.issuer(), &resource)?;
         Ok(Self {
             service,
@@ -104,7 +105,7 @@ pub fn callers(signer: &Signer, issuer: &str, resource: &str) -> Result<Callers>
             "exp": now + TOKEN_LIFE_S,
             "jti": uuid::Uuid::now_v7().to_string(),
             "subject_type": "user",
-            "agent_authn": "none",
+            "agent_authn": "key",
             "groups": [format!("team-{}", n % 17), GROUP],
         });
         signer.sign(ACCESS_TOKEN, &claims)

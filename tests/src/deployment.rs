@@ -18,6 +18,7 @@ use crate::registrations::{
     SCOPES, SERVER, USER,
 };
 use crate::scratch::Scratch;
+use crate::signer::Signer;
 use crate::token_service::{self, TokenService};
 use crate::wait::{PATIENCE, until};
 use crate::{binaries, mcp, ports};
@@ -41,6 +42,8 @@ pub struct Options {
     pub service_config: Option<String>,
     /// Whether the user signs in at the corporate identity provider instead of the local directory.
     pub corporate: bool,
+    /// The key that signs the token service's tokens, where somebody else is to sign like it.
+    pub signer: Option<Signer>,
     /// Whether the ledger believes everybody.
     pub open_ledger: bool,
     /// The gateway's and the issuer's ports, if they are free.
@@ -129,6 +132,7 @@ impl Deployment {
                 config: Some(config),
                 binary: None,
                 public_port: Some(public_port),
+                signer: options.signer.clone(),
             },
         )?;
         let resource = format!("http://127.0.0.1:{port}/mcp");

@@ -31,3 +31,9 @@ pub mod token_service;
 pub mod tools;
 pub mod wait;
 pub mod waiting;
+
+/// Installs what TLS is done with: reqwest makes no client without.
+pub fn provide_tls() {
+    // Fails when it is installed already.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+}

@@ -42,6 +42,7 @@ pub type McpClient = RunningService<RoleClient, ClientConfig>;
 
 /// Connects rmcp to `url` with this bearer token.
 pub async fn connect(url: &str, token: &str, era: Era) -> Result<McpClient> {
+    crate::provide_tls();
     let config = StreamableHttpClientTransportConfig::with_uri(url)
         .auth_header(token)
         .custom_headers(HashMap::new());

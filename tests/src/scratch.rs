@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tokio_rustls::rustls::crypto::ring::default_provider;
 
 use crate::binaries;
 
@@ -15,8 +14,8 @@ pub struct Scratch(TempDir);
 impl Scratch {
     /// A new directory under `target/run`, named after what runs in it.
     pub fn new(name: &str) -> Result<Self> {
-        // Every run begins here, and reqwest makes no client without a provider. Fails when there is one already.
-        let _ = default_provider().install_default();
+        // Almost every run begins here.
+        crate::provide_tls();
         let parent = binaries::workspace().join("target").join("run");
         std::fs::create_dir_all(&parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;

@@ -1,5 +1,8 @@
 //! Tokens signed by hand: good ones by the thousand for the benchmark, and ones no issuer would make.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,12 +23,17 @@ impl Signer {
         Self::new(Ed25519KeyPair::generate())
     }
 
-    /// The token service's own key, from its data directory.
-    pub fn of_service(data_dir: &Path) -> Result<Self> {
-        let path = data_dir.join("keys/eddsa.pem");
-        let pem = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self::new(Ed25519KeyPair::from_pem(&pem)?))
+    /// Gives a token service that has not started yet this key to sign with: it takes key files over as those of
+    /// an earlier version.
+    pub(crate) fn write_to(&self, data_dir: &Path) -> Result<()> {
+        let directory = data_dir.join("keys");
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(directory.join("eddsa.pem"))?;
+        Ok(file.write_all(self.0.to_pem().as_bytes())?)
     }
 
     fn new(key: Ed25519KeyPair) -> Self {

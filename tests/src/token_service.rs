@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::process::Process;
 use crate::scratch::Scratch;
+use crate::signer::Signer;
 use crate::wait::PATIENCE;
 use crate::{binaries, ports};
 
@@ -25,6 +26,8 @@ pub struct Options {
     pub binary: Option<PathBuf>,
     /// The issuer's port, where it matters.
     pub public_port: Option<u16>,
+    /// The key that signs its tokens, where somebody else is to sign like it.
+    pub signer: Option<Signer>,
 }
 
 /// A data directory, and the service on it when started. Killed when dropped.
@@ -50,6 +53,9 @@ impl TokenService {
             .as_ref()
             .map(|text| scratch.write("writ.toml", text))
             .transpose()?;
+        if let Some(signer) = &options.signer {
+            signer.write_to(&data_dir)?;
+        }
         Ok(Self {
             binary: options.binary.clone().map_or_else(binaries::writ, Ok)?,
             data_dir,

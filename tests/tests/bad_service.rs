@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bad::faulty::{Fault, Faulty};
 use bad::{
-    Answer, Post, TOOL, a_good_call_succeeds, assert_nothing_reached, deployment, good_message,
-    jsonrpc_error,
+    Answer, Post, TOOL, a_good_call_succeeds, assert_nothing_reached, deployment,
+    deployment_and_signer, good_message, jsonrpc_error,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -146,8 +146,7 @@ fn garbage() -> Vec<(&'static str, Fault)> {
     ]
 }
 
-fn wrong_tokens(deployment: &Deployment) -> Vec<(&'static str, Fault)> {
-    let signer = Signer::of_service(deployment.service.data_dir()).unwrap();
+fn wrong_tokens(deployment: &Deployment, signer: &Signer) -> Vec<(&'static str, Fault)> {
     let with = |changes: Value| {
         signer
             .sign(ACCESS_TOKEN, &minted_claims(deployment, &changes))
@@ -191,10 +190,13 @@ fn wrong_tokens(deployment: &Deployment) -> Vec<(&'static str, Fault)> {
 
 #[tokio::test]
 async fn an_answer_that_is_not_the_token_asked_for_is_503_and_goes_nowhere() {
-    let deployment = deployment("bad-service").await;
+    let (deployment, signer) = deployment_and_signer("bad-service").await;
     let (envoy, faulty) = gateway_with_faults(&deployment).await;
     let token = deployment.batch_token().await.unwrap();
-    for (name, fault) in garbage().into_iter().chain(wrong_tokens(&deployment)) {
+    for (name, fault) in garbage()
+        .into_iter()
+        .chain(wrong_tokens(&deployment, &signer))
+    {
         faulty.go_wrong(fault);
         let answer = Post::good(&token).send(envoy.listener()).await;
         assert_unavailable(&answer, name);
@@ -211,9 +213,8 @@ async fn an_answer_that_is_not_the_token_asked_for_is_503_and_goes_nowhere() {
 
 #[tokio::test]
 async fn a_forged_answer_without_a_defect_is_forwarded() {
-    let deployment = deployment("good-service").await;
+    let (deployment, signer) = deployment_and_signer("good-service").await;
     let (envoy, faulty) = gateway_with_faults(&deployment).await;
-    let signer = Signer::of_service(deployment.service.data_dir()).unwrap();
     let minted = signer
         .sign(ACCESS_TOKEN, &minted_claims(&deployment, &json!({})))
         .unwrap();

@@ -2,7 +2,7 @@
 
 mod bad;
 
-use bad::{Post, TOOL, a_good_call_succeeds, assert_nothing_reached, deployment};
+use bad::{Post, TOOL, a_good_call_succeeds, assert_nothing_reached, deployment_and_signer};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -165,8 +165,7 @@ fn wrong_signatures(deployment: &Deployment, signer: &Signer) -> Vec<(&'static s
 
 #[tokio::test]
 async fn tokens_that_are_none_of_a_callers_get_401_invalid_token() {
-    let deployment = deployment("bad-tokens").await;
-    let signer = Signer::of_service(deployment.service.data_dir()).unwrap();
+    let (deployment, signer) = deployment_and_signer("bad-tokens").await;
     let mut cases = wrong_claims(&deployment, &signer);
     cases.extend(wrong_signatures(&deployment, &signer));
     cases.push(("a minted upstream token", minted_token(&deployment).await));
@@ -190,8 +189,7 @@ async fn tokens_that_are_none_of_a_callers_get_401_invalid_token() {
 
 #[tokio::test]
 async fn a_token_signed_like_these_but_without_a_defect_is_accepted() {
-    let deployment = deployment("good-token").await;
-    let signer = Signer::of_service(deployment.service.data_dir()).unwrap();
+    let (deployment, signer) = deployment_and_signer("good-token").await;
     let token = signer
         .sign(ACCESS_TOKEN, &claims(&deployment, &json!({})))
         .unwrap();

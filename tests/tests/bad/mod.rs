@@ -8,6 +8,7 @@ pub mod raw;
 use serde_json::Value;
 use writ_tests::deployment::{Deployment, Options};
 use writ_tests::mcp;
+use writ_tests::signer::Signer;
 
 pub use raw::{Answer, Post};
 
@@ -21,7 +22,18 @@ pub fn good_message() -> String {
 
 /// A whole Writ on one Envoy worker, before a server that believes everybody and remembers what reached it.
 pub async fn deployment(name: &str) -> Deployment {
+    start(name, None).await
+}
+
+/// The same, and the key that its tokens are signed with.
+pub async fn deployment_and_signer(name: &str) -> (Deployment, Signer) {
+    let signer = Signer::generate();
+    (start(name, Some(signer.clone())).await, signer)
+}
+
+async fn start(name: &str, signer: Option<Signer>) -> Deployment {
     let options = Options {
+        signer,
         workers: 1,
         open_ledger: true,
         ..Options::named(name)

@@ -12,8 +12,8 @@ use crate::clock::unix;
 pub const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 const MAX_JTI_BYTES: usize = 256;
-/// How far ahead `exp` may lie: an assertion is made for one request.
-const MAX_LIFE_S: u64 = 300;
+/// How far ahead `exp` may lie: an assertion is good once, and some clients make all of theirs for an hour.
+const MAX_LIFE_S: u64 = 3600;
 
 /// Why an assertion is refused. The text is for the client's developer and repeats nothing secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
