@@ -1,7 +1,7 @@
 //! A gateway on another machine: the guide's `[gateway.tls]` and Envoy's side of it, with certificates on both sides and
 //! no secret anywhere (RFC 8705).
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::json;
 use writ_tests::binaries::workspace;
 use writ_tests::deployment::{demo_policy, gateway_yaml, verifying_ledger};
@@ -20,6 +20,10 @@ const NAME: &str = "spiffe://example.com/gateway/far";
 fn certificates(scratch: &Scratch, name: &str) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // Another name than what it signs, or that passes for self-signed.
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = params.self_signed(&key).unwrap();
     scratch.write("ca.pem", authority.pem()).unwrap();
@@ -153,7 +157,7 @@ async fn a_gateway_with_the_guides_certificate_needs_no_secret() {
         answer.get("result").cloned()
     })
     .await
-    .unwrap();
+    .unwrap_or_else(|e| panic!("{e}\n{}", world.envoy.process().tail()));
     assert_eq!(result["structuredContent"]["id"], "ops", "{result}");
 }
 
