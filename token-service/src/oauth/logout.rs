@@ -31,7 +31,7 @@ use crate::{
         self, FormTarget, Forward, Problem, SignOut,
         session::{Browser, Transport},
     },
-    registry::Agent,
+    registry::{Agent, Status},
     secret::{self, SecretHash},
     store::{StoreError, oauth, sign_ins},
 };
@@ -243,7 +243,10 @@ impl LogoutRequest {
             (None, None) => None,
         };
         let registry = app.current_registry().await?;
-        let client = client_id.and_then(|id| registry.agent(id)).map(Arc::clone);
+        let client = client_id
+            .and_then(|id| registry.agent(id))
+            .filter(|client| client.status == Status::Approved)
+            .map(Arc::clone);
         let redirect = match params.get("post_logout_redirect_uri") {
             None => None,
             Some(uri) => {

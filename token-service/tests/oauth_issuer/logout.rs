@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use writ_token_service::{
     audit::Kind,
     registry::{Agent, AuthMethod, ClientMetadata},
-    store::users,
+    store::{registrations::Registered, users},
 };
 
 use crate::{
@@ -410,6 +410,33 @@ async fn nobody_is_sent_where_the_client_has_not_registered() {
         assert_eq!((page.status, page.location), (400, None), "{client}{uri}");
     }
     assert!(signed_in(&browser, &query).await.is_some());
+
+    let uri: String = form_urlencoded::byte_serialize(AFTER.as_bytes()).collect();
+    let asked = format!(
+        "{}/oauth/logout?client_id=site&post_logout_redirect_uri={uri}",
+        issuer.url
+    );
+    let nobody = Browser::new(&issuer);
+    assert_eq!(nobody.go(&asked).await.location.unwrap().as_str(), AFTER);
+    issuer.disable(Registered::Agent, "site").await;
+    let page = nobody.go(&asked).await;
+    assert_eq!(
+        (page.status, page.location),
+        (400, None),
+        "a client that is switched off sends nobody anywhere"
+    );
+}
+
+#[tokio::test]
+async fn who_changes_the_account_is_on_record_as_signed_out() {
+    let issuer = Issuer::start().await;
+    let (browser, query) = (Browser::new(&issuer), Request::new().query());
+    let page = browser.consent_page(&query).await;
+    browser.press(&query, &page, "sign_out").await;
+    assert_eq!(signed_in(&browser, &query).await, None);
+    let records = issuer.records().await;
+    let record = records.iter().find(|r| r.kind == Kind::SignOut).unwrap();
+    assert_eq!(record.subject.as_deref(), Some(USER));
 }
 
 #[tokio::test]

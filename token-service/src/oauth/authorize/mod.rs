@@ -151,7 +151,7 @@ pub async fn answer(
                 sign_in::sign_in(&app, &throttle, peer, &visit, &request, &form).await
             }
             Some("email") => ways::by_email(&app, &visit, &request, &form).await,
-            Some("sign_out") => sign_in::sign_out(&app, &visit).await,
+            Some("sign_out") => sign_in::sign_out(&app, &visit, peer).await,
             Some("approve") => consent::approve(&app, &visit, &request, &form, peer).await,
             Some("deny") => Err(Refused::Redirect(
                 Box::new(request.reply.clone()),

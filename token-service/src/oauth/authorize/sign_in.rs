@@ -118,9 +118,17 @@ pub(super) async fn sign_in(
 }
 
 /// Ends the session.
-pub(super) async fn sign_out(app: &App, visit: &Visit) -> Result<Response, Refused> {
+pub(super) async fn sign_out(app: &App, visit: &Visit, peer: Peer) -> Result<Response, Refused> {
+    let now = app.clock.now();
+    let cookie = visit.browser.session();
     let mut tx = app.store.write().await?;
-    oauth::end_session(tx.conn(), &visit.browser.session()).await?;
+    if let Some(session) = oauth::session(tx.conn(), &cookie, now).await? {
+        oauth::end_session(tx.conn(), &cookie).await?;
+        let mut record = Record::new(Kind::SignOut, now);
+        record.subject = Some(session.user);
+        record.source_ip = Some(peer.text());
+        tx.audit(&record).await?;
+    }
     tx.commit().await?;
     Ok(visit.reload(&Browser::new()))
 }
