@@ -1,8 +1,8 @@
 # METADATA
 # title: What registers itself
 # description: |
-#   An application that acts for people only, and whose answers stay on their computers or go to a host that
-#   `data.registration.redirect_hosts[host]` names, is approved; one that is named by a metadata document may be answered at
+#   An application that acts for people only, and sends them nowhere but on their own computers or to a host that
+#   `data.registration.redirect_hosts[host]` names, is approved; one that is named by a metadata document may send them to
 #   the document's own host too. A person decides about everything else, unless the initial access token that it came with has
 #   the label `vouched=true`. An update is judged by the same rules, as a whole.
 package writ.registrations

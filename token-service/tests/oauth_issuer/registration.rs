@@ -324,6 +324,22 @@ async fn what_the_policy_holds_waits_for_a_person() {
 }
 
 #[tokio::test]
+async fn where_people_are_sent_after_signing_out_is_judged_too() {
+    let issuer = Issuer::start_from(OPEN, &[]).await;
+    let metadata = a_client(&json!({"post_logout_redirect_uris": ["https://unknown.test/bye"]}));
+    let (_, client) = issuer.register_client(None, &metadata).await;
+    assert_eq!(text(&client, "registration_status"), "pending");
+    assert!(text(&client, "registration_reason").contains("https://unknown.test/bye"));
+    let asked = format!(
+        "{}/oauth/logout?client_id={}&post_logout_redirect_uri=https%3A%2F%2Funknown.test%2Fbye",
+        issuer.url,
+        text(&client, "client_id")
+    );
+    let page = Browser::new(&issuer).go(&asked).await;
+    assert_eq!((page.status, page.location), (400, None));
+}
+
+#[tokio::test]
 async fn who_was_rejected_by_a_person_cannot_change_that() {
     let issuer = Issuer::start_from(OPEN, &[]).await;
     let metadata = a_client(&json!({"redirect_uris": ["https://unknown.test/cb"]}));

@@ -445,26 +445,29 @@ impl<'a> Registered<'a> {
     }
 }
 
-/// A redirect URI taken apart, so that no policy has to: rules about parts of a text are easily fooled.
+/// Somewhere that the client has browsers sent to, taken apart, so that no policy has to: rules about parts of a text are easily fooled.
 #[derive(Debug, Serialize)]
 pub struct Redirect {
     uri: String,
     scheme: String,
     host: Option<String>,
     port: Option<u16>,
-    /// Whether the answer stays on the user's own computer.
+    /// Whether the browser stays on the user's own computer.
     loopback: bool,
 }
 
 impl Redirect {
-    /// Takes redirect URIs apart.
+    /// All of a client's: where its answers go, and where people are sent who have signed out.
     #[must_use]
-    pub fn all(of: &[RedirectUri]) -> Vec<Self> {
-        of.iter()
+    pub fn all(of: &Agent) -> Vec<Self> {
+        let answers = of.redirect_uris.iter().map(RedirectUri::as_str);
+        let after = of.metadata.post_logout_redirect_uris.iter();
+        answers
+            .chain(after.map(String::as_str))
             .filter_map(|uri| {
-                let url = Url::parse(uri.as_str()).ok()?;
+                let url = Url::parse(uri).ok()?;
                 Some(Self {
-                    uri: uri.to_string(),
+                    uri: uri.to_owned(),
                     scheme: url.scheme().to_owned(),
                     host: url.host_str().map(str::to_owned),
                     port: url.port_or_known_default(),

@@ -76,7 +76,7 @@ pub struct Case<'a> {
 pub fn client(app: &App, case: Case<'_>, agent: &mut Agent) -> RegistrationDecision {
     let document = ClientDocument {
         registered: Registered::of(agent),
-        redirects: Redirect::all(&agent.redirect_uris),
+        redirects: Redirect::all(agent),
         document_host: agent
             .id
             .document()

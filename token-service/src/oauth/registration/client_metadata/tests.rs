@@ -140,7 +140,10 @@ fn what_does_not_fit_together_is_refused() {
 #[test]
 fn policies_get_redirect_uris_taken_apart() {
     let redirects = |uri: &str| {
-        let all = Redirect::all(&[RedirectUri::parse(uri).unwrap()]);
+        let all = Redirect::all(&Agent {
+            redirect_uris: vec![RedirectUri::parse(uri).unwrap()],
+            ..Agent::new("app".parse().unwrap(), "App", AuthMethod::None)
+        });
         let one = all.into_iter().next().unwrap();
         (one.scheme, one.host, one.loopback)
     };
