@@ -1,8 +1,15 @@
-use writ_token_service::store::registrations::Registered;
+use reqwest::Method;
+use serde_json::{Value, json};
+use writ_token_service::{
+    registry::{Id, Server},
+    secret::SecretHash,
+    store::registrations::Registered,
+};
 
 use crate::{
     browser::{Browser, REDIRECT, Request},
-    issuer::{CONFIDENTIAL, Issuer, OTHER_RESOURCE, PUBLIC, ROBOT, WEB_REDIRECT},
+    issuer::{CONFIDENTIAL, Issuer, OTHER_RESOURCE, PUBLIC, RESOURCE, ROBOT, WEB_REDIRECT},
+    registration::{OPEN, a_client, text},
 };
 
 #[tokio::test]
@@ -247,6 +254,7 @@ async fn more_than_was_shown_is_not_granted() {
             &query,
             &[
                 ("csrf", &csrf),
+                ("resource", RESOURCE),
                 ("scope", "accounts:read"),
                 ("action", "approve"),
             ],
@@ -255,6 +263,88 @@ async fn more_than_was_shown_is_not_granted() {
     assert_eq!(answer.status, 303);
     assert_eq!(answer.param("code"), None, "the page is shown again");
     assert_eq!(answer.location.unwrap().path(), "/oauth/authorize");
+}
+
+/// The client of this answer puts `metadata` in the place of what it registered.
+async fn register_anew(issuer: &Issuer, client: &Value, mut metadata: Value) {
+    metadata["client_id"] = client["client_id"].clone();
+    let (status, answer) = issuer
+        .registration(
+            Method::PUT,
+            text(client, "registration_client_uri"),
+            Some(text(client, "registration_access_token")),
+            &metadata.to_string(),
+        )
+        .await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_may_go_on_without_the_user_since_has_them_asked_again() {
+    let issuer = Issuer::start_from(OPEN, &[]).await;
+    let with = |grants: &[&str]| {
+        a_client(&json!({
+            "token_endpoint_auth_method": "client_secret_basic", "grant_types": grants,
+        }))
+    };
+    let (_, client) = issuer
+        .register_client(None, &with(&["authorization_code"]))
+        .await;
+    let request = Request::new().with("client_id", text(&client, "client_id"));
+    let browser = Browser::new(&issuer);
+    browser.code(&request).await;
+    let again = browser.get(&request.query()).await;
+    assert!(again.param("code").is_some(), "nothing has changed");
+
+    register_anew(
+        &issuer,
+        &client,
+        with(&["authorization_code", "refresh_token"]),
+    )
+    .await;
+    let page = browser.get(&request.query()).await;
+    assert!(
+        page.html.contains("while you are away"),
+        "{page:?}: nobody has agreed to that"
+    );
+}
+
+#[tokio::test]
+async fn what_is_agreed_to_is_the_server_that_was_shown() {
+    let issuer = Issuer::start_from(OPEN, &[]).await;
+    let with_default = |resource: &str| a_client(&json!({ "default_resource": resource }));
+    let (_, client) = issuer
+        .register_client(None, &with_default(OTHER_RESOURCE))
+        .await;
+    let id = text(&client, "client_id");
+    let browser = Browser::new(&issuer);
+    let query = Request::new()
+        .with("client_id", id)
+        .without("scope")
+        .without("resource")
+        .query();
+    let page = browser.consent_page(&query).await;
+    assert_eq!(page.field("resource"), OTHER_RESOURCE);
+    assert_eq!(page.field("scope"), "offline_access");
+
+    let till = Server::new(
+        Id::parse("till").unwrap(),
+        "https://till.test/mcp".to_owned(),
+        "urn:till".to_owned(),
+        SecretHash::of("server"),
+    );
+    let store = &issuer.running.app.store;
+    store
+        .add_server(&till, jiff::Timestamp::now())
+        .await
+        .unwrap();
+    register_anew(&issuer, &client, with_default("https://till.test/mcp")).await;
+    let answer = browser.press(&query, &page, "approve").await;
+    assert_eq!(answer.param("code"), None, "the page is shown again");
+    let page = browser.get(&query).await;
+    assert_eq!(page.field("resource"), "https://till.test/mcp");
+    let answer = browser.press(&query, &page, "approve").await;
+    assert!(answer.param("code").is_some());
 }
 
 #[tokio::test]

@@ -152,12 +152,10 @@ impl Browser {
 
     /// Presses a button of the consent page.
     pub(crate) async fn press(&self, query: &str, page: &Answer, button: &str) -> Answer {
-        let (csrf, scope) = (page.field("csrf"), page.field("scope"));
-        self.post(
-            query,
-            &[("csrf", &csrf), ("scope", &scope), ("action", button)],
-        )
-        .await
+        let shown = ["csrf", "resource", "scope"].map(|name| (name, page.field(name)));
+        let mut form: Vec<_> = shown.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        form.push(("action", button));
+        self.post(query, &form).await
     }
 
     /// The whole way to a code.

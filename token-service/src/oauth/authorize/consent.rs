@@ -62,7 +62,7 @@ pub(super) fn page(visit: &Visit, request: &AuthorizationRequest, session: &Sess
         scopes: &scopes,
         identity: &identity,
         offline: agent.grants.contains(&Grant::RefreshToken),
-        scope: &wanted.scope(),
+        scope: &agreed(request),
         user_name: &session.user,
         action: &visit.here,
         csrf: &visit.browser.csrf(),
@@ -84,7 +84,7 @@ pub(super) async fn is_given(
         return Ok(false);
     }
     let host = request.reply.redirect().host();
-    let scope = request.wanted.scope();
+    let scope = agreed(request);
     let consent = consent(request, session, &host, &scope);
     Ok(consents::covers(&mut *app.store.read().await?, &consent).await?)
 }
@@ -97,8 +97,9 @@ pub(super) async fn approve(
     form: &Params,
     peer: Peer,
 ) -> Result<Response, Refused> {
-    if form.get("scope").unwrap_or_default() != request.wanted.scope() {
-        // The server's scopes have changed since the page was shown.
+    let shown = (form.get("resource"), form.get("scope").unwrap_or_default());
+    if shown != (request.wanted.resource(), agreed(request).as_str()) {
+        // The server or the client has changed since the page was shown.
         return Ok(see_other(&visit.here));
     }
     give(app, visit, request, peer).await
@@ -130,7 +131,8 @@ pub(super) async fn give(
     let host = request.reply.redirect().host();
     let scope = request.wanted.scope();
     if is_certain(request) {
-        let consent = consent(request, &session, &host, &scope);
+        let agreed = agreed(request);
+        let consent = consent(request, &session, &host, &agreed);
         consents::remember(tx.conn(), &consent, now).await?;
     }
     // A client that wants a fresh sign-in next time gets another.
@@ -169,6 +171,16 @@ pub(super) async fn give(
 /// Whether whoever gets the answer is the client itself (RFC 8252 section 8.6).
 fn is_certain(request: &AuthorizationRequest) -> bool {
     request.agent.auth != AuthMethod::None || !request.reply.redirect().is_on_this_computer()
+}
+
+/// What the user agrees to: what is asked for, and that it goes on while they are away where the client may.
+fn agreed(request: &AuthorizationRequest) -> String {
+    let lasting = IdentityScope::OfflineAccess;
+    let more = request.agent.grants.contains(&Grant::RefreshToken)
+        && !request.wanted.identity.contains(&lasting);
+    let words = request.wanted.words();
+    let words: Vec<&str> = words.chain(more.then(|| lasting.word())).collect();
+    words.join(" ")
 }
 
 fn consent<'a>(
