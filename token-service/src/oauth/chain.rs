@@ -50,7 +50,7 @@ impl Actor {
     }
 
     /// From the current actor to the first.
-    fn each(&self) -> impl Iterator<Item = &str> {
+    pub fn each(&self) -> impl Iterator<Item = &str> {
         std::iter::successors(Some(self), |actor| actor.act.as_deref()).map(|a| a.sub.as_str())
     }
 }
@@ -105,7 +105,7 @@ pub struct Links {
     /// Where in the chain it is.
     pub chain: Chain,
     /// The ids of this token, its grant, and of those before (`derived_from`), any of which may be taken back; and of agents
-    /// that were impersonated.
+    /// whose tokens were exchanged and whom no actor names ([`of_agent`]).
     pub from: Vec<String>,
     /// `txn`, where the token belongs to a chain.
     pub txn: Option<String>,
@@ -117,6 +117,19 @@ enum Part {
     Gateway,
     Server,
     Agent,
+}
+
+fn in_use(status: Option<Status>) -> bool {
+    status == Some(Status::Approved)
+}
+
+/// How `derived_from` names an agent: no token's id begins so.
+const AGENT: &str = "agent:";
+
+/// In `derived_from`: ends with this agent.
+#[must_use]
+pub fn of_agent(client_id: &str) -> String {
+    format!("{AGENT}{client_id}")
 }
 
 impl Links {
@@ -165,12 +178,12 @@ impl Links {
     /// Which does not.
     pub fn check(&self, registry: &Registry, minted: bool) -> Result<(), ChainError> {
         for id in &self.from {
-            if registry.is_revoked(id) {
-                return Err(ChainError::Revoked);
-            }
-            let agent = registry.agent(id);
-            if agent.is_some_and(|agent| agent.status != Status::Approved) {
-                return Err(ChainError::Disabled("agent", id.clone()));
+            match id.strip_prefix(AGENT) {
+                Some(id) if !in_use(registry.agent(id).map(|a| a.status)) => {
+                    return Err(ChainError::Disabled("agent", id.to_owned()));
+                }
+                None if registry.is_revoked(id) => return Err(ChainError::Revoked),
+                _ => {}
             }
         }
         let Some(act) = &self.act else {
@@ -192,7 +205,7 @@ impl Links {
                 Part::Server => ("server", registry.server(id).map(|s| s.status)),
                 Part::Agent => ("agent", registry.agent(id).map(|a| a.status)),
             };
-            if status != Some(Status::Approved) {
+            if !in_use(status) {
                 return Err(ChainError::Disabled(what, id.to_owned()));
             }
             agents += usize::from(matches!(part, Part::Agent));

@@ -610,6 +610,12 @@ async fn impersonation_ends_with_the_agent_whose_token_it_was() {
         .unwrap();
     let response = At::Other.gateway(&service, &impersonated).await;
     assert_eq!(refusal(response).await, (400, "invalid_grant".into()));
+    store
+        .remove(Registered::Agent, "assistant", now)
+        .await
+        .unwrap();
+    let response = At::Other.gateway(&service, &impersonated).await;
+    assert_eq!(refusal(response).await, (400, "invalid_grant".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

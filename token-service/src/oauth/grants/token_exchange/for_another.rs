@@ -17,7 +17,7 @@ use crate::{
     oauth::{
         OAuthError,
         caller_token::{CallerClaims, Subject},
-        chain::{Actor, Chain, Links, MayAct},
+        chain::{self, Actor, Chain, Links, MayAct},
         client_auth::Client,
         scope::Scope,
         token::TokenResponse,
@@ -187,14 +187,13 @@ impl Asked<'_> {
                         .holding(self.client.key().cloned()),
                 )
             }
-            ExchangeKind::Impersonation => {
-                if links.act.is_none() {
-                    // No actor names it, and yet it ends with the agent whose token it was.
-                    from.push(claims.client_id.clone());
-                }
-                links.act.clone()
-            }
+            ExchangeKind::Impersonation => links.act.clone(),
         };
+        let names = |act: &Actor| act.each().any(|id| id == claims.client_id);
+        if !act.as_ref().is_some_and(names) {
+            // No actor is the agent whose token it was, and yet it ends with that one.
+            from.push(chain::of_agent(&claims.client_id));
+        }
         let after = Links {
             act,
             chain: Chain {
