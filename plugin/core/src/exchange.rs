@@ -3,13 +3,16 @@
 //! Headers (route, identity) → body (message) → decision → mint → swap → upstream → outcome. Every step that is not
 //! understood, allowed and recorded ends in an answer of the filter's own; nothing goes on by default.
 
+mod forwarded;
+
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use writ_policy::decision::{Decision, DenialCause, Obligations};
-use writ_policy::event::{Call, CallResult, Denied, DiscoveryUse, Event, Outcome};
-use writ_policy::input::{Document, Input, Mcp, RequestContext, Task};
+use writ_policy::event::{Call, Denied, DiscoveryUse, Event};
+use writ_policy::input::{Document, Input, RequestContext, Task};
 
+use self::forwarded::{Forwarded, Upward, revealing, shows};
 use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{DiscoveryKey, Gateway, report};
@@ -17,14 +20,9 @@ use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
 use crate::message::{self, Message, Travel, content_digest};
-use crate::mint::{self, Context, Expected, MintError, Minted};
-use crate::outcome::Watch;
+use crate::mint::{self, Context, Expected, MintError};
 use crate::refuse::{Challenge, Refusal, Scheme};
-use crate::response::{Entry, Kind, Limits, Revealing};
 use crate::rules::{ServerRule, WELL_KNOWN};
-
-/// How long a list may be kept where a policy changes with the configuration only.
-const STATIC_LIST_TTL: Duration = Duration::from_secs(60);
 
 /// A discovery token is used again only if it lives at least this many seconds longer.
 const DISCOVERY_MARGIN_S: u64 = 2;
@@ -92,34 +90,6 @@ struct Minting {
     asked: Asked,
     expected: Expected,
     message: Message,
-    request_bytes: u64,
-}
-
-#[derive(Debug)]
-struct Forwarded {
-    /// Whose call it is.
-    asked: Asked,
-    /// What is to be reported when it is over; nothing without token service.
-    use_of: Option<TokenUse>,
-    watch: Option<Watch>,
-    ended: bool,
-    /// The answer, where it can hold lists.
-    revealing: Option<Revealing>,
-}
-
-/// What a request goes upstream with.
-#[derive(Debug)]
-struct Upward<'a> {
-    minted: &'a Minted,
-    content_digest: &'a str,
-    request_bytes: u64,
-    revealing: Option<Revealing>,
-}
-
-/// The use of a minted token.
-#[derive(Debug)]
-struct TokenUse {
-    token_id: String,
     request_bytes: u64,
 }
 
@@ -559,190 +529,6 @@ impl Exchange {
         }
     }
 
-    /// Sends the request on with the minted token in place of everything the caller brought.
-    fn forward(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        asked: Asked,
-        upward: Upward<'_>,
-    ) {
-        let Upward {
-            minted,
-            content_digest,
-            request_bytes,
-            revealing,
-        } = upward;
-        gateway.stats.allowed += 1;
-        host.set_request_header("authorization", &format!("Bearer {}", minted.token));
-        host.set_request_header("content-digest", content_digest);
-        if asked.headers.accepts_encodings {
-            host.set_request_header("accept-encoding", "identity");
-        }
-        asked.headers.remove_private(host);
-        self.phase = Phase::Forwarded(Box::new(Forwarded {
-            asked,
-            use_of: Some(TokenUse {
-                token_id: minted.id.clone(),
-                request_bytes,
-            }),
-            watch: None,
-            ended: false,
-            revealing,
-        }));
-    }
-
-    /// Sends the request on in static mode.
-    fn forward_plainly(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        asked: Asked,
-        message: &Message,
-        keep_token: bool,
-    ) -> Flow {
-        gateway.stats.allowed += 1;
-        if !keep_token {
-            host.remove_request_header("authorization");
-        }
-        asked.headers.remove_private(host);
-        let revealing = revealing(gateway, &asked, message);
-        if revealing.is_none() {
-            self.phase = Phase::Over;
-            return Flow::Continue;
-        }
-        if asked.headers.accepts_encodings {
-            host.set_request_header("accept-encoding", "identity");
-        }
-        self.phase = Phase::Forwarded(Box::new(Forwarded {
-            asked,
-            use_of: None,
-            watch: None,
-            ended: false,
-            revealing,
-        }));
-        Flow::Continue
-    }
-
-    /// The response's headers have come.
-    pub fn on_response_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
-        if let Phase::Forwarded(forwarded) = &mut self.phase {
-            let status = host.response_header(":status");
-            let status = status
-                .as_deref()
-                .and_then(|s| std::str::from_utf8(s).ok())
-                .and_then(|s| s.parse().ok());
-            forwarded.watch = Some(Watch::new(
-                status,
-                host.response_header("content-type").as_deref(),
-            ));
-            forwarded.ended = end_of_stream;
-            if let Some(revealing) = &mut forwarded.revealing {
-                revealing.on_headers(host, end_of_stream);
-            }
-        }
-    }
-
-    /// `size` bytes of the response pass.
-    ///
-    /// Of an answer that is held, `size` is what has come so far.
-    pub fn on_response_body(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        size: usize,
-        end_of_stream: bool,
-    ) -> Flow {
-        let Phase::Forwarded(forwarded) = &mut self.phase else {
-            return Flow::Continue;
-        };
-        let Forwarded {
-            asked,
-            watch,
-            ended,
-            revealing,
-            ..
-        } = &mut **forwarded;
-        if let Some(revealing) = revealing
-            && !revealing.is_complete(size, end_of_stream)
-        {
-            return Flow::Pause;
-        }
-        if let Some(watch) = watch {
-            if watch.wants_bytes() {
-                watch.see(&host.response_body(size).unwrap_or_default());
-            } else {
-                watch.pass(size);
-            }
-            *ended |= end_of_stream;
-        }
-        if let Some(revealing) = revealing {
-            revealing.on_body(host, size, &mut |entry| shows(gateway, asked, entry));
-        }
-        Flow::Continue
-    }
-
-    /// The response ended in trailers.
-    pub fn on_response_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) {
-        let held = match &self.phase {
-            Phase::Forwarded(forwarded) => forwarded.revealing.as_ref().and_then(Revealing::held),
-            _ => None,
-        };
-        if let Some(most) = held {
-            let size = host.response_body(most).map_or(0, |body| body.len());
-            self.on_response_body(gateway, host, size, true);
-        }
-        if let Phase::Forwarded(forwarded) = &mut self.phase {
-            forwarded.ended = true;
-        }
-    }
-
-    /// The request and its response are over, well or not.
-    pub fn on_end(&mut self, gateway: &mut Gateway, host: &dyn Host) {
-        gateway.held.end(self.context);
-        let forwarded = match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Forwarded(forwarded) => forwarded,
-            Phase::Recording(_, recording) => {
-                // The caller left first. Whether the record arrived is not known; twice the same is kept once.
-                return gateway.reports.add(recording.event);
-            }
-            _ => return,
-        };
-        let Forwarded {
-            asked,
-            use_of:
-                Some(TokenUse {
-                    token_id,
-                    request_bytes,
-                }),
-            watch,
-            ended,
-            ..
-        } = *forwarded
-        else {
-            return;
-        };
-        let (status, response_bytes) = watch
-            .as_ref()
-            .map_or((None, 0), |watch| (watch.status(), watch.bytes()));
-        let now = host.now();
-        gateway.reports.add(Event::Outcome(Outcome {
-            token_id,
-            request_id: asked.headers.request_id,
-            time: rfc3339(now),
-            status,
-            result: match watch {
-                Some(watch) if ended => watch.end(),
-                Some(watch) => watch.cut_off(),
-                None => CallResult::CutOff,
-            },
-            duration_us: u64::try_from(now.saturating_sub(asked.now).as_micros())
-                .unwrap_or(u64::MAX),
-            request_bytes,
-            response_bytes,
-        }));
-    }
-
     /// Answers a request for protected-resource metadata (RFC 9728).
     fn describe(&mut self, gateway: &mut Gateway, host: &dyn Host, headers: &Headers) -> Flow {
         let refused = Refused {
@@ -806,55 +592,6 @@ impl Exchange {
         host.respond(reply);
         Flow::Pause
     }
-}
-
-/// The way back of an answer that can hold lists.
-fn revealing(gateway: &Gateway, asked: &Asked, message: &Message) -> Option<Revealing> {
-    let kept = match &gateway.config.mode {
-        Mode::Gateway(service) => service.snapshot_interval,
-        Mode::Static(_) => STATIC_LIST_TTL,
-    };
-    let limits = Limits {
-        bytes: gateway.config.max_list,
-        ttl_ms: u64::try_from(kept.as_millis()).unwrap_or(0),
-    };
-    message
-        .reveals()
-        .then(|| Revealing::new(message.id().cloned(), &asked.headers.request_id, limits))
-}
-
-/// Whether the policy shows an entry of a list to who asked.
-fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> bool {
-    let Some(rules) = &mut gateway.rules else {
-        return false;
-    };
-    let named = |kind| (entry.kind == kind).then_some(entry.name);
-    let decision = rules.evaluator.visible(&Input {
-        subject: &asked.caller.accepted.subject,
-        agent: &asked.caller.agent,
-        server: &asked.server.document,
-        mcp: &Mcp {
-            version: asked.headers.mcp_version.as_deref(),
-            method: match entry.kind {
-                Kind::Tool => "tools/call",
-                Kind::Prompt => "prompts/get",
-                Kind::Resource => "resources/read",
-            },
-            tool: named(Kind::Tool),
-            arguments: None,
-            prompt: named(Kind::Prompt),
-            resource_uri: named(Kind::Resource),
-            session: asked.headers.mcp_session.as_deref(),
-        },
-        task: None,
-        request: &RequestContext {
-            id: &asked.headers.request_id,
-            time: &asked.time,
-            source_ip: &asked.source_ip,
-            headers: &asked.headers.shown,
-        },
-    });
-    matches!(decision, Decision::Allow { .. })
 }
 
 /// What is known about a request when it is refused.

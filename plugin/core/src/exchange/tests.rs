@@ -9,7 +9,7 @@ use jwt_simple::prelude::{Ed25519KeyPair, EdDSAKeyPairLike};
 use serde_json::{Value as Json, json};
 use writ_policy::{engine, library};
 
-use writ_policy::event::EventBatch;
+use writ_policy::event::{CallResult, EventBatch};
 
 use super::*;
 use crate::host::{Call as HostCall, CallRefused};
