@@ -10,7 +10,7 @@ use axum::{
 };
 use openidconnect::{
     CsrfToken, LoginHint, Nonce, PkceCodeChallenge, PkceCodeVerifier, Scope,
-    core::CoreAuthenticationFlow,
+    core::{CoreAuthPrompt, CoreAuthenticationFlow},
 };
 use url::Url;
 
@@ -18,7 +18,7 @@ use super::{Failure, Provider};
 use crate::{
     app::{App, SharedApp},
     oauth::{
-        authorize::{see_other, with_cookie},
+        authorize::{self, see_other, with_cookie},
         metadata::Endpoints,
     },
     pages::session::{Browser, Transport},
@@ -66,6 +66,7 @@ pub(crate) async fn set_out(
     if !providers::is_on(&mut *app.store.read().await?, &config.issuer).await? {
         return Err(Failure::SwitchedOff);
     }
+    let prompt = authorize::prompt_of(app, query).await;
     let metadata = provider.metadata(&app.outbound, now).await?;
     let client = provider.client(&metadata, callback_url(app, provider))?;
     let state = secret::generate();
@@ -84,8 +85,15 @@ pub(crate) async fn set_out(
     if let Some(hint) = login_hint {
         request = request.set_login_hint(LoginHint::new(hint.to_owned()));
     }
-    if let Some(age) = config.max_age {
+    // Who has a session at the provider comes back at once: what the client asks of the sign-in, it is to hear too.
+    if let Some(age) = config.max_age.into_iter().chain(prompt.max_age()).min() {
         request = request.set_max_age(age);
+    }
+    if prompt.asks_login() {
+        request = request.add_prompt(CoreAuthPrompt::Login);
+    }
+    if prompt.asks_account() {
+        request = request.add_prompt(CoreAuthPrompt::SelectAccount);
     }
     let (there, _, _) = request.url();
 

@@ -634,6 +634,28 @@ async fn how_long_ago_somebody_proved_themselves_is_checked() {
 }
 
 #[tokio::test]
+async fn a_client_that_wants_a_fresh_sign_in_has_the_provider_asked_for_one() {
+    let (_idp, issuer) = corp().await;
+    for (asked, value, told) in [
+        ("prompt", "login", Some(("prompt", "login"))),
+        (
+            "prompt",
+            "select_account",
+            Some(("prompt", "select_account")),
+        ),
+        ("max_age", "60", Some(("max_age", "60"))),
+        ("prompt", "consent", None),
+    ] {
+        let query = Request::new().with(asked, value).query();
+        let out = set_out(&issuer, &Browser::new(&issuer), "corp", &query).await;
+        match told {
+            Some((name, value)) => assert_eq!(param(&out, name), value, "{asked}"),
+            None => assert!(!out.query_pairs().any(|(n, _)| n == "prompt"), "{out}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_is_switched_off_takes_its_people_with_it() {
     let (idp, issuer) = corp().await;
     let (browser, query) = (Browser::new(&issuer), Request::new().query());

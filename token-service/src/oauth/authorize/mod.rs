@@ -23,6 +23,7 @@ use axum::{
 use jiff::SignedDuration;
 
 use self::{
+    prompt::Prompt,
     request::{AuthorizationRequest, Refused, Source},
     response::AuthorizationError,
     ways::Ways,
@@ -94,6 +95,14 @@ async fn show(
     }
     stay(app, &request).await?;
     Ok(consent::page(&visit, &request, &session))
+}
+
+/// What the authorization request of this query asks of the sign-in.
+pub(crate) async fn prompt_of(app: &App, query: &str) -> Prompt {
+    match AuthorizationRequest::check(app, query).await {
+        Ok(request) => request.prompt,
+        Err(_) => Prompt::strictest(),
+    }
 }
 
 /// Keeps a pushed request for as long as somebody may take over a page.

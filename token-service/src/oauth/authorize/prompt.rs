@@ -1,6 +1,8 @@
 //! What a client asks of the sign-in (OpenID Connect Core section 3.1.2.1): whether pages may be shown, and how fresh it
 //! must be.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{oauth::params::Params, store::oauth::Session};
@@ -19,7 +21,7 @@ enum Word {
 
 /// `prompt`, `max_age` and `login_hint`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Prompt {
+pub(crate) struct Prompt {
     words: Vec<Word>,
     max_age: Option<SignedDuration>,
     hint: Option<String>,
@@ -55,6 +57,29 @@ impl Prompt {
             max_age,
             hint: hint.filter(shown).map(str::to_owned),
         })
+    }
+
+    /// What a request is taken to ask for that cannot be read now: the most.
+    pub(super) fn strictest() -> Self {
+        Self {
+            words: vec![Word::Login],
+            ..Self::default()
+        }
+    }
+
+    /// Whether the user has to prove themselves again.
+    pub(crate) fn asks_login(&self) -> bool {
+        self.words.contains(&Word::Login)
+    }
+
+    /// Whether the user has to say again who they are.
+    pub(crate) fn asks_account(&self) -> bool {
+        self.words.contains(&Word::SelectAccount)
+    }
+
+    /// How long ago they may have proved themselves.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.max_age.map(SignedDuration::unsigned_abs)
     }
 
     /// Whether no page may be shown.
