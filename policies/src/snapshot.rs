@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub agents: BTreeMap<String, AgentEntry>,
     /// Subjects that are switched off.
     pub disabled_subjects: BTreeSet<String>,
+    /// Ids of tokens and grants that were taken back: tokens of these ids, of these grants and derived from either.
+    pub revoked: BTreeSet<String>,
 }
 
 /// A compiled policy and its data.

@@ -63,6 +63,12 @@ pub(crate) fn check(
             "the user is disabled; ask an administrator".to_owned(),
         ));
     }
+    if claims.origins().any(|id| rules.revoked.contains(id)) {
+        return Err(not_accepted(
+            "revoked",
+            "the token has been revoked; sign in again".to_owned(),
+        ));
+    }
     let (labels, tools) = match &rules.agents {
         Agents::Any => (&rules.no_labels, &rules.no_tools),
         Agents::Registered(agents) => match agents.get(&claims.client_id) {

@@ -102,6 +102,8 @@ pub(crate) struct Rules {
     pub(crate) servers: BTreeMap<String, Rc<ServerRule>>,
     pub(crate) agents: Agents,
     pub(crate) disabled_subjects: BTreeSet<String>,
+    /// Ids of tokens and grants that were taken back.
+    pub(crate) revoked: BTreeSet<String>,
     pub(crate) evaluator: Evaluator,
     /// No tools, no labels.
     pub(crate) no_tools: Value,
@@ -141,6 +143,7 @@ impl Rules {
                     .collect(),
             ),
             disabled_subjects: snapshot.disabled_subjects,
+            revoked: snapshot.revoked,
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),
@@ -177,6 +180,7 @@ impl Rules {
             servers,
             agents: Agents::Any,
             disabled_subjects: BTreeSet::new(),
+            revoked: BTreeSet::new(),
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),

@@ -109,6 +109,7 @@ impl Gateway {
             } },
             "agents": { AGENT: { "status": "approved", "labels": {}, "tools": { "ledger": [TOOL] } } },
             "disabled_subjects": [],
+            "revoked": [],
         })
     }
 

@@ -118,6 +118,7 @@ fn build(
             .map(|a| (a.id.to_string(), agent_entry(a, gateway)))
             .collect(),
         disabled_subjects: registry.disabled_subjects().clone(),
+        revoked: registry.revoked().cloned().collect(),
     };
     // The revision is a digest of the contents: what changes nothing for this gateway changes no ETag.
     let digest = Sha256::digest(serde_json::to_vec(&snapshot)?);

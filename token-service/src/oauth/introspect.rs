@@ -19,7 +19,11 @@ use serde_json::{Map, Value, json};
 use writ_core::token::{Accepted, Claims};
 
 use self::rogue::Rogue;
-use super::{NO_STORE, OAuthError, params::Params};
+use super::{
+    NO_STORE, OAuthError,
+    chain::{ChainError, Links},
+    params::Params,
+};
 use crate::{
     app::{App, SharedApp},
     audit::TryKind,
@@ -171,10 +175,12 @@ fn standing(registry: &Registry, server: &Server, accepted: &Accepted) -> Option
     if !approved {
         return rogue(Credential::Disabled);
     }
-    if registry.has_revoked(claims) {
-        return rogue(Credential::Revoked);
+    // Whoever acted on the way to it counts too.
+    match Links::of(claims).and_then(|links| links.check(registry, true)) {
+        Ok(()) => None,
+        Err(ChainError::Revoked) => rogue(Credential::Revoked),
+        Err(_) => rogue(Credential::Disabled),
     }
-    None
 }
 
 /// The server whose Basic credentials these are, when it is approved in this registry.

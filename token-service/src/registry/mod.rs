@@ -174,16 +174,11 @@ impl Registry {
     /// Whether a token was taken back: itself, the grant it belongs to, or anything that it was derived from.
     #[must_use]
     pub fn has_revoked(&self, claims: &Claims) -> bool {
-        let text = |name: &str| claims.others.get(name).and_then(|v| v.as_str());
-        let derived_from = claims.others.get("derived_from").and_then(|v| v.as_array());
-        let derived_from = derived_from
-            .into_iter()
-            .flatten()
-            .filter_map(|v| v.as_str());
-        [claims.id.as_deref(), text("grant_id")]
-            .into_iter()
-            .flatten()
-            .chain(derived_from)
-            .any(|id| self.is_revoked(id))
+        claims.origins().any(|id| self.is_revoked(id))
+    }
+
+    /// The ids of all tokens and grants that were taken back.
+    pub fn revoked(&self) -> impl Iterator<Item = &String> {
+        self.revoked_tokens.iter()
     }
 }

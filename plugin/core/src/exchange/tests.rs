@@ -167,6 +167,7 @@ impl World {
                 "scopes": ["read"], "enforcement": "introspect"}},
             "agents": {"assistant": {"status": "approved"}},
             "disabled_subjects": [],
+            "revoked": [],
         });
         change(&mut snapshot);
         self.gateway.on_tick(&self.proxy);
@@ -692,6 +693,24 @@ fn callers_who_do_not_count_are_challenged_and_counted() {
             matches!(events.as_slice(), [Event::Unauthenticated(u)] if u.kind == kind && u.count == 1),
             "{kind}: {events:?}"
         );
+    }
+}
+
+#[test]
+fn a_token_that_was_taken_back_is_refused_and_so_is_what_came_of_it() {
+    for (id, refused) in [("c1", true), ("g1", true), ("p1", true), ("other", false)] {
+        let change = |s: &mut Json| s["revoked"] = json!([id]);
+        let mut world = World::without_snapshot().with_snapshot(change);
+        let mut claims = World::caller_claims();
+        claims["grant_id"] = json!("g1");
+        claims["derived_from"] = json!(["p0", "p1"]);
+        let caller = world.sign(&claims);
+        world.request(Some(&caller), LIST);
+        assert_eq!(!world.proxy.replies.borrow().is_empty(), refused, "{id}");
+        world.assert_nothing_forwarded();
+        if refused {
+            assert_eq!(world.reply().0, 401, "{id}");
+        }
     }
 }
 

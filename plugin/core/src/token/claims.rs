@@ -1,5 +1,6 @@
 //! The claims of an access token (RFC 9068 section 2.2), typed.
 
+use serde_json::Value as Json;
 use writ_policy::input::{AgentAuthn, SubjectKind};
 use writ_policy::{Object, Value};
 
@@ -101,6 +102,15 @@ impl Claims {
     #[must_use]
     pub fn is_for(&self, resource: &str) -> bool {
         self.audience.iter().any(|audience| audience == resource)
+    }
+
+    /// The ids by which the token can be taken back: its own, its grant's (`grant_id`), and of what it was derived from
+    /// (`derived_from`).
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        let grant = self.others.get("grant_id").and_then(Json::as_str);
+        let derived = self.others.get("derived_from").and_then(Json::as_array);
+        let derived = derived.into_iter().flatten().filter_map(Json::as_str);
+        self.id.as_deref().into_iter().chain(grant).chain(derived)
     }
 
     /// Checks `exp`, `nbf` and `iat` at `now` (seconds since 1970), with `skew` seconds of tolerance.
