@@ -5,7 +5,7 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use openidconnect::{
     AdditionalClaims, AuthorizationCode, OAuth2TokenResponse as _, SubjectIdentifier,
     TokenResponse as _, UserInfoClaims,
@@ -33,6 +33,7 @@ use crate::{
     pages::session::{Browser, Transport},
     secret::SecretHash,
     store::{
+        departures,
         oauth::{self, Upstream},
         sign_ins::{self, PendingSignIn},
     },
@@ -174,6 +175,14 @@ impl Arrival {
             now.checked_add(SESSION).unwrap_or(now),
         )
         .await?;
+        if let Some(sid) = upstream.sid {
+            // A refresh token that is granted at the end of the session lives longest.
+            let longest = SignedDuration::try_from(app.config.tokens.refresh_ttl)
+                .unwrap_or(SignedDuration::MAX)
+                .saturating_add(SESSION);
+            let keep_until = now.checked_add(longest).unwrap_or(Timestamp::MAX);
+            departures::remember(tx.conn(), (upstream.issuer, sid), &user, now, keep_until).await?;
+        }
         let digest = oauth::request_digest(&self.pending.query);
         oauth::set_signed_in_for(tx.conn(), &browser.session(), Some(&digest)).await?;
         let mut record = Record::new(Kind::SignIn, now);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::StoreError;
+use super::{StoreError, oauth::SWEEP};
+use crate::clock::rfc3339;
 
 /// Ends whatever a user's sign-ins have led to. Tokens that were issued are taken back for as long as they could live.
 ///
@@ -25,6 +26,38 @@ pub async fn end_everything(
     Ok(())
 }
 
+/// Remembers whom a provider means by a session of its own, until nothing that came of it can be alive.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remember(
+    conn: &mut SqliteConnection,
+    (issuer, sid): (&str, &str),
+    user: &str,
+    now: Timestamp,
+    keep_until: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM upstream_sessions WHERE (issuer, sid, user) IN \
+         (SELECT issuer, sid, user FROM upstream_sessions WHERE keep_until <= ? LIMIT ?)",
+    )
+    .bind(rfc3339(now))
+    .bind(SWEEP)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO upstream_sessions (issuer, sid, user, keep_until) VALUES (?, ?, ?, ?) \
+         ON CONFLICT DO UPDATE SET keep_until = excluded.keep_until",
+    )
+    .bind(issuer)
+    .bind(sid)
+    .bind(user)
+    .bind(rfc3339(keep_until))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Whom a provider means with a subject, a session of its own, or both.
 ///
 /// # Errors
@@ -37,7 +70,7 @@ pub async fn users_of(
 ) -> Result<BTreeSet<String>, StoreError> {
     let users: Vec<String> = sqlx::query_scalar(
         "SELECT user FROM identities WHERE issuer = ?1 AND subject = ?2 \
-         UNION SELECT user FROM sessions WHERE issuer = ?1 AND upstream_sid = ?3",
+         UNION SELECT user FROM upstream_sessions WHERE issuer = ?1 AND sid = ?3",
     )
     .bind(issuer)
     .bind(subject)

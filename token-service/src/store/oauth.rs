@@ -13,7 +13,7 @@ use super::StoreError;
 use crate::{clock::rfc3339, secret::SecretHash};
 
 /// The most rows one insert clears away: enough to keep up, too few to hold up the insert.
-const SWEEP: i64 = 64;
+pub(super) const SWEEP: i64 = 64;
 
 /// The session at an identity provider that a session here comes from.
 #[derive(Clone, Copy)]

@@ -131,6 +131,22 @@ async fn a_logout_token_ends_sessions_tokens_and_codes() {
 }
 
 #[tokio::test]
+async fn a_providers_session_ends_what_came_of_it_after_the_session_here_is_over() {
+    let (idp, issuer) = corp().await;
+    let alice = Busy::alice(&idp, &issuer, &json!({"sid": "s1"})).await;
+    // She signs in again with the same browser: the session here that the provider's led to is gone.
+    let query = Request::new().with("prompt", "login").query();
+    let changes = json!({"sid": "s2"});
+    idp.sign_in(&issuer, (&alice.browser, "corp", &query), "alice", &changes)
+        .await;
+    let names = json!({"sub": null, "sid": "s1"});
+    let token = idp.sign("logout+jwt", &logout_claims(&idp, &issuer, &names));
+    assert_eq!(send(&issuer, &token).await, 200);
+    let registry = issuer.running.app.current_registry().await.unwrap();
+    assert!(registry.is_revoked(&alice.grant_id));
+}
+
+#[tokio::test]
 async fn a_logout_token_that_is_not_wholly_right_ends_nothing() {
     let (idp, issuer) = corp().await;
     let (browser, query) = (Browser::new(&issuer), Request::new().query());
