@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use writ_token_service::store::registrations::Registered;
 
 use crate::{
     browser::{Browser, REDIRECT, Request, VERIFIER},
@@ -246,6 +247,26 @@ async fn who_agreed_before_is_not_asked_the_same_again() {
         let page = browser.get(&request.query()).await;
         assert!(page.html.contains("value=\"approve\""), "{why}");
     }
+}
+
+#[tokio::test]
+async fn what_was_agreed_to_ends_with_the_server_whoever_has_its_name_next() {
+    let issuer = Issuer::start().await;
+    let browser = Browser::new(&issuer);
+    let request = Request::new()
+        .with("client_id", CONFIDENTIAL)
+        .with("redirect_uri", WEB_REDIRECT)
+        .with("scope", "accounts:read");
+    browser.code(&request).await;
+    assert!(browser.get(&request.query()).await.param("code").is_some());
+    let app = &issuer.running.app;
+    let server = app.registry().server("ledger").unwrap().as_ref().clone();
+    let now = jiff::Timestamp::now();
+    let removed = app.store.remove(Registered::Server, "ledger", now).await;
+    removed.unwrap();
+    app.store.add_server(&server, now).await.unwrap();
+    let page = browser.get(&request.query()).await;
+    assert!(page.html.contains("value=\"approve\""), "{}", page.html);
 }
 
 #[tokio::test]
