@@ -1,6 +1,6 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use jwt_simple::prelude::ES256KeyPair;
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use writ_token_service::{
     oauth::assertion,
@@ -8,7 +8,8 @@ use writ_token_service::{
 };
 
 use crate::{
-    issuer::{CONFIDENTIAL, Issuer, RESOURCE, ROBOT, SECRET, agent},
+    browser::{Browser, REDIRECT, Request, VERIFIER},
+    issuer::{CONFIDENTIAL, Issuer, LASTING, RESOURCE, ROBOT, SECRET, agent},
     platform::changed,
 };
 
@@ -53,11 +54,19 @@ impl Answer {
 }
 
 async fn ask(issuer: &Issuer, proofs: &[&str]) -> Answer {
-    let mut request = Client::new()
-        .post(format!("{}/oauth/token", issuer.url))
-        .form(&[("grant_type", "client_credentials"), ("resource", RESOURCE)]);
+    let form = [("grant_type", "client_credentials"), ("resource", RESOURCE)];
     let secret: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
-    request = request.basic_auth(CONFIDENTIAL, Some(secret));
+    let request = token_request(issuer, &form);
+    sent(request.basic_auth(CONFIDENTIAL, Some(secret)), proofs).await
+}
+
+fn token_request(issuer: &Issuer, form: &[(&str, &str)]) -> RequestBuilder {
+    Client::new()
+        .post(format!("{}/oauth/token", issuer.url))
+        .form(form)
+}
+
+async fn sent(mut request: RequestBuilder, proofs: &[&str]) -> Answer {
     for proof in proofs {
         request = request.header("DPoP", *proof);
     }
@@ -208,4 +217,47 @@ async fn the_metadata_name_the_algorithms_of_proofs() {
         metadata["dpop_signing_alg_values_supported"],
         json!(["ES256", "EdDSA"])
     );
+}
+
+#[tokio::test]
+async fn a_public_clients_refresh_token_is_good_with_the_key_it_was_given_to_only() {
+    let issuer = Issuer::start().await;
+    let (holder, thief) = (Prover::new(), Prover::new());
+    let nonce = nonce(&issuer, &holder).await;
+    let proof = |prover: &Prover| prover.proof(&issuer, &json!({"nonce": nonce}));
+    let code = Browser::new(&issuer)
+        .code(&Request::new().with("client_id", LASTING))
+        .await;
+    let redeem = [
+        ("grant_type", "authorization_code"),
+        ("client_id", LASTING),
+        ("code", code.as_str()),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", VERIFIER),
+    ];
+    let first = sent(token_request(&issuer, &redeem), &[&proof(&holder)]).await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("client_id", LASTING),
+        (
+            "refresh_token",
+            first.body["refresh_token"].as_str().unwrap(),
+        ),
+    ];
+    let (stolen, bare) = (proof(&thief), token_request(&issuer, &refresh));
+    assert_eq!(sent(bare, &[]).await.status, 400, "without a proof");
+    let by_thief = sent(token_request(&issuer, &refresh), &[&stolen]).await;
+    assert_eq!(
+        (by_thief.status, by_thief.error()),
+        (400, "invalid_dpop_proof")
+    );
+    // Neither spoiled it for its holder.
+    let again = sent(token_request(&issuer, &refresh), &[&proof(&holder)]).await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    assert_eq!(again.body["token_type"], "DPoP");
+    let claims = issuer
+        .claims(again.body["access_token"].as_str().unwrap())
+        .await;
+    assert_eq!(claims["cnf"]["jkt"], holder.thumbprint.as_str());
 }

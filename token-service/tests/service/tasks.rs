@@ -8,6 +8,7 @@ use writ_token_service::{
 };
 
 use crate::harness::{AUDIENCE, Form, OTHER_RESOURCE, Service, call, refusal};
+use crate::process::run;
 
 /// A task for what the test policy approves of: all of it.
 fn asked() -> Value {
@@ -317,4 +318,44 @@ async fn only_a_good_token_of_a_caller_opens_a_task() {
     unknown["tools"] = json!({"nowhere": ["x"]});
     let response = open(&service, &service.caller_token(), &unknown).await;
     assert_eq!(refusal(response).await, (400, "invalid_request".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_sees_a_task_and_what_belongs_to_it_and_ends_it() {
+    let service = Service::start().await;
+    let token = service.caller_token();
+    let task = opened(&service, &token, &asked()).await;
+    let task = id(&task).to_owned();
+    let form = within(Form::new(&token, &call("echo")), &task);
+    assert_eq!(service.exchange(&form).await.status(), StatusCode::OK);
+
+    let dir = service.running.app.config.data_dir.clone();
+    let data_dir = dir.display().to_string();
+    let writ = |arguments: &[&str]| {
+        let arguments = [&["--json", "--data-dir", data_dir.as_str()], arguments].concat();
+        let output = run(&dir, &arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        lines.collect::<Vec<Value>>()
+    };
+    let listed = writ(&["task", "list"]);
+    let [listed] = listed.as_slice() else {
+        panic!("{listed:?}");
+    };
+    assert_eq!((&listed["id"], &listed["calls"]), (&json!(task), &json!(1)));
+    assert_eq!(writ(&["task", "show", &task]), std::slice::from_ref(listed));
+    let kinds: Vec<Value> = writ(&["audit", "list", "--task", &task])
+        .into_iter()
+        .map(|record| record["kind"].clone())
+        .collect();
+    assert_eq!(kinds, [json!("task"), json!("mint")]);
+    let other = uuid::Uuid::now_v7().to_string();
+    assert!(writ(&["audit", "list", "--task", &other]).is_empty());
+
+    let closed = writ(&["task", "close", &task]);
+    assert_eq!(closed[0]["state"], "closed");
+    assert!(denied(&service, &form).await.contains("closed"));
 }
