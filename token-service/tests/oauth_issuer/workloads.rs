@@ -193,6 +193,19 @@ async fn what_a_workload_receives_is_good_at_the_gateway_alone() {
         .await
         .unwrap();
     assert_eq!(told, json!({"active": false}));
+    // It tells nothing about anybody.
+    let userinfo = reqwest::Client::new()
+        .get(format!("{}/oauth/userinfo", world.issuer.url))
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(userinfo.status(), 403);
+    let challenge = userinfo.headers()["www-authenticate"].to_str().unwrap();
+    assert!(
+        challenge.contains("error=\"insufficient_scope\""),
+        "{challenge}"
+    );
     // And it authenticates nobody at the token endpoint.
     let again = world.with(workload::SPIFFE, token, &[]).await;
     assert_eq!(again.0, 401, "{again:?}");
