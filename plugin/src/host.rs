@@ -6,6 +6,10 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType};
 use writ_core::host::{Call, CallId, CallRefused, Host, Reply};
 
+/// A version that shared data never has: Envoy counts up from 1. Whatever there is, it is not replaced, while a key that
+/// is not there is made; version 0 would replace what another worker has put there meanwhile.
+const NO_VERSION: u32 = u32::MAX;
+
 /// Envoy, seen from one context of the filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Envoy {
@@ -112,6 +116,23 @@ impl Host for Envoy {
         if hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, bytes).is_err() {
             log::error!("the proxy did not replace a response body");
         }
+    }
+
+    fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        match hostcalls::get_shared_data(key) {
+            Ok((Some(value), Some(version))) => Some((value, version)),
+            _ => None,
+        }
+    }
+
+    fn shared_set(&self, key: &str, value: &[u8], version: Option<u32>) -> bool {
+        hostcalls::set_shared_data(key, Some(value), Some(version.unwrap_or(NO_VERSION))).is_ok()
+    }
+
+    fn random(&self) -> Option<[u8; 32]> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(bytes)
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {

@@ -61,6 +61,13 @@ pub trait Host {
     fn remove_response_header(&self, name: &str);
     /// Puts `bytes` in place of the first `size` bytes of the response body at hand.
     fn set_response_body(&self, size: usize, bytes: &[u8]);
+    /// What workers share under `key`, and its version.
+    fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
+    /// Shares `value` under `key` where that still has this version, or with `None`, where nothing is shared there yet;
+    /// says whether it was done.
+    fn shared_set(&self, key: &str, value: &[u8], version: Option<u32>) -> bool;
+    /// Random bytes that nobody can guess; none when the system has none.
+    fn random(&self) -> Option<[u8; 32]>;
     /// An attribute of the request (Envoy's attribute paths).
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
     /// Sends a request to a cluster. It is carried out even if this stream goes away meanwhile. Once a call is taken,

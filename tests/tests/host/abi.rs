@@ -235,8 +235,9 @@ fn values(linker: &mut Linker<World>) -> Result<()> {
                 let key = guest.read(key, key_length)?;
                 let value = guest.read(at, length)?;
                 let shared = &mut guest.world().shared_data;
+                // As Envoy has it: a key that is not there is made, whatever the version.
                 let current = shared.get(&key).map_or(0, |(_, cas)| *cas);
-                if cas != 0 && cas != current {
+                if current != 0 && cas != 0 && cas != current {
                     return Err(CAS_MISMATCH);
                 }
                 shared.insert(key, (value, current + 1));

@@ -36,6 +36,8 @@ struct Proxy {
     resumed: Cell<u32>,
     server: RefCell<String>,
     later_s: Cell<u64>,
+    shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
+    random: Cell<Option<[u8; 32]>>,
 }
 
 impl Host for Proxy {
@@ -86,6 +88,24 @@ impl Host for Proxy {
         let mut body = self.body.borrow_mut();
         let size = size.min(body.len());
         body.splice(..size, bytes.iter().copied());
+    }
+    fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.shared.borrow().get(key).cloned()
+    }
+    fn shared_set(&self, key: &str, value: &[u8], version: Option<u32>) -> bool {
+        let mut shared = self.shared.borrow_mut();
+        let now = shared.get(key).map(|(_, version)| *version);
+        if now != version {
+            return false;
+        }
+        shared.insert(
+            key.to_owned(),
+            (value.to_vec(), now.map_or(1, |now| now + 1)),
+        );
+        true
+    }
+    fn random(&self) -> Option<[u8; 32]> {
+        self.random.get()
     }
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         match path {
