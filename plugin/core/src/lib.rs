@@ -19,5 +19,6 @@ mod refuse;
 mod reports;
 mod response;
 mod rules;
+pub mod seal;
 pub mod token;
 mod units;
