@@ -12,7 +12,7 @@ use regorus::{Engine, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::decision::{Decision, DenialCause};
-use crate::input::Input;
+use crate::input::{Input, Kind, Listing};
 
 /// The engine that programs are compiled for. A filter refuses a program for another one.
 pub const ENGINE: &str = "regorus-0.14.1";
@@ -217,13 +217,13 @@ impl Evaluator {
 
     /// Decides a request ([`CALL`]).
     pub fn call(&mut self, input: &Input<'_>) -> Decision {
-        self.decide(CALL, input)
+        self.decide(CALL, input.to_value())
     }
 
     /// Decides whether an entry of a list is shown ([`VISIBLE`]); a policy without that rule shows nothing.
-    pub fn visible(&mut self, input: &Input<'_>) -> Decision {
+    pub fn visible(&mut self, listing: &Listing, kind: Kind, name: &str) -> Decision {
         if self.shows {
-            self.decide(VISIBLE, input)
+            self.decide(VISIBLE, listing.entry(kind, name))
         } else {
             Decision::deny(
                 DenialCause::Undefined,
@@ -266,8 +266,8 @@ impl Evaluator {
             })
     }
 
-    fn decide(&mut self, entry_point: &str, input: &Input<'_>) -> Decision {
-        match self.run(entry_point, input.to_value()) {
+    fn decide(&mut self, entry_point: &str, input: Value) -> Decision {
+        match self.run(entry_point, input) {
             Ok(value) => Decision::from_value(&value),
             Err((cause, reason)) => Decision::deny(cause, reason),
         }

@@ -267,6 +267,9 @@ struct Keys {
     secret: Value,
     key: Value,
     workload: Value,
+    tools_call: Value,
+    prompts_get: Value,
+    resources_read: Value,
 }
 
 impl Keys {
@@ -320,6 +323,9 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     secret: Value::from("secret"),
     key: Value::from("key"),
     workload: Value::from("workload"),
+    tools_call: Value::from("tools/call"),
+    prompts_get: Value::from("prompts/get"),
+    resources_read: Value::from("resources/read"),
 });
 
 fn object<const N: usize>(entries: [(&Value, Value); N]) -> Value {
@@ -334,7 +340,66 @@ fn text(value: Option<&str>) -> Value {
     value.map_or(Value::Null, Value::from)
 }
 
+/// The input documents of many decisions that differ only in what is asked about: each entry of a list.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    input: Object,
+    mcp: Object,
+}
+
+/// What an entry of a list stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Called by `tools/call`.
+    Tool,
+    /// Got by `prompts/get`.
+    Prompt,
+    /// Read by `resources/read`; a template stands for all that it can become.
+    Resource,
+}
+
+impl Listing {
+    /// The `input` document about calling, getting or reading the entry `name`.
+    #[must_use]
+    pub fn entry(&self, kind: Kind, name: &str) -> Value {
+        let keys = &*KEYS;
+        let (method, member) = match kind {
+            Kind::Tool => (&keys.tools_call, &keys.tool),
+            Kind::Prompt => (&keys.prompts_get, &keys.prompt),
+            Kind::Resource => (&keys.resources_read, &keys.resource_uri),
+        };
+        let (mut input, mut mcp) = (self.input.clone(), self.mcp.clone());
+        mcp.insert(keys.method.clone(), method.clone());
+        mcp.insert(member.clone(), Value::from(name));
+        input.insert(keys.mcp.clone(), Value::Object(Arc::new(mcp)));
+        Value::Object(Arc::new(input))
+    }
+}
+
 impl Input<'_> {
+    /// This input for the entries of a list, in place of its own tool, prompt or resource.
+    #[must_use]
+    pub fn listing(&self) -> Listing {
+        let frozen = |value: Value| match value {
+            Value::Object(object) => Arc::unwrap_or_clone(object),
+            _ => Object::new(),
+        };
+        let mcp = Mcp {
+            tool: None,
+            arguments: None,
+            prompt: None,
+            resource_uri: None,
+            ..self.mcp.clone()
+        };
+        let input = Input { mcp: &mcp, ..*self };
+        let input = frozen(input.to_value());
+        let mcp = input.get(&KEYS.mcp).cloned().map(frozen);
+        Listing {
+            mcp: mcp.unwrap_or_default(),
+            input,
+        }
+    }
+
     /// The `input` document.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -406,6 +471,67 @@ mod tests {
             calls_today: 7,
         });
         assert!(of(&task).contains(r#""max_calls":null"#), "{}", of(&task));
+    }
+
+    #[test]
+    fn an_entry_of_a_list_is_asked_about_like_the_request_for_it() {
+        let empty = |id: &str| Document::<Server> {
+            value: Value::from(id),
+            of: PhantomData,
+        };
+        let (subject, agent) = (
+            Document {
+                value: Value::from("s"),
+                of: PhantomData,
+            },
+            Document {
+                value: Value::from("a"),
+                of: PhantomData,
+            },
+        );
+        let server = empty("ledger");
+        let request = RequestContext {
+            id: "1",
+            time: "2026-11-23T10:00:00Z",
+            source_ip: "192.0.2.1",
+            headers: &[("x-team".to_owned(), "red".to_owned())],
+        };
+        let arguments = Value::new_array();
+        let of = |method, tool, prompt, resource_uri, arguments| {
+            let mcp = Mcp {
+                version: Some("2026-07-28"),
+                method,
+                tool,
+                arguments,
+                prompt,
+                resource_uri,
+                session: Some("s1"),
+            };
+            let input = Input {
+                subject: &subject,
+                agent: &agent,
+                server: &server,
+                mcp: &mcp,
+                task: None,
+                request: &request,
+            };
+            (input.to_value(), input.listing())
+        };
+        let (_, listing) = of(
+            "tools/list",
+            Some("left"),
+            Some("over"),
+            None,
+            Some(&arguments),
+        );
+        for (kind, method, [tool, prompt, uri]) in [
+            (Kind::Tool, "tools/call", [Some("x"), None, None]),
+            (Kind::Prompt, "prompts/get", [None, Some("x"), None]),
+            (Kind::Resource, "resources/read", [None, None, Some("x")]),
+        ] {
+            let (plain, _) = of(method, tool, prompt, uri, None);
+            assert_eq!(listing.entry(kind, "x"), plain);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use writ_policy::decision::Decision;
 use writ_policy::event::{CallResult, Event, Outcome};
-use writ_policy::input::{Input, Mcp, RequestContext};
+use writ_policy::input::{Input, Listing, Mcp, RequestContext};
 
 use super::{Asked, Exchange, Flow, Phase, rfc3339};
 use crate::config::Mode;
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::message::Message;
 use crate::mint::Minted;
 use crate::outcome::Watch;
-use crate::response::{Entry, Kind, Limits, Revealing};
+use crate::response::{Entry, Limits, Revealing};
 
 /// How long a list may be kept where a policy changes with the configuration only.
 const STATIC_LIST_TTL: Duration = Duration::from_secs(60);
@@ -165,7 +165,7 @@ impl Exchange {
             *ended |= end_of_stream;
         }
         if let Some(revealing) = revealing {
-            revealing.on_body(host, size, &mut |entry| shows(gateway, asked, entry));
+            revealing.on_body(host, size, &mut shown(gateway, asked));
         }
         Flow::Continue
     }
@@ -247,36 +247,48 @@ pub(super) fn revealing(gateway: &Gateway, asked: &Asked, message: &Message) -> 
         .then(|| Revealing::new(message.id().cloned(), &asked.headers.request_id, limits))
 }
 
-/// Whether the policy shows an entry of a list to who asked.
+/// Whether the policy shows an entry to who asked.
 pub(super) fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> bool {
-    let Some(rules) = &mut gateway.rules else {
-        return false;
-    };
-    let named = |kind| (entry.kind == kind).then_some(entry.name);
-    let decision = rules.evaluator.visible(&Input {
-        subject: &asked.caller.accepted.subject,
-        agent: &asked.caller.agent,
-        server: &asked.server.document,
-        mcp: &Mcp {
-            version: asked.headers.mcp_version.as_deref(),
-            method: match entry.kind {
-                Kind::Tool => "tools/call",
-                Kind::Prompt => "prompts/get",
-                Kind::Resource => "resources/read",
-            },
-            tool: named(Kind::Tool),
+    shown(gateway, asked)(entry)
+}
+
+/// Which entries of a list the policy shows to who asked; what it is asked with is put together once for all of them.
+fn shown(gateway: &mut Gateway, asked: &Asked) -> impl FnMut(Entry<'_>) -> bool {
+    let mut listing = None;
+    move |entry| {
+        let Some(rules) = &mut gateway.rules else {
+            return false;
+        };
+        let listing = listing.get_or_insert_with(|| asked.listing());
+        let decision = rules.evaluator.visible(listing, entry.kind, entry.name);
+        matches!(decision, Decision::Allow { .. })
+    }
+}
+
+impl Asked {
+    fn listing(&self) -> Listing {
+        let mcp = Mcp {
+            version: self.headers.mcp_version.as_deref(),
+            method: "",
+            tool: None,
             arguments: None,
-            prompt: named(Kind::Prompt),
-            resource_uri: named(Kind::Resource),
-            session: asked.headers.mcp_session.as_deref(),
-        },
-        task: None,
-        request: &RequestContext {
-            id: &asked.headers.request_id,
-            time: &asked.time,
-            source_ip: &asked.source_ip,
-            headers: &asked.headers.shown,
-        },
-    });
-    matches!(decision, Decision::Allow { .. })
+            prompt: None,
+            resource_uri: None,
+            session: self.headers.mcp_session.as_deref(),
+        };
+        let input = Input {
+            subject: &self.caller.accepted.subject,
+            agent: &self.caller.agent,
+            server: &self.server.document,
+            mcp: &mcp,
+            task: None,
+            request: &RequestContext {
+                id: &self.headers.request_id,
+                time: &self.time,
+                source_ip: &self.source_ip,
+                headers: &self.headers.shown,
+            },
+        };
+        input.listing()
+    }
 }

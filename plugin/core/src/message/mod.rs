@@ -8,12 +8,12 @@ mod method;
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::response::{Entry, Kind};
+use crate::response::Entry;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
-use writ_policy::input::Mcp;
+use writ_policy::input::{Kind, Mcp};
 use writ_policy::{Object, Value};
 
 pub use json::MAX_DEPTH;

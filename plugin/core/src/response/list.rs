@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use writ_policy::input::Kind;
 
 /// More members than any object of MCP has.
 const MAX_MEMBERS: usize = 256;
@@ -19,17 +20,6 @@ const LISTS: [(&str, &str, Kind); 4] = [
     ("resources", "uri", Kind::Resource),
     ("resourceTemplates", "uriTemplate", Kind::Resource),
 ];
-
-/// What an entry of a list is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Called by `tools/call`.
-    Tool,
-    /// Got by `prompts/get`.
-    Prompt,
-    /// Read by `resources/read`; a template stands for all that it can become.
-    Resource,
-}
 
 /// An entry of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +226,20 @@ mod tests {
             );
             assert_eq!(asked, [(kind, "yes".to_owned()), (kind, "no".to_owned())]);
         }
+    }
+
+    #[test]
+    fn a_page_of_which_nothing_is_left_still_leads_to_the_next() {
+        let page = |tools: &str| {
+            format!(
+                r#"{{"id":1,"result":{{"tools":[{tools}],"nextCursor":"p\u00e4ge/2==","_meta":{{"total":3}}}}}}"#
+            )
+        };
+        let first = page(r#"{"name":"a"},{"name":"b"}"#);
+        assert_eq!(filtered(&first, &["b"]), page(r#"{"name":"b"}"#));
+        assert_eq!(filtered(&first, &[]), page(""));
+        let last = r#"{"id":1,"result":{"tools":[{"name":"c"}]}}"#;
+        assert!(!filtered(last, &[]).contains("nextCursor"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod events;
 mod list;
 
 use self::events::{Events, TooLong};
-pub(crate) use self::list::{Entry, Kind};
+pub(crate) use self::list::Entry;
 use self::list::{Unreadable, filter};
 use crate::host::Host;
 use crate::message::Id;
