@@ -46,6 +46,8 @@ pub struct Options {
     pub signer: Option<Signer>,
     /// Whether the ledger believes everybody.
     pub open_ledger: bool,
+    /// Whether Envoy puts the batch agent's token on every request, for clients that know nothing of tokens.
+    pub bearer: bool,
     /// The gateway's and the issuer's ports, if they are free.
     pub preferred_ports: Option<(u16, u16)>,
 }
@@ -157,6 +159,9 @@ impl Deployment {
         for (from, to) in &options.yaml {
             yaml = yaml.replace(from, to)?;
         }
+        if options.bearer {
+            yaml = yaml.bearing(&batch_token(&service, &registered).await?)?;
+        }
         let envoy_options = envoy::Options {
             workers: options.workers.max(1),
             env: vec![(
@@ -223,17 +228,7 @@ impl Deployment {
 
     /// A token of the batch agent: no user, a secret, `reconcile` and `getAccount` and nothing else.
     pub async fn batch_token(&self) -> Result<String> {
-        let client = Client::Secret {
-            id: BATCH,
-            secret: &self.registered.batch_secret,
-        };
-        client_credentials(
-            &self.service.issuer(),
-            &client,
-            &self.registered.resource,
-            SCOPES,
-        )
-        .await
+        batch_token(&self.service, &self.registered).await
     }
 
     /// A token of the reconciler: no user, a key, `reconcile` and `getAccount` and nothing else.
@@ -291,6 +286,14 @@ impl Deployment {
         )
         .await
     }
+}
+
+async fn batch_token(service: &TokenService, registered: &Registrations) -> Result<String> {
+    let client = Client::Secret {
+        id: BATCH,
+        secret: &registered.batch_secret,
+    };
+    client_credentials(&service.issuer(), &client, &registered.resource, SCOPES).await
 }
 
 /// The ledger as it is registered at this service.

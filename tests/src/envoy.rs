@@ -19,6 +19,9 @@ const SHIPPED_LISTENER: u16 = 10000;
 /// The admin interface's port in the shipped YAML.
 const SHIPPED_ADMIN: u16 = 9901;
 
+/// The filter in the shipped YAML.
+const FILTER: &str = "- name: writ\n                    typed_config:";
+
 /// An Envoy configuration: a shipped one, with replacements.
 #[derive(Clone, Debug)]
 pub struct Yaml(String);
@@ -53,6 +56,22 @@ impl Yaml {
             &format!("port_value: {shipped} }}"),
             &format!("port_value: {port} }}"),
         )
+    }
+
+    /// Puts this bearer token on every request before the filter sees it, whatever the caller sent.
+    pub fn bearing(self, token: &str) -> Result<Self> {
+        let bearing = format!(
+            "- name: envoy.filters.http.header_mutation
+                    typed_config:
+                      \"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
+                      mutations:
+                        request_mutations:
+                          - append:
+                              header: {{ key: authorization, value: \"Bearer {token}\" }}
+                              append_action: OVERWRITE_IF_EXISTS_OR_ADD
+                  {FILTER}"
+        );
+        self.replace(FILTER, &bearing)
     }
 
     /// The text as it stands.

@@ -8,6 +8,7 @@
 //! - [`oauth`] gets a caller's token as an agent would;
 //! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
 //! - [`documents`] hosts what an application says about itself, over TLS;
+//! - [`servers`] runs MCP servers on the other SDKs;
 //! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
 //! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
 //!
@@ -26,6 +27,7 @@ pub mod ports;
 pub mod process;
 pub mod registrations;
 pub mod scratch;
+pub mod servers;
 pub mod signer;
 pub mod token_service;
 pub mod tools;
