@@ -1,10 +1,11 @@
 //! Everything about deciding: what a decision is asked ([`input`]), what it answers ([`decision`]), the
-//! Rego engine between the two ([`engine`]), the document the filter works from ([`snapshot`]) and what is
-//! reported for the audit trail ([`event`]).
+//! Rego engine between the two ([`engine`]), the document the filter works from ([`snapshot`]), what reaches a server past
+//! its gateway ([`credential`]) and what is reported for the audit trail ([`event`]).
 //!
 //! Shared by the filter and the token service so that both decide from the same shapes with the same engine.
 //! No I/O, no clock, no randomness: they come in as values.
 
+pub mod credential;
 pub mod decision;
 pub mod engine;
 pub mod event;

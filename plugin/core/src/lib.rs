@@ -8,6 +8,7 @@ mod admit;
 pub mod config;
 pub mod exchange;
 pub mod gateway;
+pub mod guard;
 mod headers;
 pub mod held;
 pub mod host;

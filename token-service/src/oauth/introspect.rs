@@ -16,9 +16,12 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
-use writ_core::token::{Accepted, Claims};
+use writ_core::{
+    guard::Rogue,
+    token::{Accepted, Claims},
+};
+use writ_policy::credential::Credential;
 
-use self::rogue::Rogue;
 use super::{
     NO_STORE, OAuthError,
     chain::{ChainError, Links},
@@ -80,7 +83,7 @@ pub async fn serve(
         Finding::Rogue(rogue) => {
             metrics::counter!("writ_rogue_total", "credential" => rogue.credential.word())
                 .increment(1);
-            let record = rogue.record(&server, params.get("source_ip"), app.clock.now());
+            let record = rogue::record(rogue, &server, params.get("source_ip"), app.clock.now());
             app.store
                 .record_rogue(record)
                 .await
@@ -112,6 +115,7 @@ async fn look(
         Err(error) => {
             return Ok(Finding::Rogue(Rogue::unverified(
                 token,
+                Credential::by_prefix(token),
                 &error,
                 &app.config.issuer,
             )));
@@ -122,7 +126,7 @@ async fn look(
             return Ok(Finding::Rogue(rogue));
         }
         let Some(claims) = claims(token) else {
-            return Ok(Finding::Rogue(Rogue::of(rogue::Credential::Opaque, None)));
+            return Ok(Finding::Rogue(Rogue::unknown(Credential::Opaque)));
         };
         let jti = accepted
             .claims
@@ -139,8 +143,8 @@ async fn look(
             Ok(Spent::Now) => return Ok(Finding::Live(claims)),
             Ok(Spent::Before) => {
                 return Ok(Finding::Rogue(Rogue::of(
-                    rogue::Credential::Replay,
-                    Some(&accepted.claims),
+                    Credential::Replay,
+                    &accepted.claims,
                 )));
             }
             Err(StoreError::Stale) => {
@@ -156,9 +160,8 @@ async fn look(
 
 /// What is wrong with a token of ours that this server asks about; `None` when nothing is.
 fn standing(registry: &Registry, server: &Server, accepted: &Accepted) -> Option<Rogue> {
-    use rogue::Credential;
     let claims: &Claims = &accepted.claims;
-    let rogue = |credential| Some(Rogue::of(credential, Some(claims)));
+    let rogue = |credential| Some(Rogue::of(credential, claims));
     if !claims.minted {
         return rogue(Credential::CallerToken);
     }
