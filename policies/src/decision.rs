@@ -30,6 +30,8 @@ pub enum DenialCause {
     Error,
     /// The policy ran past its instruction limit.
     Limit,
+    /// The session is not the caller's: no policy was asked.
+    Session,
 }
 
 /// A decision, checked.

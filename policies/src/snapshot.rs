@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::input::{Labels, Status};
 
 /// The snapshot format this crate writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// All that a gateway's filter needs to decide, as of one revision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +72,49 @@ pub struct ServerEntry {
     pub scopes: Vec<String>,
     /// Who checks minted tokens before the server acts on them.
     pub enforcement: Enforcement,
+    /// What the names that this server gives out are sealed with on their way to clients.
+    pub seal_key: SealKey,
+}
+
+/// A key of 32 bytes: base64url without padding in JSON, never shown otherwise.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealKey([u8; 32]);
+
+impl SealKey {
+    /// The key of these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealKey(…)")
+    }
+}
+
+impl Serialize for SealKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for SealKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("a key must be the base64url of 32 bytes"))
+    }
 }
 
 /// Who makes a minted token's single use and binding hold at the server.
@@ -95,4 +141,21 @@ pub struct AgentEntry {
     /// The tools the registration names, by server.
     #[serde(default)]
     pub tools: BTreeMap<String, Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_written_for_the_filter_and_shown_to_nobody() {
+        let key = SealKey::new([7; 32]);
+        let json = serde_json::to_string(&key).unwrap();
+        assert_eq!(serde_json::from_str::<SealKey>(&json).unwrap(), key);
+        assert_eq!(format!("{key:?}"), "SealKey(…)");
+        for wrong in ["\"\"", "7", "\"AA\"", &json.replace('"', "\"A")] {
+            let error = serde_json::from_str::<SealKey>(wrong).unwrap_err();
+            assert!(!error.to_string().contains("BwcH"), "{error}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
         limits::Limits,
         outbound::{Outbound, OutboundError},
     },
-    keys::{KeyError, Keys},
+    keys::{self, KeyError, Keys},
     oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
     policy::Policy,
     registry::Registry,
@@ -23,6 +23,7 @@ use crate::{
     verify::TokenVerifier,
 };
 use writ_core::token::{Accepted, KeySetError, TokenError};
+use writ_policy::snapshot::SealKey;
 
 /// The service's state, shared by all handlers as [`SharedApp`].
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct App {
     pub remote_keys: RemoteKeys,
     /// Gives out the nonces of DPoP.
     pub nonces: Nonces,
+    /// Where the keys come from that gateways seal servers' names with; the same for all gateways of an installation.
+    pub names: SealKey,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
     /// Clients that are named by a document.
@@ -72,6 +75,9 @@ pub enum AppError {
     /// The published keys cannot check tokens.
     #[error("the published keys cannot be used to check tokens: {0}")]
     Keys(#[from] KeySetError),
+    /// A key that all processes share could not be had.
+    #[error(transparent)]
+    SharedKey(#[from] KeyError),
     /// The certificate authorities to trust.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
@@ -91,7 +97,9 @@ impl App {
     ) -> Result<Self, AppError> {
         let federation = Federation::new(&config.federation);
         store.keep_providers(&federation.named()).await?;
-        let nonces = Nonces::new(&store.shared_key("dpop_nonce").await?);
+        let sealing = &config.keys.sealing;
+        let nonces = Nonces::new(&keys::shared(&store, sealing, "dpop_nonce").await?);
+        let names = SealKey::new(keys::shared(&store, sealing, "names_of_servers").await?);
         let registry = store.load_registry().await?;
         let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
         let outbound = Outbound::new(
@@ -112,6 +120,7 @@ impl App {
             federation,
             outbound,
             nonces,
+            names,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy: ArcSwap::from_pointee(policy),

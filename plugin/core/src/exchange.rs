@@ -4,6 +4,7 @@
 //! understood, allowed and recorded ends in an answer of the filter's own; nothing goes on by default.
 
 mod forwarded;
+mod session;
 
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use writ_policy::event::{Call, Denied, DiscoveryUse, Event};
 use writ_policy::input::{Document, Input, RequestContext, Task};
 
 use self::forwarded::{Forwarded, Upward, revealing, shows};
+use self::session::Session;
 use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{DiscoveryKey, Gateway, report};
@@ -65,6 +67,8 @@ struct Asked {
     headers: Headers,
     server: Rc<ServerRule>,
     caller: Caller,
+    /// The session at the server that the request names.
+    session: Option<Session>,
     source_ip: String,
     now: Duration,
     /// The same as text (RFC 3339).
@@ -164,6 +168,7 @@ impl Exchange {
             headers,
             server: Rc::clone(&server),
             caller,
+            session: None,
             source_ip: source_ip.clone(),
             now,
             time: rfc3339(now),
@@ -271,9 +276,25 @@ impl Exchange {
         &mut self,
         gateway: &mut Gateway,
         host: &dyn Host,
-        asked: Asked,
+        mut asked: Asked,
         question: Question<'_>,
     ) -> Flow {
+        if let Err(refusal) = asked.open_session() {
+            let refused = Refused {
+                message: Some(&question.message),
+                ..Refused::of(&asked)
+            };
+            return match refusal {
+                Refusal::UnknownSession => self.deny(
+                    gateway,
+                    host,
+                    &asked,
+                    question,
+                    (DenialCause::Session, refusal),
+                ),
+                other => self.refuse(gateway, host, &other, &refused),
+            };
+        }
         let Some(rules) = &mut gateway.rules else {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
@@ -294,9 +315,7 @@ impl Exchange {
             subject: &asked.caller.accepted.subject,
             agent: &asked.caller.agent,
             server: &asked.server.document,
-            mcp: &question
-                .message
-                .mcp(version, asked.headers.mcp_session.as_deref()),
+            mcp: &question.message.mcp(version, asked.session_name()),
             task: task.as_ref(),
             request: &RequestContext {
                 id: &asked.headers.request_id,
@@ -314,7 +333,8 @@ impl Exchange {
         };
         match decision {
             Decision::Deny { cause, reason } => {
-                self.deny(gateway, host, &asked, question, (cause, reason))
+                let denied = (cause, Refusal::Denied(reason));
+                self.deny(gateway, host, &asked, question, denied)
             }
             Decision::Allow { obligations, .. } => match &gateway.config.mode {
                 Mode::Static(config) => {
@@ -333,14 +353,10 @@ impl Exchange {
         host: &dyn Host,
         asked: &Asked,
         question: Question<'_>,
-        (cause, reason): (DenialCause, String),
+        (cause, refusal): (DenialCause, Refusal),
     ) -> Flow {
         gateway.stats.denied += 1;
-        let reply = Refusal::Denied(reason.clone()).reply(
-            question.message.id(),
-            &asked.headers.request_id,
-            None,
-        );
+        let reply = refusal.reply(question.message.id(), &asked.headers.request_id, None);
         let Mode::Gateway(service) = &gateway.config.mode else {
             return self.answer(host, &reply);
         };
@@ -352,7 +368,7 @@ impl Exchange {
         let event = Event::Denied(Denied {
             call: asked.call(&question),
             cause,
-            reason,
+            reason: refusal.to_string(),
             policy_revision,
             content_digest: Some(content_digest(question.body)),
         });
@@ -416,7 +432,7 @@ impl Exchange {
                 source_ip: &asked.source_ip,
                 method: body.is_empty().then(|| message.method()),
                 protocol_version: asked.headers.mcp_version.as_deref(),
-                session: asked.headers.mcp_session.as_deref(),
+                session: asked.session_name(),
                 task: asked.headers.task.as_deref(),
                 headers: &asked.headers.shown,
                 policy_revision: &rules.policy_revision,

@@ -14,6 +14,7 @@ use crate::identity::Proofs;
 use crate::mint::Minted;
 use crate::reports::Reports;
 use crate::rules::{Rules, RulesError};
+use crate::shared_key;
 use crate::token::cache::Cache;
 use crate::token::{KeySet, KeySetError, Verifier};
 
@@ -154,9 +155,13 @@ impl Gateway {
         }
     }
 
-    /// Asks for a newer snapshot when it is time, and sends what is to be reported.
+    /// Asks for a newer snapshot when it is time, and sends what is to be reported; agrees on a key where there is no token
+    /// service.
     pub fn on_tick(&mut self, host: &dyn Host) {
         let Mode::Gateway(service) = &self.config.mode else {
+            if let Some(rules) = &self.rules {
+                rules.seal_with(|| shared_key::agreed(host));
+            }
             return;
         };
         let now = host.now();

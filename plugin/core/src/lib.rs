@@ -21,5 +21,6 @@ mod reports;
 mod response;
 mod rules;
 pub mod seal;
+mod shared_key;
 pub mod token;
 mod units;

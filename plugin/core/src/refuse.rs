@@ -89,6 +89,9 @@ pub(crate) enum Refusal {
     /// No server for this request.
     #[error("{0}")]
     NoServer(String),
+    /// The session is over, or somebody else's (MCP 2025-11-25, session management): the client is to begin a new one.
+    #[error("there is no such session of yours here: begin a new one with `initialize`")]
+    UnknownSession,
     /// The policy, here or at the service, said no.
     #[error("{0}")]
     Denied(String),
@@ -159,7 +162,7 @@ impl Refusal {
             | Self::NotAccepted { .. }
             | Self::Downgraded
             | Self::BadProof(_) => 401,
-            Self::NoServer(_) => 404,
+            Self::NoServer(_) | Self::UnknownSession => 404,
             Self::HttpMethod => 405,
             Self::NotAcceptable => 406,
             Self::TooLarge(_) => 413,
@@ -193,6 +196,7 @@ impl Refusal {
     fn kind(&self) -> &'static str {
         match self {
             Self::Denied(_) => "policy_denied",
+            Self::UnknownSession => "unknown_session",
             Self::Unavailable(_) => "unavailable",
             Self::BadAnswer(_) => "bad_answer",
             Self::NoToken

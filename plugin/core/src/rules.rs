@@ -1,6 +1,7 @@
 //! What the filter decides from: servers, agents, policy. Built whole from a snapshot or from the configuration,
 //! and replaced whole.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -16,6 +17,7 @@ use writ_policy::input::{Document, Labels, Server, Status};
 use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
 
 use crate::config::Static;
+use crate::seal::{KEY_BYTES, Sealer, key_of_server};
 use crate::token::dpop::ALGORITHMS;
 
 /// The well-known path of protected-resource metadata (RFC 9728 section 3).
@@ -66,6 +68,7 @@ pub(crate) struct ServerRule {
     pub(crate) scope: String,
     authority: String,
     path: String,
+    sealer: OnceCell<Sealer>,
 }
 
 /// A registered agent.
@@ -188,6 +191,24 @@ impl Rules {
         })
     }
 
+    /// Gives the servers of a configuration their keys, once there is one to be had.
+    pub(crate) fn seal_with(&self, key: impl FnOnce() -> Option<[u8; KEY_BYTES]>) {
+        let mut unsealed = self
+            .servers
+            .values()
+            .filter(|server| server.sealer.get().is_none());
+        if unsealed.next().is_none() {
+            return;
+        }
+        let Some(key) = key() else {
+            return;
+        };
+        for server in self.servers.values() {
+            let key = key_of_server(&key, &server.id);
+            server.sealer.get_or_init(|| Sealer::new(&key));
+        }
+    }
+
     /// The server that the configuration's host and path table names (static mode).
     pub(crate) fn matched(&self, authority: &str, path: &str) -> Option<&Rc<ServerRule>> {
         self.matches
@@ -268,7 +289,7 @@ pub(crate) fn absolute(url: &str) -> Option<Uri> {
 
 impl ServerRule {
     fn registered(id: &str, entry: ServerEntry, issuer: &str) -> Result<Self, RulesError> {
-        Self::new(
+        let rule = Self::new(
             id,
             &entry.resource,
             entry.upstream_audience,
@@ -276,7 +297,10 @@ impl ServerRule {
             &entry.scopes,
             &[issuer.to_owned()],
             entry.status,
-        )
+        )?;
+        rule.sealer
+            .get_or_init(|| Sealer::new(entry.seal_key.bytes()));
+        Ok(rule)
     }
 
     fn new(
@@ -319,6 +343,12 @@ impl ServerRule {
             scope: scopes.join(" "),
             authority,
             path,
+            sealer: OnceCell::new(),
         })
+    }
+
+    /// What seals the names that the server gives out; none while no key for it is known.
+    pub(crate) fn sealer(&self) -> Option<&Sealer> {
+        self.sealer.get()
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 use writ_policy::engine::{self, ENGINE};
 use writ_policy::library;
+use writ_policy::snapshot::SealKey;
 use writ_tests::signer::{ACCESS_TOKEN, Signer, workload_claims};
 
 use super::vm::{Fate, Vm};
@@ -105,7 +106,7 @@ impl Gateway {
             "policy": { "revision": "p1", "engine": ENGINE, "program": program(), "data": {} },
             "servers": { "ledger": {
                 "resource": RESOURCE, "upstream_audience": AUDIENCE, "status": "approved", "labels": {},
-                "scopes": ["ledger:read"], "enforcement": "introspect",
+                "scopes": ["ledger:read"], "enforcement": "introspect", "seal_key": SealKey::new([7; 32]),
             } },
             "agents": { AGENT: { "status": "approved", "labels": {}, "tools": { "ledger": [TOOL] } } },
             "disabled_subjects": [],

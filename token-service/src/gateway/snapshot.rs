@@ -12,7 +12,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
-use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
+use writ_core::seal::key_of_server;
+use writ_policy::snapshot::{AgentEntry, FORMAT, SealKey, ServerEntry, Snapshot};
 
 use super::{GatewayError, authenticate};
 use crate::{
@@ -111,7 +112,7 @@ fn build(
         servers: registry
             .servers()
             .filter(|s| gateway.servers.contains(s.id.as_str()))
-            .map(|s| (s.id.to_string(), server_entry(s)))
+            .map(|s| (s.id.to_string(), server_entry(app, s)))
             .collect(),
         agents: registry
             .agents()
@@ -134,7 +135,7 @@ fn build(
     })
 }
 
-fn server_entry(server: &Server) -> ServerEntry {
+fn server_entry(app: &App, server: &Server) -> ServerEntry {
     ServerEntry {
         resource: server.resource.clone(),
         upstream_audience: server.upstream_audience.clone(),
@@ -142,6 +143,7 @@ fn server_entry(server: &Server) -> ServerEntry {
         labels: server.labels.clone(),
         scopes: server.scopes.clone(),
         enforcement: server.enforcement,
+        seal_key: SealKey::new(key_of_server(app.names.bytes(), server.id.as_str())),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::HashMap, path::Path};
 use jiff::Timestamp;
 
 use super::{
-    Algorithm, EncryptionKey, KeyError, Schedule, State, Term, file,
+    Algorithm, EncryptionKey, KeyError, Schedule, State, Term, file, shared,
     signing::SigningKey,
     term::{self, Due},
 };
@@ -31,13 +31,12 @@ pub(super) fn open_private(row: &KeyRow, sealing: &Sealing) -> Result<SigningKey
     let pem = match (&row.private, sealing) {
         (Private::Clear(pem), _) => pem.clone(),
         (Private::Sealed(_), None) => return Err(KeyError::Sealed),
-        (Private::Sealed(sealed), Some(with)) => {
-            with.open(row.alg, &row.kid, sealed)
-                .ok_or_else(|| KeyError::WrongKey {
-                    origin: with.origin().to_owned(),
-                    kid: row.kid.clone(),
-                })?
-        }
+        (Private::Sealed(sealed), Some(with)) => with
+            .open_signing(row.alg, &row.kid, sealed)
+            .ok_or_else(|| KeyError::WrongKey {
+                origin: with.origin().to_owned(),
+                kid: row.kid.clone(),
+            })?,
     };
     SigningKey::from_pem(row.alg, &pem)
         .filter(|key| key.kid() == row.kid)
@@ -269,6 +268,7 @@ pub async fn reseal(
         let sealed = seal(row.alg, &row.kid, &pem, to)?;
         rows::replace(tx.conn(), &row.kid, &sealed).await?;
     }
+    shared::reseal(&mut tx, from, to).await?;
     tx.audit(&Record::admin(now, "keys reencrypt", to.origin()))
         .await?;
     tx.commit().await?;
@@ -332,7 +332,7 @@ fn row(
 }
 
 fn seal(alg: Algorithm, kid: &str, pem: &str, with: &EncryptionKey) -> Result<Private, KeyError> {
-    with.seal(alg, kid, pem)
+    with.seal_signing(alg, kid, pem)
         .map(Private::Sealed)
         .ok_or(KeyError::Generate(alg))
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads as: [`Algorithm`] (what may sign), [`Term`] (when a key is published and when it signs), `signing` (one parsed
 //! key pair), `ring` (the keys of one moment), `keeping` (what is done to the keys in the store, by whichever process),
-//! `sealing` (how they are kept there), and [`Keys`], which the rest of the service holds. A key is parsed once;
+//! `sealing` (how they are kept there), `shared` (keys for other purposes, kept alike), and [`Keys`], which the rest of the service holds. A key is parsed once;
 //! signing only signs.
 
 mod algorithm;
@@ -10,6 +10,7 @@ mod file;
 mod keeping;
 mod ring;
 mod sealing;
+mod shared;
 mod signing;
 mod term;
 
@@ -23,6 +24,7 @@ pub use self::{
     algorithm::Algorithm,
     keeping::{Rotation, Sealing, check_private, reseal, revoke, rotate},
     sealing::{EncryptionKey, NotAKey},
+    shared::shared,
     term::{Schedule, State, Term},
 };
 use self::{
@@ -87,9 +89,7 @@ pub enum KeyError {
     )]
     Sealed,
     /// The configured encryption key opens nothing.
-    #[error(
-        "{origin} does not open the signing key {kid}: it is not the key that it was encrypted with"
-    )]
+    #[error("{origin} does not open the key {kid}: it is not the key that it was encrypted with")]
     WrongKey {
         /// Where the encryption key comes from.
         origin: String,
@@ -114,6 +114,9 @@ pub enum KeyError {
     /// No key could be generated or encrypted.
     #[error("cannot make an {0} key: the system gave no usable randomness")]
     Generate(Algorithm),
+    /// A shared key could not be encrypted.
+    #[error("cannot encrypt the shared key {0:?}")]
+    SealShared(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

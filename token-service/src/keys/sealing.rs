@@ -81,31 +81,46 @@ impl EncryptionKey {
     }
 
     /// Encrypts the private half of the key `kid`. The result opens for this `kid` and algorithm only.
-    pub(super) fn seal(&self, alg: Algorithm, kid: &str, pem: &str) -> Option<Vec<u8>> {
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let payload = Payload {
-            msg: pem.as_bytes(),
-            aad: &bound_to(alg, kid),
-        };
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).ok()?;
-        Some([nonce.as_slice(), &sealed].concat())
+    pub(super) fn seal_signing(&self, alg: Algorithm, kid: &str, pem: &str) -> Option<Vec<u8>> {
+        self.seal(&bound_to(alg, kid), pem.as_bytes())
     }
 
-    /// Decrypts what [`Self::seal`] made of this key.
-    pub(super) fn open(
+    /// Decrypts what [`Self::seal_signing`] made of this key.
+    pub(super) fn open_signing(
         &self,
         alg: Algorithm,
         kid: &str,
         sealed: &[u8],
     ) -> Option<Zeroizing<String>> {
+        let pem = self.open(&bound_to(alg, kid), sealed)?;
+        std::str::from_utf8(&pem)
+            .ok()
+            .map(|pem| Zeroizing::new(pem.to_owned()))
+    }
+
+    /// Encrypts a secret. The result opens for what it is bound to only.
+    pub(super) fn seal(&self, bound_to: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let payload = Payload {
+            msg: secret,
+            aad: bound_to,
+        };
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).ok()?;
+        Some([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Decrypts what [`Self::seal`] made.
+    pub(super) fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
         let nonce = XNonce::from(<[u8; NONCE_BYTES]>::try_from(nonce).ok()?);
         let payload = Payload {
             msg: sealed,
-            aad: &bound_to(alg, kid),
+            aad: bound_to,
         };
-        let pem = self.cipher().decrypt(&nonce, payload).ok()?;
-        String::from_utf8(pem).ok().map(Zeroizing::new)
+        self.cipher()
+            .decrypt(&nonce, payload)
+            .ok()
+            .map(Zeroizing::new)
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -130,10 +145,11 @@ mod tests {
     fn what_is_sealed_opens_for_the_same_key_and_name_only() {
         let (one, other) = (key(), key());
         let sealed = one
-            .seal(Algorithm::EdDsa, "kid", "the private half")
+            .seal_signing(Algorithm::EdDsa, "kid", "the private half")
             .unwrap();
         assert!(!sealed.windows(7).any(|w| w == b"private"));
-        let open = |key: &EncryptionKey, alg, kid, sealed: &[u8]| key.open(alg, kid, sealed);
+        let open =
+            |key: &EncryptionKey, alg, kid, sealed: &[u8]| key.open_signing(alg, kid, sealed);
         let opened = open(&one, Algorithm::EdDsa, "kid", &sealed).unwrap();
         assert_eq!(opened.as_str(), "the private half");
         assert!(open(&other, Algorithm::EdDsa, "kid", &sealed).is_none());

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::signing::SigningKey;
-use super::{Algorithm, EncryptionKey, KeyError, Keys, Rotation, State, reseal, revoke, rotate};
+use super::{
+    Algorithm, EncryptionKey, KeyError, Keys, Rotation, State, reseal, revoke, rotate, shared,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::Store;
@@ -425,4 +427,41 @@ async fn keys_can_be_encrypted_anew_while_a_service_runs() {
     );
     let home = home.encrypted_with(&text);
     assert_eq!(home.open(&store).await.unwrap().jwks(), running.jwks());
+}
+
+#[tokio::test]
+async fn a_key_that_processes_share_is_kept_as_signing_keys_are() {
+    let home = Home::new();
+    let store = home.store().await;
+    home.open(&store).await.unwrap();
+    let ask = async |store: &Store, home: &Home, purpose| {
+        shared(store, &home.config.keys.sealing, purpose).await
+    };
+    let key = ask(&store, &home, "one").await.unwrap();
+    assert_eq!(ask(&store, &home, "one").await.unwrap(), key);
+    assert_ne!(ask(&store, &home, "two").await.unwrap(), key);
+    let lying = |home: &Home| contains(&bytes_in(home.dir.path()), &key);
+    assert!(lying(&home), "the test sees what is there");
+
+    let text = EncryptionKey::generate();
+    let home = home.encrypted_with(&text);
+    home.open(&store).await.unwrap();
+    for purpose in ["one", "two"] {
+        ask(&store, &home, purpose).await.unwrap();
+    }
+    assert_eq!(ask(&store, &home, "one").await.unwrap(), key);
+    assert!(!lying(&home));
+
+    let next = EncryptionKey::generate();
+    let to = EncryptionKey::parse(&next, "the new key").unwrap();
+    reseal(&store, &home.config.keys.sealing, &to, home.now())
+        .await
+        .unwrap();
+    let refused = ask(&store, &home, "one").await;
+    assert!(
+        matches!(refused, Err(KeyError::WrongKey { .. })),
+        "{refused:?}"
+    );
+    let home = home.encrypted_with(&next);
+    assert_eq!(ask(&store, &home, "one").await.unwrap(), key);
 }

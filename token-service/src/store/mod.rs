@@ -21,7 +21,7 @@ pub mod pushed;
 pub mod registrations;
 mod registry;
 pub mod reported;
-mod shared_keys;
+pub mod shared_keys;
 pub mod sign_ins;
 pub mod tally;
 pub mod tasks;

@@ -1,31 +1,79 @@
-//! Keys that all processes on one database share.
+//! Keys that all processes on one database share, as rows. What they are sealed with is [`crate::keys`]'s business.
 
-use super::{Store, StoreError};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-impl Store {
-    /// The key for a purpose, made when there is none yet.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn shared_key(&self, purpose: &'static str) -> Result<[u8; 32], StoreError> {
-        let mut tx = self.write().await?;
-        let new: [u8; 32] = rand::random();
-        sqlx::query(
-            "INSERT INTO shared_keys (purpose, key) VALUES (?, ?) ON CONFLICT (purpose) DO NOTHING",
-        )
-        .bind(purpose)
-        .bind(new.as_slice())
-        .execute(tx.conn())
-        .await?;
-        let key: Vec<u8> = sqlx::query_scalar("SELECT key FROM shared_keys WHERE purpose = ?")
-            .bind(purpose)
-            .fetch_one(tx.conn())
-            .await?;
-        tx.commit().await?;
-        key.try_into().map_err(|_| StoreError::Malformed {
-            table: "shared key",
-            id: purpose.to_owned(),
-            problem: "it must have 32 bytes".to_owned(),
-        })
+use super::StoreError;
+
+/// One key as it is kept.
+pub struct SharedKeyRow {
+    /// What it is for.
+    pub purpose: String,
+    /// The key, or the same encrypted.
+    pub key: Vec<u8>,
+    /// Whether it is encrypted.
+    pub sealed: bool,
+}
+
+impl std::fmt::Debug for SharedKeyRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedKeyRow")
+            .field("purpose", &self.purpose)
+            .field("sealed", &self.sealed)
+            .finish_non_exhaustive()
     }
+}
+
+/// All keys.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(conn: &mut SqliteConnection) -> Result<Vec<SharedKeyRow>, StoreError> {
+    sqlx::query("SELECT * FROM shared_keys ORDER BY purpose")
+        .fetch_all(conn)
+        .await?
+        .iter()
+        .map(row)
+        .collect()
+}
+
+/// The key for a purpose, if there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(
+    conn: &mut SqliteConnection,
+    purpose: &str,
+) -> Result<Option<SharedKeyRow>, StoreError> {
+    sqlx::query("SELECT * FROM shared_keys WHERE purpose = ?")
+        .bind(purpose)
+        .fetch_optional(conn)
+        .await?
+        .as_ref()
+        .map(row)
+        .transpose()
+}
+
+/// Keeps a key, in place of the one for its purpose if there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put(conn: &mut SqliteConnection, row: &SharedKeyRow) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO shared_keys (purpose, key, sealed) VALUES (?, ?, ?) \
+         ON CONFLICT (purpose) DO UPDATE SET key = excluded.key, sealed = excluded.sealed",
+    )
+    .bind(&row.purpose)
+    .bind(row.key.as_slice())
+    .bind(row.sealed)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+fn row(row: &SqliteRow) -> Result<SharedKeyRow, StoreError> {
+    Ok(SharedKeyRow {
+        purpose: row.try_get("purpose")?,
+        key: row.try_get("key")?,
+        sealed: row.try_get("sealed")?,
+    })
 }

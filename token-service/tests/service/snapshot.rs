@@ -64,6 +64,32 @@ async fn a_gateway_sees_its_own_servers_and_a_program_it_can_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gateways_of_one_server_seal_its_names_alike_and_get_no_other_servers_key() {
+    let service = Service::start().await;
+    let elsewhere = service.elsewhere().await;
+    let gateways = elsewhere.gateways().await.unwrap();
+    let mut gateway = gateways.into_iter().find(|g| g.id.as_str() == "edge");
+    let gateway = gateway.as_mut().unwrap();
+    gateway.id = "edge-2".parse().unwrap();
+    gateway.servers.insert("other".to_owned());
+    elsewhere
+        .add_gateway(gateway, Timestamp::now())
+        .await
+        .unwrap();
+
+    let first: Snapshot = fetch(&service, None).await.json().await.unwrap();
+    let second = service
+        .http
+        .get(service.gateway_url("/gateway/v1/snapshot"));
+    let second = second.basic_auth("edge-2", Some(&service.gateway_secret));
+    let second: Snapshot = second.send().await.unwrap().json().await.unwrap();
+    let key = |snapshot: &Snapshot, server: &str| *snapshot.servers[server].seal_key.bytes();
+    assert_eq!(key(&first, "ledger"), key(&second, "ledger"));
+    assert_ne!(key(&first, "ledger"), key(&second, "other"));
+    assert!(!first.servers.contains_key("other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_is_sent_again_only_when_something_has_changed_for_this_gateway() {
     let service = Service::start().await;
     let first = etag(&fetch(&service, None).await);

@@ -68,6 +68,7 @@ impl Exchange {
             host.set_request_header("accept-encoding", "identity");
         }
         asked.headers.remove_private(host);
+        asked.name_session_upstream(host);
         self.phase = Phase::Forwarded(Box::new(Forwarded {
             asked,
             use_of: Some(TokenUse {
@@ -94,12 +95,9 @@ impl Exchange {
             host.remove_request_header("authorization");
         }
         asked.headers.remove_private(host);
+        asked.name_session_upstream(host);
         let revealing = revealing(gateway, &asked, message);
-        if revealing.is_none() {
-            self.phase = Phase::Over;
-            return Flow::Continue;
-        }
-        if asked.headers.accepts_encodings {
+        if revealing.is_some() && asked.headers.accepts_encodings {
             host.set_request_header("accept-encoding", "identity");
         }
         self.phase = Phase::Forwarded(Box::new(Forwarded {
@@ -115,6 +113,7 @@ impl Exchange {
     /// The response's headers have come.
     pub fn on_response_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
         if let Phase::Forwarded(forwarded) = &mut self.phase {
+            forwarded.asked.seal_session(host);
             let status = host.response_header(":status");
             let status = status
                 .as_deref()
@@ -274,7 +273,7 @@ impl Asked {
             arguments: None,
             prompt: None,
             resource_uri: None,
-            session: self.headers.mcp_session.as_deref(),
+            session: self.session_name(),
         };
         let input = Input {
             subject: &self.caller.accepted.subject,

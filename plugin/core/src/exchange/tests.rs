@@ -1,5 +1,7 @@
 //! A request's life against a proxy made of cells: what goes up, what comes back, and in which order.
 
+mod sessions;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,6 +12,7 @@ use serde_json::{Value as Json, json};
 use writ_policy::{engine, library};
 
 use writ_policy::event::{CallResult, EventBatch};
+use writ_policy::snapshot::{FORMAT, SealKey};
 
 use super::*;
 use crate::host::{Call as HostCall, CallRefused};
@@ -50,6 +53,7 @@ impl Host for Proxy {
         own.chain(self.extra.borrow().iter().cloned()).collect()
     }
     fn set_request_header(&self, name: &str, value: &str) {
+        self.extra.borrow_mut().retain(|(other, _)| other != name);
         self.headers
             .borrow_mut()
             .insert(name.to_owned(), value.to_owned());
@@ -179,12 +183,12 @@ impl World {
             .to_bytes()
             .unwrap();
         let mut snapshot = json!({
-            "format": 1, "revision": "r1", "issued_at": "2026-11-23T00:00:00Z", "issuer": "https://issuer.example",
+            "format": FORMAT, "revision": "r1", "issued_at": "2026-11-23T00:00:00Z", "issuer": "https://issuer.example",
             "jwks": {"keys": [jwk]},
             "policy": {"revision": "p1", "engine": engine::ENGINE, "program": URL_SAFE_NO_PAD.encode(program),
                 "data": serde_json::from_str::<Json>(library::example_data()).unwrap()},
             "servers": {"ledger": {"resource": RESOURCE, "upstream_audience": "urn:ledger", "status": "approved",
-                "scopes": ["read"], "enforcement": "introspect"}},
+                "scopes": ["read"], "enforcement": "introspect", "seal_key": SealKey::new([7; 32])}},
             "agents": {"assistant": {"status": "approved"}},
             "disabled_subjects": [],
             "revoked": [],
@@ -324,6 +328,18 @@ impl World {
         assert_eq!(self.proxy.resumed.get(), 0);
         assert_eq!(self.gateway.stats.allowed, 0);
     }
+}
+
+#[test]
+fn the_workers_of_a_proxy_agree_on_a_key() {
+    let proxy = Proxy::default();
+    let asks = |random: Option<u8>| {
+        proxy.random.set(random.map(|byte| [byte; 32]));
+        crate::shared_key::agreed(&proxy)
+    };
+    assert_eq!(asks(None), None);
+    assert_eq!(asks(Some(1)), Some([1; 32]));
+    assert_eq!(asks(Some(2)), Some([1; 32]));
 }
 
 #[test]
@@ -635,7 +651,7 @@ fn without_a_snapshot_nothing_passes() {
 #[test]
 fn a_snapshot_that_cannot_be_used_is_not_put_in_force() {
     for change in [
-        |snapshot: &mut Json| snapshot["format"] = json!(2),
+        |snapshot: &mut Json| snapshot["format"] = json!(FORMAT + 1),
         |snapshot: &mut Json| snapshot["policy"]["engine"] = json!("regorus-0.1.0"),
         |snapshot: &mut Json| snapshot["policy"]["program"] = json!("AAAA"),
         |snapshot: &mut Json| snapshot["jwks"] = json!({"keys": []}),

@@ -4,6 +4,7 @@
 
 mod json;
 mod method;
+mod version;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,6 +20,7 @@ use writ_policy::{Object, Value};
 pub use json::MAX_DEPTH;
 pub(crate) use json::parse as parse_strict;
 pub use method::{SESSION_CLOSE, STREAM_OPEN, Travel};
+pub(crate) use version::is_stateless;
 
 use json::Strict;
 use method::Subject;
