@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::credential::Credential;
 use crate::decision::DenialCause;
 
 /// A batch of events, oldest first.
@@ -29,6 +30,8 @@ pub enum Event {
     DiscoveryUse(DiscoveryUse),
     /// Requests refused before anybody was authenticated, counted.
     Unauthenticated(Unauthenticated),
+    /// What should not have reached a server, seen by its guard.
+    Rogue(Rogue),
 }
 
 /// What was asked for: common to every event about one request.
@@ -138,6 +141,40 @@ pub struct Unauthenticated {
     pub source_ip: String,
     /// Server id, or empty where the request named none.
     pub server: String,
+    /// When the first of these was seen.
+    pub first: String,
+    /// When the last of these was seen.
+    pub last: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// See [`Event::Rogue`]. Never the credential itself, nor a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rogue {
+    /// Server id.
+    pub server: String,
+    /// What kind of credential it was.
+    pub credential: Credential,
+    /// What was wrong, as the caller was told.
+    pub reason: String,
+    /// `iss` of a JWT of somebody else's, which nobody has checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// `sub`, where it is a token of ours that has been verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// `client_id`, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// `jti` of the first of these, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// Where the requests came from.
+    pub source_ip: String,
+    /// `x-request-id` of the first of these.
+    pub request_id: String,
     /// When the first of these was seen.
     pub first: String,
     /// When the last of these was seen.

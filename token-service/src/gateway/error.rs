@@ -17,9 +17,14 @@ pub enum GatewayError {
         "the gateway's id or secret is wrong, or it is disabled; `writ gateway list` shows its status"
     )]
     Unauthorized,
-    /// The body is not a batch of events.
+    /// The body is not what the endpoint takes.
     #[error("{0}")]
     Malformed(String),
+    /// The server is not one of this gateway's.
+    #[error(
+        "this gateway is not registered for that server; `writ gateway list` shows what it is registered for"
+    )]
+    OtherServer,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -33,6 +38,7 @@ impl IntoResponse for GatewayError {
         let (status, error, description) = match &self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "invalid_client", self.to_string()),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request", self.to_string()),
+            Self::OtherServer => (StatusCode::FORBIDDEN, "invalid_target", self.to_string()),
             Self::Store(StoreError::Busy | StoreError::Stale) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",

@@ -1,8 +1,9 @@
-//! What the filter asks for: snapshots to decide from, and a place for what it saw.
+//! What the filter asks for: snapshots to decide from, a place for what it saw, and spending tokens at a server's door.
 //!
 //! Served on the gateways' own listener, together with the token exchange.
 
 mod auth;
+mod consume;
 mod error;
 mod events;
 mod report;
@@ -28,12 +29,13 @@ pub fn routes() -> Router<SharedApp> {
     Router::new()
         .route("/gateway/v1/snapshot", get(snapshot::serve))
         .route("/gateway/v1/events", post(events::serve))
+        .route("/gateway/v1/consume", post(consume::serve))
         .route("/oauth/token", post(exchange::serve))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(snapshot::serve, events::serve))]
+#[openapi(paths(snapshot::serve, events::serve, consume::serve))]
 struct Api;
 
 /// The endpoints, for the OpenAPI document.

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use writ_policy::event::{Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, Unauthenticated};
+use writ_policy::event::{
+    Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, Rogue, Unauthenticated,
+};
 
 use crate::{
-    audit::{Kind, Record, Verdict, clip},
+    audit::{Kind, Record, Verdict, clip, printable},
     clock::unix,
     registry::{Gateway, Registry},
     store::{
@@ -44,6 +46,7 @@ pub(super) fn of(
             Event::Denied(denied) => by(gateway, of_denied(denied, now)),
             Event::DiscoveryUse(used) => by(gateway, of_discovery_use(used, now)),
             Event::Outcome(outcome) => by(gateway, of_outcome(outcome, now)),
+            Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(gateway, rogue, now))),
         };
         report.events.push((Some(key), reported));
     }
@@ -99,6 +102,32 @@ fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
         "response_bytes": outcome.response_bytes,
         "gateway_time": clip(&outcome.time, 40),
     }));
+    record
+}
+
+/// A guard believes nobody, and is believed about its own servers only.
+fn of_rogue(gateway: &Gateway, rogue: &Rogue, now: Timestamp) -> Record {
+    let mut record = Record::new(Kind::Rogue, now);
+    record.gateway = Some(gateway.id.to_string());
+    let own = gateway.servers.contains(&rogue.server);
+    record.server = own.then(|| rogue.server.clone());
+    record.decision = Some(Verdict::Deny);
+    record.reason = Some(clip(&rogue.reason, 1024));
+    record.source_ip = Some(clip(&rogue.source_ip, 64));
+    record.request_id = Some(clip(&rogue.request_id, 128));
+    record.subject = rogue.subject.as_deref().map(|s| clip(s, 512));
+    record.agent = rogue.agent.as_deref().map(|a| clip(a, 512));
+    record.token_id = rogue.token_id.as_deref().map(|id| clip(id, 128));
+    let issuer = rogue.issuer.as_deref();
+    record.detail = Some(json!({
+        "credential": rogue.credential,
+        "issuer": issuer.map(|issuer| printable(&clip(issuer, 256))),
+        "count": rogue.count,
+        "first": clip(&rogue.first, 40),
+        "last": clip(&rogue.last, 40),
+    }));
+    metrics::counter!("writ_rogue_total", "credential" => rogue.credential.word())
+        .increment(rogue.count.min(1_000_000_000));
     record
 }
 

@@ -242,6 +242,22 @@ pub(crate) struct EventBatch {
     events: Vec<Object>,
 }
 
+/// What a guard asks.
+#[derive(ToSchema)]
+pub(crate) struct Consumption {
+    server: String,
+    token: String,
+    source_ip: String,
+    request_id: String,
+}
+
+/// Whether the token was spent now, and otherwise what it is.
+#[derive(ToSchema)]
+pub(crate) struct Consumed {
+    active: bool,
+    credential: Option<String>,
+}
+
 /// What a gateway decides from: more beside these.
 #[derive(ToSchema)]
 pub(crate) struct Snapshot {

@@ -150,6 +150,11 @@ pub(super) async fn write(
         for event in reported::fresh(conn, report).await? {
             match event {
                 Reported::Record(record) => records.push(record.as_ref()),
+                Reported::Rogue(record) => {
+                    if tally::rogue_is_recorded(conn, record).await? {
+                        records.push(record);
+                    }
+                }
                 Reported::Tried(tries) => tried.push(tries),
             }
         }

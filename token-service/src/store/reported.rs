@@ -25,6 +25,8 @@ impl EventKey {
 pub enum Reported {
     /// With a record of its own.
     Record(Box<Record>),
+    /// With a record of its own while the day has not seen too many of them.
+    Rogue(Box<Record>),
     /// By counting.
     Tried(Tried),
 }

@@ -16,7 +16,7 @@ use writ_policy::credential::Credential;
 use crate::message::{self, Message, MessageError, Travel, content_digest};
 use crate::token::{Accepted, TokenError};
 
-pub use presented::Presented;
+pub use presented::{Presented, SentDigest};
 pub use rogue::{Owner, Rogue};
 
 /// The server behind the guard.
@@ -117,6 +117,7 @@ impl Refusal {
 pub struct Admitted {
     accepted: Arc<Accepted>,
     order: Order,
+    digest: SentDigest,
 }
 
 /// What a token was minted for: the one entry of its `authorization_details`.
@@ -203,7 +204,11 @@ pub fn admit(
     if !is_bearer || claims.bound_to.is_some() {
         return differs(Difference::Details);
     }
-    Ok(Admitted { accepted, order })
+    Ok(Admitted {
+        accepted,
+        order,
+        digest: presented.digest(),
+    })
 }
 
 impl Admitted {
@@ -217,7 +222,7 @@ impl Admitted {
     ///
     /// # Errors
     /// When the token is for something else, or the body is no message.
-    pub fn check(self, presented: &Presented<'_>, request: Request<'_>) -> Result<Passed, Refusal> {
+    pub fn check(self, request: Request<'_>) -> Result<Passed, Refusal> {
         let body = match request {
             Request::Message(body) => body,
             Request::Bodiless(_) => b"",
@@ -229,7 +234,7 @@ impl Admitted {
         {
             return differs(Difference::Body);
         }
-        if !presented.digest_is(&digest) {
+        if !self.digest.agrees_with(&digest) {
             return differs(Difference::DigestHeader);
         }
         let message = match request {

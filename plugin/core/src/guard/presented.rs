@@ -73,12 +73,34 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// Whether `Content-Digest`, where it was sent, is `digest` and nothing else.
-    pub(super) fn digest_is(&self, digest: &str) -> bool {
-        !self.digest_repeated
-            && self
-                .digest
-                .is_none_or(|sent| super::same(sent.trim_ascii(), digest.as_bytes()))
+    pub(super) fn digest(&self) -> SentDigest {
+        match self.digest {
+            None => SentDigest::None,
+            Some(_) if self.digest_repeated => SentDigest::Repeated,
+            Some(digest) => SentDigest::Once(digest.trim_ascii().to_vec()),
+        }
+    }
+}
+
+/// What `Content-Digest` (RFC 9530) a request was sent with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentDigest {
+    /// None.
+    None,
+    /// This.
+    Once(Vec<u8>),
+    /// Several, of which nobody says which one counts.
+    Repeated,
+}
+
+impl SentDigest {
+    /// Whether it says nothing else than `digest`.
+    pub(super) fn agrees_with(&self, digest: &str) -> bool {
+        match self {
+            Self::None => true,
+            Self::Once(sent) => super::same(sent, digest.as_bytes()),
+            Self::Repeated => false,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Issuer {
         let admitted = admit(&presented, &GUARDED, |token| {
             self.verifier.verify(token, NOW)
         })?;
-        admitted.check(&presented, request)
+        admitted.check(request)
     }
 
     /// The kind that `headers` are taken for.

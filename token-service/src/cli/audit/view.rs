@@ -88,7 +88,18 @@ fn why(record: &Record) -> String {
             );
         }
         Kind::Rogue => {
+            parts.extend(
+                detail("issuer")
+                    .and_then(Value::as_str)
+                    .map(|issuer| format!("issuer {issuer}")),
+            );
             parts.extend(record.source_ip.iter().map(|ip| format!("from {ip}")));
+            parts.extend(
+                detail("count")
+                    .and_then(Value::as_u64)
+                    .filter(|n| *n > 1)
+                    .map(|n| format!("{n} times")),
+            );
         }
         _ => {}
     }

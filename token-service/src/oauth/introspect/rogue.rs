@@ -9,38 +9,49 @@ use crate::{
     registry::Server,
 };
 
-/// The record of its use at `server`.
-pub(super) fn record(
-    rogue: Rogue,
-    server: &Server,
-    source_ip: Option<&str>,
-    now: Timestamp,
-) -> Record {
-    let Rogue {
-        credential,
-        owner,
-        issuer,
-    } = rogue;
-    let mut record = Record::new(Kind::Rogue, now);
-    record.server = Some(server.id.to_string());
-    record.decision = Some(Verdict::Deny);
-    record.reason = Some(credential.sentence().to_owned());
-    record.source_ip = source_ip.map(|ip| clip(ip, 64));
-    record.detail = Some(match issuer {
-        Some(issuer) => {
-            json!({"credential": credential, "issuer": printable(&clip(&issuer, 256))})
+/// How a credential came to a server, as far as whoever saw it says.
+#[derive(Debug, Default)]
+pub(crate) struct Arrival<'a> {
+    /// The guard that saw it.
+    pub(crate) gateway: Option<&'a str>,
+    /// Where it came from.
+    pub(crate) source_ip: Option<&'a str>,
+    /// `x-request-id`.
+    pub(crate) request_id: Option<&'a str>,
+}
+
+impl Arrival<'_> {
+    /// The record of the use of `rogue` at `server`; counted in the metrics, too.
+    pub(crate) fn record(self, rogue: Rogue, server: &Server, now: Timestamp) -> Record {
+        let Rogue {
+            credential,
+            owner,
+            issuer,
+        } = rogue;
+        metrics::counter!("writ_rogue_total", "credential" => credential.word()).increment(1);
+        let mut record = Record::new(Kind::Rogue, now);
+        record.gateway = self.gateway.map(str::to_owned);
+        record.server = Some(server.id.to_string());
+        record.decision = Some(Verdict::Deny);
+        record.reason = Some(credential.sentence().to_owned());
+        record.source_ip = self.source_ip.map(|ip| clip(ip, 64));
+        record.request_id = self.request_id.map(|id| clip(id, 128));
+        record.detail = Some(match issuer {
+            Some(issuer) => {
+                json!({"credential": credential, "issuer": printable(&clip(&issuer, 256))})
+            }
+            None => json!({"credential": credential}),
+        });
+        if let Some(Owner {
+            subject,
+            agent,
+            token_id,
+        }) = owner
+        {
+            record.subject = Some(clip(&subject, 512));
+            record.agent = Some(clip(&agent, 512));
+            record.token_id = token_id.as_deref().map(|id| clip(id, 128));
         }
-        None => json!({"credential": credential}),
-    });
-    if let Some(Owner {
-        subject,
-        agent,
-        token_id,
-    }) = owner
-    {
-        record.subject = Some(clip(&subject, 512));
-        record.agent = Some(clip(&agent, 512));
-        record.token_id = token_id.as_deref().map(|id| clip(id, 128));
+        record
     }
-    record
 }

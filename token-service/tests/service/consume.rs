@@ -1,0 +1,176 @@
+//! A guard spends tokens at the service, and reports what it refused.
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use writ_token_service::{
+    audit::{Kind, Record},
+    registry::Status,
+    store::registrations::Registered,
+};
+
+use crate::harness::{Service, call, refusal};
+
+async fn consume(service: &Service, (id, secret): (&str, &str), asked: &Value) -> Response {
+    let request = service
+        .http
+        .post(service.gateway_url("/gateway/v1/consume"));
+    let request = request.basic_auth(id, Some(secret)).json(asked);
+    request.send().await.unwrap()
+}
+
+fn asked(server: &str, token: &str) -> Value {
+    json!({"server": server, "token": token, "source_ip": "198.51.100.9", "request_id": "req-7"})
+}
+
+/// What the guard of the ledger is told about a token.
+async fn spend(service: &Service, token: &str) -> Value {
+    let guard = ("edge", service.gateway_secret.as_str());
+    let response = consume(service, guard, &asked("ledger", token)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    response.json().await.unwrap()
+}
+
+async fn rogues(service: &Service) -> Vec<Record> {
+    let records = service.records().await.into_iter();
+    records.filter(|r| r.kind == Kind::Rogue).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_guards_that_spend_a_token_at_once_exactly_one_may() {
+    let service = Service::start().await;
+    let (token, _) = service.mint(&call("echo")).await;
+    let tries = (0..32).map(|_| {
+        let request = service
+            .http
+            .post(service.gateway_url("/gateway/v1/consume"));
+        let request = request.basic_auth("edge", Some(&service.gateway_secret));
+        let request = request.json(&asked("ledger", &token));
+        tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() })
+    });
+    let mut told = Vec::new();
+    for answer in tries.collect::<Vec<_>>() {
+        told.push(answer.await.unwrap());
+    }
+    let spent = told.iter().filter(|told| **told == json!({"active": true}));
+    assert_eq!(spent.count(), 1, "{told:?}");
+    let replay = json!({"active": false, "credential": "replay"});
+    assert_eq!(told.iter().filter(|told| **told == replay).count(), 31);
+    let rogues = rogues(&service).await;
+    assert_eq!(rogues.len(), 31);
+    for rogue in rogues {
+        assert_eq!(rogue.subject.as_deref(), Some("alice"));
+        assert_eq!(rogue.agent.as_deref(), Some("assistant"));
+        assert_eq!(rogue.gateway.as_deref(), Some("edge"));
+        assert_eq!(rogue.source_ip.as_deref(), Some("198.51.100.9"));
+        assert_eq!(rogue.request_id.as_deref(), Some("req-7"));
+    }
+    let told = service.introspect(&[("token", &token)]).await;
+    assert_eq!(told, json!({"active": false}), "spent for everybody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_token_stays_spent_on_disk() {
+    let service = Service::start().await;
+    let (token, answer) = service.mint(&call("echo")).await;
+    assert_eq!(spend(&service, &token).await, json!({"active": true}));
+    let elsewhere = service.elsewhere().await;
+    let jti = answer["jti"].as_str().unwrap();
+    let found = elsewhere.peek(jti).await.unwrap();
+    assert_eq!(found, writ_token_service::store::commit::Spent::Before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_spends_tokens_of_its_own_server_only() {
+    let service = Service::start().await;
+    let (token, _) = service.mint(&call("echo")).await;
+    let core = ("core", service.core_secret.as_str());
+    let response = consume(&service, core, &asked("ledger", &token)).await;
+    assert_eq!(refusal(response).await, (403, "invalid_target".to_owned()));
+    let response = consume(&service, core, &asked("other", &token)).await;
+    let told: Value = response.json().await.unwrap();
+    assert_eq!(
+        told,
+        json!({"active": false, "credential": "foreign_token"})
+    );
+    for wrong in [
+        ("edge", "wrong"),
+        ("nobody", "x"),
+        ("ledger", &service.server_secret),
+    ] {
+        let response = consume(&service, wrong, &asked("ledger", &token)).await;
+        assert_eq!(refusal(response).await, (401, "invalid_client".to_owned()));
+    }
+    assert_eq!(spend(&service, &token).await, json!({"active": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_minted_token_is_never_spent() {
+    let service = Service::start().await;
+    let secret = "ghp_0123456789abcdefghijklmnopqrstuvwxyzAB";
+    for (token, credential) in [
+        (service.caller_token().as_str(), "caller_token"),
+        (secret, "github"),
+        ("", "opaque"),
+    ] {
+        let told = spend(&service, token).await;
+        assert_eq!(told, json!({"active": false, "credential": credential}));
+    }
+    let all = serde_json::to_string(&service.records().await).unwrap();
+    assert!(!all.contains(&secret[..8]), "{all}");
+    let guard = ("edge", service.gateway_secret.as_str());
+    for malformed in [json!({}), json!({"server": "ledger", "jti": "x"})] {
+        let response = consume(&service, guard, &malformed).await;
+        assert_eq!(refusal(response).await, (400, "invalid_request".to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_switched_off_since_spends_nothing() {
+    let service = Service::start().await;
+    let (token, _) = service.mint(&call("echo")).await;
+    service
+        .store()
+        .set_status(
+            Registered::Agent,
+            "assistant",
+            Status::Disabled,
+            jiff::Timestamp::now(),
+        )
+        .await
+        .unwrap();
+    let told = spend(&service, &token).await;
+    assert_eq!(told, json!({"active": false, "credential": "disabled"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guard_refused_is_on_record_with_who_from_where_and_what() {
+    let service = Service::start().await;
+    let now = "2026-11-23T18:00:00Z";
+    let rogue = json!({"type": "rogue", "server": "ledger", "credential": "wrong_binding", "reason": "another body",
+        "subject": "alice", "agent": "assistant", "token_id": "j1", "source_ip": "198.51.100.9",
+        "request_id": "req-7", "first": now, "last": now, "count": 3});
+    let foreign = json!({"type": "rogue", "server": "other", "credential": "jwt", "reason": "another issuer's",
+        "issuer": "https://idp.test/\u{1b}[31m", "source_ip": "", "request_id": "", "first": now, "last": now, "count": 1});
+    for _ in 0..2 {
+        let response = service.report(&json!([rogue, foreign])).await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    }
+    let rogues = rogues(&service).await;
+    let [of_alice, of_somebody] = rogues.as_slice() else {
+        panic!("each once: {rogues:?}")
+    };
+    assert_eq!(of_alice.subject.as_deref(), Some("alice"));
+    assert_eq!(of_alice.agent.as_deref(), Some("assistant"));
+    assert_eq!(of_alice.token_id.as_deref(), Some("j1"));
+    assert_eq!(of_alice.server.as_deref(), Some("ledger"));
+    assert_eq!(of_alice.gateway.as_deref(), Some("edge"));
+    assert_eq!(of_alice.source_ip.as_deref(), Some("198.51.100.9"));
+    assert_eq!(of_alice.request_id.as_deref(), Some("req-7"));
+    assert_eq!(of_alice.reason.as_deref(), Some("another body"));
+    let detail = of_alice.detail.as_ref().unwrap();
+    assert_eq!(detail["credential"], "wrong_binding");
+    assert_eq!(detail["count"], 3);
+    assert_eq!(of_somebody.server, None, "not this guard's server");
+    let issuer = &of_somebody.detail.as_ref().unwrap()["issuer"];
+    assert_eq!(issuer, "https://idp.test/\u{fffd}[31m");
+}
