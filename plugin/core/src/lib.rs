@@ -7,6 +7,8 @@
 mod admit;
 pub mod config;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod guard;
 mod headers;

@@ -1,8 +1,8 @@
 //! The way back of an answer that reveals what a server has: held until it is whole, or event by event, and shown to
 //! the caller as far as the policy's `visible` allows. What cannot be read is not shown at all.
 
-mod events;
-mod list;
+pub(crate) mod events;
+pub(crate) mod list;
 
 use self::events::{Events, TooLong};
 pub(crate) use self::list::Entry;
