@@ -146,6 +146,10 @@ fn with_data(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
     let mut written = false;
     for line in lines(event) {
         if data_of(line).is_none() {
+            // A CR and an LF that had a line between them must not become one line end.
+            if line.starts_with(b"\n") && out.ends_with(b"\r") {
+                out.push(b'\n');
+            }
             out.extend_from_slice(line);
         } else if !std::mem::replace(&mut written, true) {
             for value in data.split(|b| matches!(b, b'\n' | b'\r')) {
@@ -200,6 +204,15 @@ mod tests {
         for chunk in 1..stream.len() {
             assert_eq!(passed(stream.as_bytes(), chunk).1, ["a", "b"], "{chunk}");
         }
+    }
+
+    #[test]
+    fn other_data_keeps_the_line_that_ends_the_event() {
+        let stream = b"data: x\nid: 1\rdata: y\n\ndata: a\n\n";
+        assert_eq!(
+            passed(stream, 7).0,
+            "data: X\ndata: Y\nid: 1\r\n\ndata: a\n\n"
+        );
     }
 
     #[test]
