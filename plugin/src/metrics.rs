@@ -7,7 +7,7 @@ use writ_core::gateway::Stats;
 /// Where a counter's value is.
 type Value = fn(&Stats) -> u64;
 
-const COUNTERS: [(&str, Value); 11] = [
+const COUNTERS: [(&str, Value); 13] = [
     ("writ.requests.allowed", |stats| stats.allowed),
     ("writ.requests.denied", |stats| stats.denied),
     ("writ.requests.unauthenticated", |stats| {
@@ -23,6 +23,8 @@ const COUNTERS: [(&str, Value); 11] = [
     ("writ.signatures.miss", |stats| stats.signature_misses),
     ("writ.snapshot.errors", |stats| stats.snapshot_errors),
     ("writ.events.lost", |stats| stats.events_lost),
+    ("writ.rogue", |stats| stats.rogue),
+    ("writ.tokens.spent", |stats| stats.spent),
 ];
 
 /// Bytes of a page of WebAssembly memory.

@@ -2,6 +2,8 @@
 //!
 //! `Raw…` types are what is written; [`Config`] is what is meant. Whatever is wrong names its field.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::token::{KeySet, KeySetError};
 use crate::{rules, units};
+
+pub use guard::{Guard, Signature, SingleUse, UpstreamToken};
 
 /// The headers that carry credentials and therefore never go upstream, beside `authorization`.
 pub(crate) const CREDENTIAL_HEADERS: [&str; 16] = [
@@ -82,6 +86,19 @@ pub enum Mode {
     Gateway(TokenService),
     /// From this configuration alone.
     Static(Box<Static>),
+    /// From whoever minted the token: it is only held against what it came with.
+    Guard(Box<Guard>),
+}
+
+impl Mode {
+    /// The token service, where there is one.
+    pub(crate) fn service(&self) -> Option<&TokenService> {
+        match self {
+            Self::Gateway(service) => Some(service),
+            Self::Guard(guard) => Some(&guard.service),
+            Self::Static(_) => None,
+        }
+    }
 }
 
 /// How to reach the token service.
@@ -147,6 +164,7 @@ struct RawKind {
 enum RawMode {
     Gateway,
     Static,
+    Guard,
 }
 
 #[derive(Deserialize)]
@@ -283,6 +301,7 @@ impl Config {
         match shape::<RawKind>(json)?.mode {
             RawMode::Gateway => shape::<RawGateway>(json)?.check(env),
             RawMode::Static => shape::<RawStatic>(json)?.check(),
+            RawMode::Guard => shape::<guard::RawGuard>(json)?.check(env),
         }
     }
 }
@@ -295,23 +314,22 @@ fn shape<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, ConfigError> {
     })
 }
 
-impl RawGateway {
-    fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let service = self.token_service;
-        if service.cluster.is_empty() {
+impl RawTokenService {
+    fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<TokenService, ConfigError> {
+        if self.cluster.is_empty() {
             return Err(ConfigError::value(
                 "token_service.cluster",
                 "name the Envoy cluster of the token service",
             ));
         }
-        if service.gateway_id.is_empty() {
+        if self.gateway_id.is_empty() {
             return Err(ConfigError::value(
                 "token_service.gateway_id",
                 "name this gateway, as in `writ gateway add`",
             ));
         }
         // Without a secret, Envoy proves who it is with a client certificate of the cluster.
-        let secret = match &service.secret_env {
+        let secret = match &self.secret_env {
             None => String::new(),
             Some(name) => env(name)
                 .filter(|secret| !secret.is_empty())
@@ -327,8 +345,8 @@ impl RawGateway {
         };
         let bounds = Duration::from_millis(10)..=Duration::from_mins(1);
         for (field, value) in [
-            ("timeout", service.timeout),
-            ("snapshot_interval", service.snapshot_interval),
+            ("timeout", self.timeout),
+            ("snapshot_interval", self.snapshot_interval),
         ] {
             if !bounds.contains(&value) {
                 return Err(ConfigError::value(
@@ -337,17 +355,23 @@ impl RawGateway {
                 ));
             }
         }
+        Ok(TokenService {
+            cluster: self.cluster,
+            credential: basic(&self.gateway_id, &secret),
+            timeout: self.timeout,
+            snapshot_interval: self.snapshot_interval,
+        })
+    }
+}
+
+impl RawGateway {
+    fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let common = Common {
             limits: self.limits,
             clock_skew: self.clock_skew,
             policy_headers: self.policy_headers,
         };
-        common.check(Mode::Gateway(TokenService {
-            cluster: service.cluster,
-            credential: basic(&service.gateway_id, &secret),
-            timeout: service.timeout,
-            snapshot_interval: service.snapshot_interval,
-        }))
+        common.check(Mode::Gateway(self.token_service.check(env)?))
     }
 }
 
@@ -423,7 +447,7 @@ impl RawStatic {
     }
 }
 
-/// What both modes have.
+/// What all modes have.
 struct Common {
     limits: RawLimits,
     clock_skew: Duration,

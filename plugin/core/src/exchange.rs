@@ -18,6 +18,7 @@ use self::session::Session;
 use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{DiscoveryKey, Gateway, report};
+use crate::guard::Visit;
 use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
@@ -57,6 +58,8 @@ enum Phase {
     Minting(CallId, Box<Minting>),
     /// Upstream.
     Forwarded(Box<Forwarded>),
+    /// At the door of a server that this filter guards.
+    Visit(Box<Visit>),
     /// Answered, or not ours to watch any longer.
     Over,
 }
@@ -114,6 +117,12 @@ impl Exchange {
         host: &dyn Host,
         end_of_stream: bool,
     ) -> Flow {
+        if matches!(gateway.config.mode, Mode::Guard(_)) {
+            let mut visit = Box::new(Visit::new(self.context));
+            let flow = visit.on_headers(gateway, host, end_of_stream);
+            self.phase = Phase::Visit(visit);
+            return flow;
+        }
         let now = host.now();
         gateway.clock = now;
         let headers = match Headers::read(host.request_headers(), &gateway.config.policy_headers) {
@@ -208,6 +217,11 @@ impl Exchange {
                 self.phase = phase;
                 return Flow::Continue;
             }
+            Phase::Visit(mut visit) => {
+                let flow = visit.on_body(gateway, host, size, end_of_stream);
+                self.phase = Phase::Visit(visit);
+                return flow;
+            }
             Phase::Start | Phase::Over => return Flow::Pause,
         };
         gateway.held.delivered();
@@ -261,12 +275,13 @@ impl Exchange {
 
     /// The body ended in trailers, which no MCP client sends.
     pub fn on_request_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) -> Flow {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Body(_) | Phase::Start => {
                 let refusal = Refusal::Headers("trailers are not accepted".to_owned());
                 self.refuse(gateway, host, &refusal, &Refused::default())
             }
             Phase::Forwarded(_) => Flow::Continue,
+            Phase::Visit(visit) => visit.on_trailers(gateway, host),
             Phase::Recording(..) | Phase::Minting(..) | Phase::Over => Flow::Pause,
         }
     }
@@ -341,7 +356,9 @@ impl Exchange {
                     let keep = config.caller_token == CallerToken::Keep;
                     self.forward_plainly(gateway, host, asked, &question.message, keep)
                 }
-                Mode::Gateway(_) => self.obtain(gateway, host, asked, question, &obligations),
+                Mode::Gateway(_) | Mode::Guard(_) => {
+                    self.obtain(gateway, host, asked, question, &obligations)
+                }
             },
         }
     }
@@ -490,6 +507,10 @@ impl Exchange {
             }
             Phase::Minting(awaited, minting) if awaited == call => {
                 self.on_token(gateway, host, *minting)
+            }
+            Phase::Visit(mut visit) => {
+                visit.on_answer(gateway, host, call);
+                self.phase = Phase::Visit(visit);
             }
             other => self.phase = other,
         }
@@ -661,7 +682,7 @@ impl Asked {
     }
 }
 
-fn rfc3339(time: Duration) -> String {
+pub(crate) fn rfc3339(time: Duration) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + time).to_string()
 }
 

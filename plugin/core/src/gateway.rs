@@ -7,7 +7,8 @@ use serde::Serialize;
 use writ_policy::event::Event;
 use writ_policy::snapshot::Snapshot;
 
-use crate::config::{Config, ConfigError, Mode, TokenService};
+use crate::config::{Config, ConfigError, Mode, SingleUse, TokenService};
+use crate::guard::Ring;
 use crate::held::Held;
 use crate::host::{Call, CallId, CallRefused, Host, answer_status};
 use crate::identity::Proofs;
@@ -79,6 +80,10 @@ pub struct Stats {
     pub snapshot_errors: u64,
     /// Audit events given up.
     pub events_lost: u64,
+    /// Requests with what should not have reached the guarded server.
+    pub rogue: u64,
+    /// Tokens spent at the guard's door.
+    pub spent: u64,
 }
 
 /// Which requests may share a discovery token.
@@ -104,6 +109,8 @@ pub struct Gateway {
     pub(crate) stats: Stats,
     /// Requests whose headers are held until their body has come.
     pub held: Held,
+    /// A guard's own memory of spent tokens.
+    pub(crate) ring: Option<Ring>,
     /// When the latest request or tick was: near enough to check a token that was minted just now.
     pub(crate) clock: Duration,
     jwks: serde_json::Value,
@@ -127,6 +134,15 @@ impl Gateway {
             }
             rules = Some(Rules::from_static(fixed).map_err(StartError::Policy)?);
         }
+        let ring = match &config.mode {
+            Mode::Guard(guard) => match guard.single_use {
+                SingleUse::Local { entries } => {
+                    Some(Ring::new(&guard.server, entries, config.skew_s))
+                }
+                SingleUse::Global => None,
+            },
+            Mode::Gateway(_) | Mode::Static(_) => None,
+        };
         Ok(Self {
             config,
             rules,
@@ -136,6 +152,7 @@ impl Gateway {
             reports: Reports::default(),
             stats: Stats::default(),
             held: Held::default(),
+            ring,
             clock: Duration::ZERO,
             jwks: serde_json::Value::Null,
             snapshot_call: None,
@@ -158,7 +175,10 @@ impl Gateway {
     /// Asks for a newer snapshot when it is time, and sends what is to be reported; agrees on a key where there is no token
     /// service.
     pub fn on_tick(&mut self, host: &dyn Host) {
-        let Mode::Gateway(service) = &self.config.mode else {
+        if let Some(ring) = &self.ring {
+            ring.begin(host);
+        }
+        let Some(service) = self.config.mode.service() else {
             if let Some(rules) = &self.rules {
                 rules.seal_with(|| shared_key::agreed(host));
             }
@@ -177,6 +197,7 @@ impl Gateway {
                 );
             }
         }
+        self.reports.add_rogues(now);
         send_reports(host, service, &mut self.reports);
     }
 
@@ -187,7 +208,7 @@ impl Gateway {
             self.snapshot_call = None;
             self.on_snapshot(status, host);
         } else if self.reports.settle(call, status)
-            && let Mode::Gateway(service) = &self.config.mode
+            && let Some(service) = self.config.mode.service()
             && matches!(status, Some(200..=299))
             && self.reports.is_behind()
         {

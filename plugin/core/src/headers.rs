@@ -4,7 +4,7 @@ use crate::config::CREDENTIAL_HEADERS;
 use crate::host::Host;
 
 /// The longest request id that is kept, in bytes.
-const MAX_REQUEST_ID: usize = 128;
+pub(crate) const MAX_REQUEST_ID: usize = 128;
 
 /// The header that names the task a call belongs to. It is for the gateway and goes no further.
 const TASK: &str = "writ-task";

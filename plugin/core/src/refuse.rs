@@ -95,6 +95,9 @@ pub(crate) enum Refusal {
     /// The policy, here or at the service, said no.
     #[error("{0}")]
     Denied(String),
+    /// A minted token that is not for this message (guard mode).
+    #[error("{0}")]
+    NotForThis(String),
     /// The decision could not be had or carried out.
     #[error("{0}")]
     Unavailable(String),
@@ -162,6 +165,7 @@ impl Refusal {
             | Self::NotAccepted { .. }
             | Self::Downgraded
             | Self::BadProof(_) => 401,
+            Self::NotForThis(_) => 403,
             Self::NoServer(_) | Self::UnknownSession => 404,
             Self::HttpMethod => 405,
             Self::NotAcceptable => 406,
@@ -180,7 +184,7 @@ impl Refusal {
                 Problem::Parameter { .. } => INVALID_PARAMS,
             },
             Self::Mismatch { .. } => HEADER_MISMATCH,
-            Self::Denied(_) => DENIED,
+            Self::Denied(_) | Self::NotForThis(_) => DENIED,
             Self::Unavailable(_) => UNAVAILABLE,
             Self::BadAnswer(_) => BAD_ANSWER,
             Self::NoToken
@@ -196,6 +200,7 @@ impl Refusal {
     fn kind(&self) -> &'static str {
         match self {
             Self::Denied(_) => "policy_denied",
+            Self::NotForThis(_) => "not_for_this",
             Self::UnknownSession => "unknown_session",
             Self::Unavailable(_) => "unavailable",
             Self::BadAnswer(_) => "bad_answer",

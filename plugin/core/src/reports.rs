@@ -1,10 +1,14 @@
 //! What has to reach the audit trail but does not hold up a request: queued per worker, sent in batches.
 
-use std::collections::{BTreeMap, VecDeque};
+mod rogues;
 
-use writ_policy::event::{Event, EventBatch, MAX_EVENTS, Unauthenticated};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use writ_policy::event::{Event, EventBatch, MAX_EVENTS, Rogue, Unauthenticated};
 
 use crate::host::CallId;
+use rogues::Rogues;
 
 /// Events that wait at most; beyond it the oldest outcomes give way.
 const MAX_QUEUED: usize = 8 * MAX_EVENTS;
@@ -20,6 +24,7 @@ const OTHERS: &str = "*";
 pub(crate) struct Reports {
     queue: VecDeque<Event>,
     tries: BTreeMap<(&'static str, String, String), Unauthenticated>,
+    rogues: Rogues,
     sent: Option<(CallId, Vec<Event>)>,
     /// Events that were given up because the service stayed away too long.
     pub(crate) lost: u64,
@@ -60,6 +65,18 @@ impl Reports {
             });
         entry.last = time;
         entry.count += 1;
+    }
+
+    /// Counts what should not have reached a server.
+    pub(crate) fn count_rogue(&mut self, rogue: Rogue, now: Duration) {
+        self.rogues.count(rogue, now);
+    }
+
+    /// Queues the rogue accesses that it is time to tell of.
+    pub(crate) fn add_rogues(&mut self, now: Duration) {
+        for rogue in self.rogues.due(now) {
+            self.add(Event::Rogue(rogue));
+        }
     }
 
     /// Whether more than a batch waits: then the next one does not wait for the timer. With less, few large batches

@@ -108,3 +108,78 @@ fn static_mode_is_checked_too() {
         assert!(message.contains(field), "{message}");
     }
 }
+
+fn guard(change: (&str, &str)) -> Result<Config, ConfigError> {
+    let json = r#"{"mode":"guard","server":"ledger","token_service":{"cluster":"writ","gateway_id":"door"},
+        "single_use":"local","local":{"entries":4096},"signature":"jwt_authn","jwt_authn":{"payload_in_metadata":"writ"},
+        "upstream_token":"strip","limits":{"body":"64KiB"},"clock_skew":"1s"}"#;
+    read(&json.replace(change.0, change.1))
+}
+
+#[test]
+fn a_guard_is_configured() {
+    let config = guard(("", "")).unwrap();
+    assert_eq!((config.max_body, config.skew_s), (65536, 1));
+    let Mode::Guard(found) = config.mode else {
+        panic!("not a guard")
+    };
+    assert_eq!(found.server, "ledger");
+    assert_eq!(found.service.cluster, "writ");
+    assert_eq!(found.single_use, SingleUse::Local { entries: 4096 });
+    assert_eq!(found.signature, Signature::JwtAuthn("writ".to_owned()));
+    assert_eq!(found.upstream_token, UpstreamToken::Strip);
+
+    let least = r#"{"mode":"guard","server":"ledger","token_service":{"cluster":"writ","gateway_id":"door"}}"#;
+    let Mode::Guard(found) = read(least).unwrap().mode else {
+        panic!("not a guard")
+    };
+    assert_eq!(found.single_use, SingleUse::Global);
+    assert_eq!(found.signature, Signature::Here);
+    assert_eq!(found.upstream_token, UpstreamToken::Forward);
+}
+
+#[test]
+fn what_is_wrong_with_a_guard_names_its_field() {
+    for (change, field) in [
+        (("\"server\":\"ledger\"", "\"server\":\"\""), "server"),
+        (("\"server\":\"ledger\",", ""), "."),
+        (
+            ("\"cluster\":\"writ\"", "\"cluster\":\"\""),
+            "token_service.cluster",
+        ),
+        (("\"local\",", "\"regional\","), "single_use"),
+        (("\"local\",", "\"global\","), "local"),
+        (("4096", "255"), "local.entries"),
+        (("4096", "1048577"), "local.entries"),
+        (("4096", "-1"), "local.entries"),
+        (
+            ("\"signature\":\"jwt_authn\"", "\"signature\":\"here\""),
+            "jwt_authn",
+        ),
+        (
+            ("\"signature\":\"jwt_authn\"", "\"signature\":\"nobody\""),
+            "signature",
+        ),
+        (
+            (
+                "\"payload_in_metadata\":\"writ\"",
+                "\"payload_in_metadata\":\"\"",
+            ),
+            "jwt_authn.payload_in_metadata",
+        ),
+        (
+            (",\"jwt_authn\":{\"payload_in_metadata\":\"writ\"}", ""),
+            "jwt_authn.payload_in_metadata",
+        ),
+        (("\"strip\"", "\"keep\""), "upstream_token"),
+        (("\"body\"", "\"list\""), "limits.list"),
+        (("\"1s\"", "\"2m\""), "clock_skew"),
+        (("\"clock_skew\"", "\"policy_headers\""), "policy_headers"),
+    ] {
+        let message = guard(change).expect_err(change.1).to_string();
+        assert!(
+            message.contains(&format!("`{field}`")),
+            "{change:?}: {message}"
+        );
+    }
+}

@@ -7,7 +7,6 @@ use writ_policy::event::{CallResult, Event, Outcome};
 use writ_policy::input::{Input, Listing, Mcp, RequestContext};
 
 use super::{Asked, Exchange, Flow, Phase, rfc3339};
-use crate::config::Mode;
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::message::Message;
@@ -233,10 +232,8 @@ impl Exchange {
 
 /// The way back of an answer that can hold lists.
 pub(super) fn revealing(gateway: &Gateway, asked: &Asked, message: &Message) -> Option<Revealing> {
-    let kept = match &gateway.config.mode {
-        Mode::Gateway(service) => service.snapshot_interval,
-        Mode::Static(_) => STATIC_LIST_TTL,
-    };
+    let service = gateway.config.mode.service();
+    let kept = service.map_or(STATIC_LIST_TTL, |service| service.snapshot_interval);
     let limits = Limits {
         bytes: gateway.config.max_list,
         ttl_ms: u64::try_from(kept.as_millis()).unwrap_or(0),

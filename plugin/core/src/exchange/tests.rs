@@ -23,6 +23,8 @@ const CALL: &str =
     r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"listAccounts"}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
 
+mod guarded;
+
 /// A call to a cluster: its name, the headers, the body.
 type Sent = (String, HashMap<String, String>, Vec<u8>);
 
@@ -41,6 +43,10 @@ struct Proxy {
     later_s: Cell<u64>,
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     random: Cell<Option<[u8; 32]>>,
+    /// What `jwt_authn` has put under `writ`.
+    verified: RefCell<Option<Vec<u8>>>,
+    /// What happens elsewhere before the next values are shared.
+    meanwhile: RefCell<Vec<fn(&Proxy)>>,
 }
 
 impl Host for Proxy {
@@ -97,6 +103,10 @@ impl Host for Proxy {
         self.shared.borrow().get(key).cloned()
     }
     fn shared_set(&self, key: &str, value: &[u8], version: Option<u32>) -> bool {
+        let meanwhile = self.meanwhile.borrow_mut().pop();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(self);
+        }
         let mut shared = self.shared.borrow_mut();
         let now = shared.get(key).map(|(_, version)| *version);
         if now != version {
@@ -116,6 +126,12 @@ impl Host for Proxy {
             ["xds", "route_metadata", "filter_metadata", "writ", "server"] => {
                 Some(self.server.borrow().clone().into_bytes())
             }
+            [
+                "metadata",
+                "filter_metadata",
+                "envoy.filters.http.jwt_authn",
+                "writ",
+            ] => self.verified.borrow().clone(),
             ["source", "address"] => Some(b"[2001:db8::1]:5000".to_vec()),
             _ => None,
         }
@@ -163,8 +179,13 @@ impl World {
     }
 
     fn without_snapshot() -> Self {
-        let configuration = br#"{"mode":"gateway","token_service":{"cluster":"writ","gateway_id":"edge","secret_env":"S"},
-            "limits":{"body":"1KiB"}}"#;
+        Self::configured(
+            br#"{"mode":"gateway","token_service":{"cluster":"writ","gateway_id":"edge","secret_env":"S"},
+            "limits":{"body":"1KiB"}}"#,
+        )
+    }
+
+    fn configured(configuration: &[u8]) -> Self {
         let gateway = Gateway::start(configuration, |_| Some("secret".to_owned())).unwrap();
         let key = Ed25519KeyPair::generate().with_key_id("k");
         Self {

@@ -5,8 +5,11 @@
 //! [`Admitted::check`] holds the message against what the token was minted for. What is left to do then is to spend the
 //! token ([`Passed::spend`]), which takes memory: the token service's, or a guard's own.
 
+pub(crate) mod metadata;
 mod presented;
+mod ring;
 mod rogue;
+mod visit;
 
 use std::sync::Arc;
 
@@ -17,7 +20,9 @@ use crate::message::{self, Message, MessageError, Travel, content_digest};
 use crate::token::{Accepted, TokenError};
 
 pub use presented::{Presented, SentDigest};
+pub(crate) use ring::{NotSpent, ROW, Ring};
 pub use rogue::{Owner, Rogue};
+pub(crate) use visit::Visit;
 
 /// The server behind the guard.
 #[derive(Clone, Copy, Debug)]
