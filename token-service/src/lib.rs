@@ -11,6 +11,7 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod doctor;
 pub mod federation;
 pub mod gateway;

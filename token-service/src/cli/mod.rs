@@ -5,6 +5,7 @@
 
 mod agent;
 mod audit;
+mod connect;
 mod doctor;
 mod gateway;
 mod keys;
@@ -52,6 +53,8 @@ pub struct Cli {
 enum Command {
     /// Run the service.
     Serve,
+    /// Put an MCP server that speaks on its standard streams behind an endpoint that only the gateway can use.
+    Connect(Box<connect::Connect>),
     /// Look at a running installation and say what to do about what is wrong.
     Doctor(doctor::Doctor),
     /// Print the OpenAPI document of the service.
@@ -107,6 +110,9 @@ pub enum CliError {
     /// The signing keys.
     #[error(transparent)]
     Keys(#[from] crate::keys::KeyError),
+    /// A server that is not connected.
+    #[error(transparent)]
+    Connect(#[from] crate::connect::ConnectError),
     /// What was given on the command line does not fit together.
     #[error("{0}")]
     Usage(String),
@@ -152,6 +158,11 @@ impl Cli {
         {
             return keys::generate_encryption_key(output);
         }
+        // It works wherever the server is, without database and configuration.
+        if let Command::Connect(connect) = self.command {
+            return runtime(tokio::runtime::Builder::new_multi_thread())?
+                .block_on(connect.run(output));
+        }
         let mut config = match Config::load(self.config.as_deref(), std::env::vars()) {
             Err(error) if matches!(self.command, Command::Doctor(_)) => {
                 return doctor::misconfigured(&error, output);
@@ -161,17 +172,10 @@ impl Cli {
         if let Some(data_dir) = self.data_dir {
             config.data_dir = data_dir;
         }
-        let mut runtime = match self.command {
+        let runtime = runtime(match self.command {
             Command::Serve => tokio::runtime::Builder::new_multi_thread(),
             _ => tokio::runtime::Builder::new_current_thread(),
-        };
-        let runtime = runtime
-            .enable_all()
-            .build()
-            .map_err(|source| CliError::Io {
-                action: "start the runtime".to_owned(),
-                source,
-            })?;
+        })?;
         runtime.block_on(async {
             match self.command {
                 Command::Serve => serve::run(config, output).await,
@@ -188,6 +192,13 @@ impl Cli {
     }
 }
 
+fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, CliError> {
+    builder.enable_all().build().map_err(|source| CliError::Io {
+        action: "start the runtime".to_owned(),
+        source,
+    })
+}
+
 impl Command {
     async fn run(
         self,
@@ -196,7 +207,7 @@ impl Command {
         output: &mut Output,
     ) -> Result<(), CliError> {
         match self {
-            Self::Serve | Self::Doctor(_) | Self::Openapi => Ok(()),
+            Self::Serve | Self::Connect(_) | Self::Doctor(_) | Self::Openapi => Ok(()),
             Self::Server(command) => command.run(store, output).await,
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,

@@ -58,7 +58,7 @@ pub(super) async fn run(config: Config, output: &mut Output) -> Result<(), CliEr
     Ok(())
 }
 
-fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+pub(super) fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
     signal(kind).map_err(|source| CliError::Io {
         action: "watch for signals".to_owned(),
         source,
@@ -66,7 +66,7 @@ fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
 }
 
 /// The log goes to standard error; `RUST_LOG` sets its level.
-fn start_log(json: bool) {
+pub(super) fn start_log(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

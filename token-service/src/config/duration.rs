@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 /// Reads a whole number of seconds, minutes, hours or days within bounds (in seconds).
-pub(super) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration, String> {
     let explained = || {
         format!(
             "write a duration between {}s and {}s, such as 30s, 10m, 1h or 90d",

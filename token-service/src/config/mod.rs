@@ -4,7 +4,7 @@
 //! file everything has a default that listens on loopback only.
 
 mod check;
-mod duration;
+pub(crate) mod duration;
 pub mod federation;
 mod gateway;
 pub mod keys;

@@ -26,7 +26,7 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Something connections come in on.
-pub(super) trait Accept: Send + 'static {
+pub(crate) trait Accept: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// A connection that may still have to prove something.
@@ -64,7 +64,7 @@ impl Accept for UnixListener {
 }
 
 /// Serves until `stopped`, then lets requests in flight finish for at most `grace`.
-pub(super) async fn run(
+pub(crate) async fn run(
     listener: impl Accept,
     router: Router,
     mut stopped: watch::Receiver<bool>,

@@ -1,7 +1,7 @@
 //! Running the service: both listeners, the work in between, and an orderly end.
 
 mod health;
-mod listener;
+pub(crate) mod listener;
 mod maintenance;
 mod tls;
 mod unix;
@@ -235,7 +235,7 @@ fn guarded(routes: Router<SharedApp>) -> Router<SharedApp> {
 }
 
 /// Waits until the service is told to stop, or whoever could tell it is gone.
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+pub(crate) async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 

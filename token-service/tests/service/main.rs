@@ -12,6 +12,7 @@
 
 mod audit_trail;
 mod chain;
+mod connect;
 mod consume;
 mod dpop;
 mod events;

@@ -1,0 +1,222 @@
+//! `writ connect … -- COMMAND ARG…`
+
+use std::{ffi::OsString, io::Read as _, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+use tokio::signal::unix::SignalKind;
+use url::{Host, Url};
+
+use super::{
+    CliError, Output,
+    serve::{signals, start_log},
+};
+use crate::{
+    config::duration,
+    connect::{Access, Connected, PATH, Passed, Place, Settings},
+    registry::Id,
+};
+
+/// The secret of a gateway.
+const GATEWAY_SECRET: &str = "WRIT_GATEWAY_SECRET";
+/// Longer than any secret and any certificate chain, in bytes.
+const MAX_FILE: u64 = 256 * 1024;
+
+/// Put an MCP server that speaks on its standard streams behind an HTTP endpoint that only the gateway can use.
+///
+/// Every request must carry a token that the gateway got for that one call; anything else is refused and recorded. The
+/// server is started by this command, restarted when it ends, and ended with it; it gets no environment variable but
+/// PATH, HOME, LANG, LC_*, TMPDIR, TZ and those named with --pass-env.
+///
+/// At the token service it is a gateway of its own (`writ gateway add ID --server SERVER`), with its secret in
+/// WRIT_GATEWAY_SECRET.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  writ connect --server files --gateway laptop -- npx -y @modelcontextprotocol/server-filesystem /srv/files"
+)]
+pub(super) struct Connect {
+    /// The server's id in the registry.
+    #[arg(long, value_name = "ID")]
+    server: Id,
+    /// Where the endpoint listens; its path is /mcp.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where the token service's listener for gateways is: a URL, or unix:/path.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8182")]
+    service: String,
+    /// The gateway as which it asks there.
+    #[arg(long, value_name = "ID")]
+    gateway: Id,
+    /// A file with the secret, instead of the environment variable.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// For a token service on another machine: this side's certificate chain and private key (PEM), instead of a secret.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "gateway",
+        conflicts_with = "secret_file"
+    )]
+    identity_file: Option<PathBuf>,
+    /// Certificate authorities (PEM) that are believed besides the system's.
+    #[arg(long, value_name = "FILE", requires = "identity_file")]
+    ca_file: Option<PathBuf>,
+    /// A further Host that requests may ask for, such as the gateway's; may be repeated.
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]")]
+    hosts: Vec<String>,
+    /// A web page's Origin whose requests are taken; may be repeated.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// Who remembers which tokens were used.
+    #[arg(long, value_enum, default_value_t = SingleUseArg::Global)]
+    single_use: SingleUseArg,
+    /// An environment variable that the server gets; may be repeated.
+    #[arg(long = "pass-env", value_name = "NAME", value_parser = Passed::parse)]
+    passed: Vec<Passed>,
+    /// Sessions at a time, each of which is a process (clients of MCP 2025-11-25 and before).
+    #[arg(long, value_name = "NUMBER", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    max_sessions: u16,
+    /// How long nobody need use a session for it to end.
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = idle)]
+    idle_timeout: Duration,
+    /// How long the server may take to answer its first request; npx and uvx may have to fetch it.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = start)]
+    start_timeout: Duration,
+    /// How long requests in flight have to finish at the end.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = grace)]
+    grace: Duration,
+    /// The largest message in either direction, in KiB.
+    #[arg(long, value_name = "KIB", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_message: u32,
+    /// The command that starts the MCP server.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SingleUseArg {
+    /// The token service: a token is used once, wherever.
+    Global,
+    /// This process: without asking the service each time, and each token is used once at this process.
+    Local,
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    duration::parse(text, &(1..=86_400))
+}
+
+fn start(text: &str) -> Result<Duration, String> {
+    duration::parse(text, &(1..=3600))
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    duration::parse(text, &(0..=3600))
+}
+
+impl Connect {
+    /// Runs until it is told to end.
+    pub(super) async fn run(self, output: &mut Output) -> Result<(), CliError> {
+        start_log(output.is_json());
+        let mut ends = [
+            signals(SignalKind::terminate())?,
+            signals(SignalKind::interrupt())?,
+        ];
+        let settings = self.settings(|name| std::env::var(name).ok())?;
+        let [terminate, interrupt] = &mut ends;
+        let connected = tokio::select! {
+            connected = Connected::start(settings) => connected?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
+        output.line(&format!("listening http://{}{PATH}", connected.address))?;
+        output.line("ready")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending: requests in flight finish");
+        connected.stop().await;
+        Ok(())
+    }
+
+    fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, CliError> {
+        let access = self.access(env)?;
+        Ok(Settings {
+            access,
+            server: self.server.to_string(),
+            listen: self.listen,
+            hosts: self.hosts,
+            origins: self.origins,
+            local_single_use: matches!(self.single_use, SingleUseArg::Local),
+            command: self.command,
+            passed: self.passed,
+            max_sessions: self.max_sessions.into(),
+            idle: self.idle_timeout,
+            start_time: self.start_timeout,
+            grace: self.grace,
+            max_message: usize::try_from(self.max_message).unwrap_or(usize::MAX) * 1024,
+        })
+    }
+
+    fn access(&self, env: impl Fn(&str) -> Option<String>) -> Result<Access, CliError> {
+        let place = self.place()?;
+        let secret = match (&place, &self.secret_file) {
+            (Place::Tls { .. }, _) => None,
+            (_, Some(file)) => Some(read(file)?),
+            (_, None) => {
+                let secret = env(GATEWAY_SECRET).filter(|secret| !secret.is_empty());
+                Some(secret.ok_or_else(|| {
+                    CliError::Usage(format!("the secret of `{}` is missing: set {GATEWAY_SECRET}, or name a file with --secret-file", self.gateway))
+                })?)
+            }
+        };
+        Ok(Access {
+            place,
+            id: self.gateway.to_string(),
+            secret: secret.map(|secret| SecretString::from(secret.trim_end().to_owned())),
+        })
+    }
+
+    fn place(&self) -> Result<Place, CliError> {
+        if let Some(path) = self.service.strip_prefix("unix:") {
+            return Ok(Place::Unix(path.into()));
+        }
+        let usage = |told: &str| CliError::Usage(format!("--service {}: {told}", self.service));
+        let url = Url::parse(&self.service).map_err(|e| usage(&e.to_string()))?;
+        let is_loopback = match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        match (url.scheme(), &self.identity_file) {
+            ("http", None) if is_loopback => Ok(Place::Loopback(url)),
+            ("http", _) => Err(usage(
+                "a secret stays on this machine; to reach a token service on another one use https and --identity-file",
+            )),
+            ("https", Some(identity)) => Ok(Place::Tls {
+                url,
+                identity: read(identity)?.into_bytes(),
+                authorities: match &self.ca_file {
+                    Some(file) => read(file)?.into_bytes(),
+                    None => Vec::new(),
+                },
+            }),
+            ("https", None) => Err(usage(
+                "over TLS a gateway proves who it is with a certificate; name it with --identity-file",
+            )),
+            _ => Err(usage("it must be an http or https URL, or unix:/path")),
+        }
+    }
+}
+
+fn read(file: &PathBuf) -> Result<String, CliError> {
+    let mut text = String::new();
+    std::fs::File::open(file)
+        .and_then(|open| open.take(MAX_FILE).read_to_string(&mut text))
+        .map_err(|source| CliError::Io {
+            action: format!("read {}", file.display()),
+            source,
+        })?;
+    Ok(text)
+}

@@ -1,0 +1,202 @@
+//! `writ connect`: an MCP server that speaks lines on its standard streams, behind a Streamable HTTP endpoint with the
+//! guard's checks built in.
+//!
+//! A request is admitted by the [`gate`] (with what [`service`] knows and [`spent`] remembers), and served by the
+//! [`endpoint`]: over a process of its client's own ([`sessions`]) or over everybody's ([`shared`]), as the server
+//! speaks, which [`learn`] finds out. Either is a [`process`] with a [`channel`] that tells whose messages are whose
+//! ([`wire`]), in an [`environment`] without secrets.
+
+mod channel;
+mod crashes;
+mod endpoint;
+mod environment;
+mod gate;
+mod learn;
+mod outbox;
+mod process;
+mod service;
+mod sessions;
+mod shared;
+mod spent;
+mod wire;
+
+use std::{ffi::OsString, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use self::{
+    endpoint::Bridge,
+    gate::{Gate, SingleUse},
+    process::Recipe,
+    service::Service,
+    sessions::Sessions,
+    shared::Shared,
+    spent::Spent,
+};
+pub use self::{
+    endpoint::{Hosts, HostsError, PATH},
+    environment::Passed,
+    learn::StartError,
+    service::{Access, Place, ServiceError},
+};
+use crate::{
+    clock::{Clock as _, SystemClock, unix},
+    serve::listener,
+};
+
+/// What to connect, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server's id in the registry.
+    pub server: String,
+    /// How to reach the token service.
+    pub access: Access,
+    /// Where the endpoint is.
+    pub listen: SocketAddr,
+    /// Further values of `Host` that requests may have.
+    pub hosts: Vec<String>,
+    /// Values of `Origin` that requests may have.
+    pub origins: Vec<String>,
+    /// Whether it is known at this process only which tokens were used.
+    pub local_single_use: bool,
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+    /// What of our environment the server's processes get, beside what programs need.
+    pub passed: Vec<Passed>,
+    /// Sessions at a time.
+    pub max_sessions: usize,
+    /// How long a session may be idle.
+    pub idle: Duration,
+    /// How long the server may take to start.
+    pub start_time: Duration,
+    /// How long requests in flight have to finish at the end.
+    pub grace: Duration,
+    /// The largest message in either direction, in bytes.
+    pub max_message: usize,
+}
+
+/// Why a server is not connected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The token service.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The server.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Hosts and origins.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
+    /// There is nothing to run.
+    #[error("name the command that starts the MCP server: writ connect … -- COMMAND ARG…")]
+    NoCommand,
+    /// The listener.
+    #[error("cannot listen on {address}: {source}; name another address with --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A connected server.
+#[derive(Debug)]
+pub struct Connected {
+    /// Where its endpoint is.
+    pub address: SocketAddr,
+    recipe: Arc<Recipe>,
+    bridge: Arc<Bridge>,
+    stop: watch::Sender<bool>,
+    listener: JoinHandle<()>,
+    follower: JoinHandle<()>,
+}
+
+impl Connected {
+    /// Starts the server and its endpoint, which answers as soon as this returns.
+    ///
+    /// # Errors
+    /// When anything that is needed is missing or wrong; nothing is left running then.
+    pub async fn start(settings: Settings) -> Result<Self, ConnectError> {
+        let (program, arguments) = settings
+            .command
+            .split_first()
+            .ok_or(ConnectError::NoCommand)?;
+        let service = Arc::new(Service::new(settings.access, &settings.server)?);
+        let known = service.refresh().await?;
+        let failed = |source| ConnectError::Listen {
+            address: settings.listen,
+            source,
+        };
+        let listening = TcpListener::bind(settings.listen).await.map_err(failed)?;
+        let address = listening.local_addr().map_err(failed)?;
+        let hosts = Hosts::new(address, &known.resource, &settings.hosts, &settings.origins)?;
+        let recipe = Arc::new(Recipe::new(
+            &settings.server,
+            program,
+            arguments,
+            environment::clean(std::env::vars_os(), &settings.passed),
+            settings.max_message,
+        ));
+        let learned = match learn::learn(&recipe, settings.start_time).await {
+            Ok(learned) => learned,
+            Err(error) => {
+                recipe.all_ended().await;
+                return Err(error.into());
+            }
+        };
+        tracing::info!(
+            server = settings.server,
+            sessions_only = learned.stateless.is_none(),
+            tools = learned.tools.len(),
+            "the MCP server runs"
+        );
+        let single_use = if settings.local_single_use {
+            let since = unix(SystemClock.now());
+            SingleUse::Local(Spent::new(since, service::SKEW_S))
+        } else {
+            SingleUse::Global
+        };
+        let (stop, stopped) = watch::channel(false);
+        let bridge = Arc::new(Bridge {
+            hosts,
+            gate: Gate::new(Arc::clone(&service), &settings.server, single_use),
+            sessions: Arc::new(Sessions::new(
+                Arc::clone(&recipe),
+                settings.max_sessions,
+                settings.idle,
+            )),
+            shared: learned
+                .stateless
+                .map(|process| Shared::keep(process, Arc::clone(&recipe), settings.start_time)),
+            max_body: settings.max_message,
+            start_time: settings.start_time,
+            stopped: stopped.clone(),
+        });
+        let router = endpoint::routes(Arc::clone(&bridge));
+        let listener = tokio::spawn(listener::run(listening, router, stopped, settings.grace));
+        let follower = tokio::spawn(async move { service.follow().await });
+        Ok(Self {
+            address,
+            recipe,
+            bridge,
+            stop,
+            listener,
+            follower,
+        })
+    }
+
+    /// Ends it: no new requests, those in flight finish, then the server's processes end.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.listener.await;
+        self.follower.abort();
+        let shared = async {
+            if let Some(shared) = &self.bridge.shared {
+                shared.stop().await;
+            }
+        };
+        tokio::join!(self.bridge.sessions.stop(), shared);
+        self.recipe.all_ended().await;
+    }
+}
