@@ -5,6 +5,8 @@
 #   nothing else; a public client, which proves nothing about itself, is never autonomous.
 package writ.agents
 
+import data.writ.questions
+
 autonomous if input.agent.kind == "autonomous"
 
 looking_around := {
@@ -26,6 +28,7 @@ granted if {
 
 objections contains message if {
 	autonomous
+	not questions.asked
 	not granted
 	message := concat("", ["agent ", input.agent.id, " acts on its own and its registration does not name this"])
 }

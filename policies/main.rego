@@ -1,9 +1,9 @@
 # METADATA
 # title: The entry points
 # description: |
-#   `call` decides every request, `visible` every entry of a list, `task` what an agent may open a task for, `exchange` who
-#   may get a token for another subject. A call is allowed when something
-#   grants it and nothing objects; everything else is denied with a reason the caller is shown.
+#   `call` decides every request, those of servers to clients included, `visible` every entry of a list, `task` what an agent
+#   may open a task for, `exchange` who may get a token for another subject. A call is allowed when something grants it and
+#   nothing objects; everything else is denied with a reason the caller is shown.
 #   Add a grant to `granted` or an objection to `objections`; leave the rest alone.
 package writ
 
@@ -12,6 +12,7 @@ import data.writ.agents
 import data.writ.arguments
 import data.writ.exchanges
 import data.writ.hours
+import data.writ.questions
 import data.writ.risk
 import data.writ.registrations
 import data.writ.tasks
@@ -41,11 +42,15 @@ granted if access.granted
 
 granted if agents.granted
 
+granted if questions.granted
+
 objections contains message if some message in agents.objections
 
 objections contains message if some message in arguments.objections
 
 objections contains message if some message in hours.objections
+
+objections contains message if some message in questions.objections
 
 objections contains message if some message in risk.objections
 

@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
+use crate::release::Release;
 
 /// The engine that programs are compiled for. A filter refuses a program for another one.
 pub const ENGINE: &str = "regorus-0.14.1";
@@ -25,6 +26,9 @@ pub const CALL: &str = "data.writ.call";
 
 /// The rule that decides whether an entry of a list is shown.
 pub const VISIBLE: &str = "data.writ.visible";
+
+/// The rule that says what becomes of a result.
+pub const RESULT: &str = "data.writ.result";
 
 /// The rule that approves, narrows or refuses a task.
 pub const TASK: &str = "data.writ.task";
@@ -93,15 +97,17 @@ pub enum EngineError {
 #[derive(Clone, Debug)]
 pub struct Program(Arc<RvmProgram>);
 
-/// Compiles modules to one program with the entry points [`CALL`] and, where it is defined, [`VISIBLE`].
+/// Compiles modules to one program with the entry points [`CALL`] and, where they are defined, [`VISIBLE`] and [`RESULT`].
 pub fn compile(modules: &[Module]) -> Result<Program, CompileError> {
     let mut sources = Sources::read(modules)?;
     if !sources.define("call") {
         return Err(CompileError::NoEntryPoint);
     }
     let mut entry_points = vec![CALL];
-    if sources.define("visible") {
-        entry_points.push(VISIBLE);
+    for (rule, entry_point) in [("visible", VISIBLE), ("result", RESULT)] {
+        if sources.define(rule) {
+            entry_points.push(entry_point);
+        }
     }
     sources.program(&entry_points)
 }
@@ -192,6 +198,7 @@ impl Program {
 pub struct Evaluator {
     vm: RegoVM,
     shows: bool,
+    releases: bool,
 }
 
 impl std::fmt::Debug for Evaluator {
@@ -208,11 +215,14 @@ impl Evaluator {
         vm.load_program(Arc::clone(&program.0));
         vm.set_data(data.0.clone())
             .map_err(|error| EngineError::Data(error.to_string()))?;
-        let shows = vm
-            .get_entry_point_names()
-            .iter()
-            .any(|name| name == VISIBLE);
-        Ok(Self { vm, shows })
+        let names = vm.get_entry_point_names();
+        let defines = |entry_point| names.iter().any(|name| name == entry_point);
+        let (shows, releases) = (defines(VISIBLE), defines(RESULT));
+        Ok(Self {
+            vm,
+            shows,
+            releases,
+        })
     }
 
     /// Decides a request ([`CALL`]).
@@ -229,6 +239,34 @@ impl Evaluator {
                 DenialCause::Undefined,
                 format!("the policy does not define {VISIBLE}"),
             )
+        }
+    }
+
+    /// Whether the policy has a rule about results ([`RESULT`]).
+    #[must_use]
+    pub fn releases(&self) -> bool {
+        self.releases
+    }
+
+    /// Says what becomes of a result ([`RESULT`]); a policy without that rule lets every result pass. Of a result that is
+    /// too large to be looked at there is none: that passes only where the policy plainly says so of a `null`.
+    pub fn release(&mut self, input: &Input<'_>, result: Option<Value>) -> Release {
+        if !self.releases {
+            return Release::Pass;
+        }
+        let seen = result.is_some();
+        let answer = match self.run(RESULT, input.with_result(result.unwrap_or(Value::Null))) {
+            Ok(answer) => answer,
+            Err((cause, reason)) => return Release::withhold(cause, reason),
+        };
+        match Release::from_value(&answer) {
+            Release::Pass if seen || answer != Value::Undefined => Release::Pass,
+            Release::Mask(masks) if seen => Release::Mask(masks),
+            Release::Pass | Release::Mask(_) => Release::withhold(
+                DenialCause::Limit,
+                "the result is larger than the policy can look at (`limits.result` of the gateway)",
+            ),
+            withheld @ Release::Withhold { .. } => withheld,
         }
     }
 

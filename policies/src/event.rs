@@ -2,6 +2,8 @@
 //!
 //! The service answers 204 once every event of the batch is durable. Times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::credential::Credential;
@@ -99,6 +101,15 @@ pub struct Outcome {
     pub request_bytes: u64,
     /// Bytes of the response body.
     pub response_bytes: u64,
+    /// RFC 9530 `sha-256` digest of the response message as the caller got it: of a JSON body, or of an event's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_digest: Option<String>,
+    /// How much of each kind was masked in what the caller got.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masked: BTreeMap<String, u64>,
+    /// Why the caller did not get what the server sent, or got it no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// How a call ended.
@@ -113,10 +124,59 @@ pub enum CallResult {
     ProtocolError,
     /// An HTTP status that is not a success.
     HttpError,
-    /// The stream ended before the response did.
+    /// The server wants to know more from the client first (MCP 2026-07-28).
+    InputRequired,
+    /// The server goes on with it as a task.
+    Task,
+    /// The caller got an error in place of what the server sent: the policy withheld it, or it could not be read.
+    Withheld,
+    /// The caller left, or said that it wants no answer any more.
+    Cancelled,
+    /// The server's response did not come to its end, or ended without an answer.
     CutOff,
-    /// The response was too large or not in a form that says how it went.
+    /// The server took longer than the proxy waits.
+    TimedOut,
+    /// The gateway ended it: the caller's token ran out, or what it stood for was taken back.
+    Ended,
+    /// The response was not in a form that says how it went.
     Unknown,
+}
+
+impl CallResult {
+    /// All of them, for the CLI's filter.
+    pub const ALL: [Self; 12] = [
+        Self::Ok,
+        Self::ToolError,
+        Self::ProtocolError,
+        Self::HttpError,
+        Self::InputRequired,
+        Self::Task,
+        Self::Withheld,
+        Self::Cancelled,
+        Self::CutOff,
+        Self::TimedOut,
+        Self::Ended,
+        Self::Unknown,
+    ];
+
+    /// The word on record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ToolError => "tool_error",
+            Self::ProtocolError => "protocol_error",
+            Self::HttpError => "http_error",
+            Self::InputRequired => "input_required",
+            Self::Task => "task",
+            Self::Withheld => "withheld",
+            Self::Cancelled => "cancelled",
+            Self::CutOff => "cut_off",
+            Self::TimedOut => "timed_out",
+            Self::Ended => "ended",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// See [`Event::DiscoveryUse`].

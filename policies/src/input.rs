@@ -122,6 +122,17 @@ pub struct Mcp<'a> {
     pub resource_uri: Option<&'a str>,
     /// The MCP session, where the request names one.
     pub session: Option<&'a str>,
+    /// The request of the client's during which the server asks; none where the client asks.
+    pub during: Option<During<'a>>,
+}
+
+/// The client's request during which a server asks the client something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct During<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// The tool, prompt, URI or task that it is about.
+    pub target: Option<&'a str>,
 }
 
 /// The circumstances of the request.
@@ -254,6 +265,11 @@ struct Keys {
     time: Value,
     tool: Value,
     version: Value,
+    client: Value,
+    during: Value,
+    from: Value,
+    result: Value,
+    target: Value,
     nothing: Value,
     authn: Value,
     kind: Value,
@@ -310,6 +326,11 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     time: Value::from("time"),
     tool: Value::from("tool"),
     version: Value::from("version"),
+    client: Value::from("client"),
+    during: Value::from("during"),
+    from: Value::from("from"),
+    result: Value::from("result"),
+    target: Value::from("target"),
     nothing: Value::new_object(),
     authn: Value::from("authn"),
     kind: Value::from("kind"),
@@ -400,6 +421,17 @@ impl Input<'_> {
         }
     }
 
+    /// The `input` document about the result of this request, [`Value::Null`] for one that is too large.
+    #[must_use]
+    pub fn with_result(&self, result: Value) -> Value {
+        let Value::Object(input) = self.to_value() else {
+            return Value::Undefined;
+        };
+        let mut input = Arc::unwrap_or_clone(input);
+        input.insert(KEYS.result.clone(), result);
+        Value::Object(Arc::new(input))
+    }
+
     /// The `input` document.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -412,6 +444,22 @@ impl Input<'_> {
                 self.mcp
                     .arguments
                     .map_or_else(|| keys.nothing.clone(), Value::clone),
+            ),
+            (
+                &keys.during,
+                self.mcp.during.map_or(Value::Null, |during| {
+                    object([
+                        (&keys.method, Value::from(during.method)),
+                        (&keys.target, text(during.target)),
+                    ])
+                }),
+            ),
+            (
+                &keys.from,
+                match self.mcp.during {
+                    None => keys.client.clone(),
+                    Some(_) => keys.server.clone(),
+                },
             ),
             (&keys.method, Value::from(self.mcp.method)),
             (&keys.pinned, Value::Bool(false)),
@@ -506,6 +554,7 @@ mod tests {
                 prompt,
                 resource_uri,
                 session: Some("s1"),
+                during: None,
             };
             let input = Input {
                 subject: &subject,

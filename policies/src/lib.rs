@@ -12,6 +12,7 @@ pub mod event;
 pub mod input;
 pub mod library;
 pub mod registration;
+pub mod release;
 pub mod snapshot;
 
 /// Values of policy documents, as the engine holds them: arguments are parsed straight into these.

@@ -55,6 +55,7 @@ fn decide(evaluator: &mut Evaluator, case: &Case) -> Decision {
         prompt: None,
         resource_uri: None,
         session: None,
+        during: None,
     };
     let request = RequestContext {
         id: "1",

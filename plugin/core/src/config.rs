@@ -73,6 +73,8 @@ pub struct Config {
     pub max_body: usize,
     /// The largest answer that holds a list, in bytes.
     pub max_list: usize,
+    /// The largest other answer, or event of a stream, that is held to be looked at, in bytes.
+    pub max_result: usize,
     /// Tolerance between clocks, in seconds.
     pub skew_s: u64,
     /// Request headers that policies see, in lower case.
@@ -247,6 +249,8 @@ struct RawLimits {
     body: usize,
     #[serde(deserialize_with = "units::size")]
     list: usize,
+    #[serde(deserialize_with = "units::size")]
+    result: usize,
 }
 
 impl Default for RawLimits {
@@ -254,6 +258,7 @@ impl Default for RawLimits {
         Self {
             body: 1 << 20,
             list: 1 << 20,
+            result: 1 << 20,
         }
     }
 }
@@ -459,6 +464,7 @@ impl Common {
         for (field, size) in [
             ("limits.body", self.limits.body),
             ("limits.list", self.limits.list),
+            ("limits.result", self.limits.result),
         ] {
             if !(1 << 10..=16 << 20).contains(&size) {
                 return Err(ConfigError::value(field, "must be from 1KiB to 16MiB"));
@@ -485,6 +491,7 @@ impl Common {
             mode,
             max_body: self.limits.body,
             max_list: self.limits.list,
+            max_result: self.limits.result,
             skew_s: self.clock_skew.as_secs(),
             policy_headers,
         })

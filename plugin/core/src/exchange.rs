@@ -5,16 +5,17 @@
 
 mod forwarded;
 mod session;
+mod way_back;
 
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use writ_policy::decision::{Decision, DenialCause, Obligations};
 use writ_policy::event::{Call, Denied, DiscoveryUse, Event};
-use writ_policy::input::{Document, Input, RequestContext, Task};
 
-use self::forwarded::{Forwarded, Upward, revealing, shows};
+use self::forwarded::{Forwarded, Upward};
 use self::session::Session;
+use self::way_back::shows;
 use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{DiscoveryKey, Gateway, report};
@@ -310,35 +311,14 @@ impl Exchange {
                 other => self.refuse(gateway, host, &other, &refused),
             };
         }
+        let task = asked.task(gateway);
+        let mcp = question
+            .message
+            .mcp(asked.headers.mcp_version.as_deref(), asked.session_name());
         let Some(rules) = &mut gateway.rules else {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
-        let version = asked.headers.mcp_version.as_deref();
-        // Only the token service knows a task; without one, a client's name for it is no boundary.
-        let task = asked
-            .headers
-            .task
-            .as_ref()
-            .filter(|_| matches!(gateway.config.mode, Mode::Gateway(_)))
-            .map(|id| {
-                Document::from(&Task {
-                    id: id.clone(),
-                    standing: None,
-                })
-            });
-        let decision = rules.evaluator.call(&Input {
-            subject: &asked.caller.accepted.subject,
-            agent: &asked.caller.agent,
-            server: &asked.server.document,
-            mcp: &question.message.mcp(version, asked.session_name()),
-            task: task.as_ref(),
-            request: &RequestContext {
-                id: &asked.headers.request_id,
-                time: &asked.time,
-                source_ip: &asked.source_ip,
-                headers: &asked.headers.shown,
-            },
-        });
+        let decision = asked.ask(&mcp, task.as_ref(), |input| rules.evaluator.call(input));
         let decision = match (decision, question.message.completes()) {
             (Decision::Allow { .. }, Some(entry)) if !shows(gateway, &asked, entry) => {
                 let told = format!("{} is not visible to you", entry.name);
@@ -354,7 +334,7 @@ impl Exchange {
             Decision::Allow { obligations, .. } => match &gateway.config.mode {
                 Mode::Static(config) => {
                     let keep = config.caller_token == CallerToken::Keep;
-                    self.forward_plainly(gateway, host, asked, &question.message, keep)
+                    self.forward_plainly(gateway, host, asked, question.message, keep)
                 }
                 Mode::Gateway(_) | Mode::Guard(_) => {
                     self.obtain(gateway, host, asked, question, &obligations)
@@ -383,7 +363,7 @@ impl Exchange {
             .map(|rules| rules.policy_revision.clone())
             .unwrap_or_default();
         let event = Event::Denied(Denied {
-            call: asked.call(&question),
+            call: asked.call_of(&question.message),
             cause,
             reason: refusal.to_string(),
             policy_revision,
@@ -420,19 +400,17 @@ impl Exchange {
             && minted.expires > asked.now.as_secs() + DISCOVERY_MARGIN_S
         {
             gateway.reports.add(Event::DiscoveryUse(DiscoveryUse {
-                call: asked.call(&question),
+                call: asked.call_of(&question.message),
                 token_id: minted.id.clone(),
                 policy_revision: rules.policy_revision.clone(),
             }));
             gateway.stats.discovery_reused += 1;
-            let revealing = revealing(gateway, &asked, &question.message);
             let upward = Upward {
                 minted: &minted,
                 content_digest: &content_digest,
                 request_bytes,
-                revealing,
             };
-            self.forward(gateway, host, asked, upward);
+            self.forward(gateway, host, asked, question.message, upward);
             return Flow::Continue;
         }
         let Question { message, body } = question;
@@ -536,14 +514,12 @@ impl Exchange {
                 } else {
                     gateway.stats.minted += 1;
                 }
-                let revealing = revealing(gateway, &asked, &message);
                 let upward = Upward {
                     minted: &minted,
                     content_digest: &expected.content_digest,
                     request_bytes,
-                    revealing,
                 };
-                self.forward(gateway, host, asked, upward);
+                self.forward(gateway, host, asked, message, upward);
                 host.resume_request();
             }
             Err(MintError::Denied(reason)) => {
@@ -665,15 +641,19 @@ impl Asked {
         }
     }
 
-    fn call(&self, question: &Question<'_>) -> Call {
+    fn call_of(&self, message: &Message) -> Call {
+        let target = message.target().map(str::to_owned);
+        self.call(message.method().to_owned(), target)
+    }
+
+    fn call(&self, method: String, target: Option<String>) -> Call {
         let claims = &self.caller.accepted.claims;
-        let message = &question.message;
         Call {
             request_id: self.headers.request_id.clone(),
             time: self.time.clone(),
             server: self.server.id.clone(),
-            method: message.method().to_owned(),
-            target: message.target().map(str::to_owned),
+            method,
+            target,
             source_ip: Some(self.source_ip.clone()),
             subject: claims.subject.clone(),
             agent: claims.client_id.clone(),

@@ -98,6 +98,9 @@ pub(crate) enum Refusal {
     /// A minted token that is not for this message (guard mode).
     #[error("{0}")]
     NotForThis(String),
+    /// The policy keeps the result of a call that was made from the caller.
+    #[error("the call was made, but its result is withheld: {0}")]
+    Withheld(String),
     /// The decision could not be had or carried out.
     #[error("{0}")]
     Unavailable(String),
@@ -157,7 +160,7 @@ impl Refusal {
 
     fn status(&self) -> u32 {
         match self {
-            Self::Denied(_) => 200,
+            Self::Denied(_) | Self::Withheld(_) => 200,
             Self::Message(_) | Self::Mismatch { .. } | Self::Headers(_) => 400,
             Self::NoToken
             | Self::BadCredentials(_)
@@ -184,7 +187,7 @@ impl Refusal {
                 Problem::Parameter { .. } => INVALID_PARAMS,
             },
             Self::Mismatch { .. } => HEADER_MISMATCH,
-            Self::Denied(_) | Self::NotForThis(_) => DENIED,
+            Self::Denied(_) | Self::NotForThis(_) | Self::Withheld(_) => DENIED,
             Self::Unavailable(_) => UNAVAILABLE,
             Self::BadAnswer(_) => BAD_ANSWER,
             Self::NoToken
@@ -201,6 +204,7 @@ impl Refusal {
         match self {
             Self::Denied(_) => "policy_denied",
             Self::NotForThis(_) => "not_for_this",
+            Self::Withheld(_) => "result_withheld",
             Self::UnknownSession => "unknown_session",
             Self::Unavailable(_) => "unavailable",
             Self::BadAnswer(_) => "bad_answer",

@@ -154,6 +154,9 @@ mod tests {
             duration_us: 0,
             request_bytes: 0,
             response_bytes: 0,
+            result_digest: None,
+            masked: BTreeMap::new(),
+            reason: None,
         })
     }
 

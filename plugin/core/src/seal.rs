@@ -91,6 +91,9 @@ pub enum SealError {
         "the server asks the client with an id longer than {MAX_QUESTION} bytes or a method longer than {MAX_METHOD}"
     )]
     Question,
+    /// No server's question can be passed on before there is a key.
+    #[error("the server asks the client, and this proxy has no key to seal its question with")]
+    NoKey,
     /// No text is too long for the cipher, but it says it could be.
     #[error("the cipher failed")]
     Cipher,

@@ -149,6 +149,9 @@ pub struct Record {
     /// RFC 9530 `sha-256` digest of the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_digest: Option<String>,
+    /// RFC 9530 `sha-256` digest of the response message, as the caller got it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_digest: Option<String>,
     /// The gateway's id of the request (`x-request-id`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -185,6 +188,7 @@ impl Record {
             txn: None,
             subject_token_id: None,
             content_digest: None,
+            result_digest: None,
             request_id: None,
             source_ip: None,
             task: None,

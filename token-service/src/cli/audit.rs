@@ -5,6 +5,7 @@ mod view;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use writ_policy::event::CallResult;
 
 use super::{CliError, Output};
 use crate::{
@@ -57,6 +58,9 @@ pub(super) struct List {
     /// Only what belongs to this task.
     #[arg(long)]
     task: Option<String>,
+    /// Only calls that ended like this.
+    #[arg(long, value_parser = PossibleValuesParser::new(CallResult::ALL.map(CallResult::as_str)))]
+    result: Option<String>,
     /// Only from this time on: RFC 3339, such as 2026-11-23T18:00:00Z.
     #[arg(long)]
     since: Option<jiff::Timestamp>,
@@ -76,6 +80,10 @@ impl List {
             token_id: self.token.clone(),
             request_id: self.request.clone(),
             task: self.task.clone(),
+            result: self
+                .result
+                .as_deref()
+                .and_then(|word| CallResult::ALL.into_iter().find(|r| r.as_str() == word)),
             since: self.since.map(crate::clock::rfc3339),
         }
     }

@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// So many kinds of masked things are kept of one call; the filter knows four.
+const MASKED_KINDS: usize = 16;
+
 /// How far back a gateway's clock is believed for counted tries.
 const BELIEVED_S: i64 = 3600;
 
@@ -94,14 +97,27 @@ fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
     let mut record = Record::new(Kind::Outcome, now);
     record.token_id = Some(clip(&outcome.token_id, 64));
     record.request_id = Some(clip(&outcome.request_id, 128));
-    record.detail = Some(json!({
+    record.result_digest = outcome.result_digest.as_deref().map(|d| clip(d, 128));
+    record.reason = outcome.reason.as_deref().map(|r| clip(r, 1024));
+    let mut detail = json!({
         "status": outcome.status,
         "result": outcome.result,
         "duration_us": outcome.duration_us,
         "request_bytes": outcome.request_bytes,
         "response_bytes": outcome.response_bytes,
         "gateway_time": clip(&outcome.time, 40),
-    }));
+    });
+    if !outcome.masked.is_empty()
+        && let Some(detail) = detail.as_object_mut()
+    {
+        let masked = outcome.masked.iter().take(MASKED_KINDS);
+        let masked = masked.map(|(kind, count)| (clip(kind, 32), (*count).into()));
+        detail.insert(
+            "masked".to_owned(),
+            serde_json::Value::Object(masked.collect()),
+        );
+    }
+    record.detail = Some(detail);
     record
 }
 

@@ -2,6 +2,8 @@
 
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
+use writ_policy::event::CallResult;
+
 use super::{Store, StoreError};
 use crate::audit::{Kind, Record};
 
@@ -10,13 +12,13 @@ macro_rules! audit_insert {
     () => {
         "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
                             gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail, task)
+                            request_id, source_ip, detail, task, result_digest)
          SELECT value ->> 'id', value ->> 'time', value ->> 'kind', value ->> 'subject', value ->> 'agent',
                 value ->> 'gateway', value ->> 'server', value ->> 'method', value ->> 'target',
                 value ->> 'decision', value ->> 'reason', value ->> 'gateway_policy',
                 value ->> 'service_policy', value ->> 'token_id', value ->> 'txn',
                 value ->> 'subject_token_id', value ->> 'content_digest', value ->> 'request_id',
-                value ->> 'source_ip', value -> 'detail', value ->> 'task'"
+                value ->> 'source_ip', value -> 'detail', value ->> 'task', value ->> 'result_digest'"
     };
 }
 pub(super) use audit_insert;
@@ -55,7 +57,7 @@ pub(super) async fn append_reported(
     sqlx::query(
         "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
                             gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail, task)
+                            request_id, source_ip, detail, task, result_digest)
          SELECT e.value ->> 'id', e.value ->> 'time', e.value ->> 'kind',
                 coalesce(e.value ->> 'subject', mint.subject), coalesce(e.value ->> 'agent', mint.agent),
                 e.value ->> 'gateway', coalesce(e.value ->> 'server', mint.server),
@@ -65,7 +67,7 @@ pub(super) async fn append_reported(
                 coalesce(e.value ->> 'subject_token_id', mint.subject_token_id),
                 coalesce(e.value ->> 'content_digest', mint.content_digest),
                 e.value ->> 'request_id', coalesce(e.value ->> 'source_ip', mint.source_ip),
-                e.value -> 'detail', coalesce(e.value ->> 'task', mint.task)
+                e.value -> 'detail', coalesce(e.value ->> 'task', mint.task), e.value ->> 'result_digest'
          FROM jsonb_each(?) AS e
          LEFT JOIN audit AS mint
                 ON mint.kind = 'mint' AND mint.token_id = e.value ->> 'token_id'
@@ -97,6 +99,8 @@ pub struct Filter {
     pub request_id: Option<String>,
     /// Only what belongs to this task.
     pub task: Option<String>,
+    /// Only calls that ended like this.
+    pub result: Option<CallResult>,
     /// Only from this time on (RFC 3339, UTC).
     pub since: Option<String>,
 }
@@ -115,7 +119,8 @@ const SELECT: &str = "SELECT a.*, t.first AS tally_first, t.last AS tally_last, 
          WHERE (?1 IS NULL OR a.kind = ?1) AND (?2 IS NULL OR a.subject = ?2) AND (?3 IS NULL OR a.agent = ?3)
            AND (?4 IS NULL OR a.server = ?4) AND (?5 IS NULL OR a.target = ?5)
            AND (?6 IS NULL OR a.token_id = ?6) AND (?7 IS NULL OR a.request_id = ?7)
-           AND (?8 IS NULL OR a.time >= ?8) AND a.seq > ?9 AND (?11 IS NULL OR a.task = ?11) ";
+           AND (?8 IS NULL OR a.time >= ?8) AND a.seq > ?9 AND (?11 IS NULL OR a.task = ?11)
+           AND (?12 IS NULL OR (a.kind = 'outcome' AND a.detail ->> 'result' = ?12)) ";
 
 impl Store {
     /// The newest `limit` records that match, oldest first.
@@ -181,6 +186,7 @@ impl Store {
             .bind(after)
             .bind(limit)
             .bind(f.task.as_deref())
+            .bind(f.result.map(CallResult::as_str))
             .fetch_all(&mut *conn)
             .await?;
         rows.iter().map(entry).collect()
@@ -238,6 +244,7 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
         txn: row.try_get("txn")?,
         subject_token_id: row.try_get("subject_token_id")?,
         content_digest: row.try_get("content_digest")?,
+        result_digest: row.try_get("result_digest")?,
         request_id: row.try_get("request_id")?,
         source_ip: row.try_get("source_ip")?,
         detail,

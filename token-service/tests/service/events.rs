@@ -2,7 +2,8 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use writ_token_service::audit::Kind;
+use writ_policy::event::CallResult;
+use writ_token_service::{audit::Kind, store::audit::Filter};
 
 use crate::harness::{Service, call, refusal};
 
@@ -91,6 +92,47 @@ async fn an_outcome_takes_its_call_from_the_tokens_record() {
     assert_eq!(known.txn.as_deref(), answer["txn"].as_str());
     assert_eq!(known.detail.as_ref().unwrap()["duration_us"], 1500);
     assert_eq!(unknown.subject, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_says_what_the_caller_got_in_the_end() {
+    let service = Service::start().await;
+    let outcome = |result: &str, more: Value| {
+        let mut outcome = json!({"type": "outcome", "token_id": result, "request_id": "req-1",
+            "time": "2026-11-23T18:00:00Z", "result": result, "duration_us": 1, "request_bytes": 1,
+            "response_bytes": 1});
+        let more = more.as_object().unwrap().clone();
+        outcome.as_object_mut().unwrap().extend(more);
+        outcome
+    };
+    let digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
+    let masked = json!({"result_digest": digest, "masked": {"card_number": 2}});
+    let mut events: Vec<Value> = CallResult::ALL
+        .iter()
+        .map(|result| outcome(result.as_str(), json!({})))
+        .collect();
+    events.push(outcome("ok", masked));
+    events.push(outcome("withheld", json!({"reason": "too much"})));
+    assert_eq!(
+        service.report(&events.into()).await.status(),
+        StatusCode::NO_CONTENT
+    );
+    let of = async |result: CallResult| {
+        let filter = Filter {
+            result: Some(result),
+            ..Filter::default()
+        };
+        service.store().newest_records(&filter, 10).await.unwrap()
+    };
+    for result in CallResult::ALL {
+        let twice = matches!(result, CallResult::Ok | CallResult::Withheld);
+        assert_eq!(of(result).await.len(), 1 + usize::from(twice), "{result:?}");
+    }
+    let masked = of(CallResult::Ok).await.remove(1).record;
+    assert_eq!(masked.result_digest.as_deref(), Some(digest));
+    assert_eq!(masked.detail.unwrap()["masked"], json!({"card_number": 2}));
+    let withheld = of(CallResult::Withheld).await.remove(1).record;
+    assert_eq!(withheld.reason.as_deref(), Some("too much"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

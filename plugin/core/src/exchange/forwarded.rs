@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use writ_policy::decision::Decision;
-use writ_policy::event::{CallResult, Event, Outcome};
-use writ_policy::input::{Input, Listing, Mcp, RequestContext};
+use writ_policy::event::{Event, Outcome};
 
+use super::way_back::{Sent, WayBack};
 use super::{Asked, Exchange, Flow, Phase, rfc3339};
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::message::Message;
 use crate::mint::Minted;
-use crate::outcome::Watch;
-use crate::response::{Entry, Limits, Revealing};
+use crate::response::{Answer, Limits};
 
 /// How long a list may be kept where a policy changes with the configuration only.
 const STATIC_LIST_TTL: Duration = Duration::from_secs(60);
@@ -21,12 +19,11 @@ const STATIC_LIST_TTL: Duration = Duration::from_secs(60);
 pub(super) struct Forwarded {
     /// Whose call it is.
     asked: Asked,
+    /// What was asked.
+    sent: Sent,
     /// What is to be reported when it is over; nothing without token service.
     use_of: Option<TokenUse>,
-    watch: Option<Watch>,
-    ended: bool,
-    /// The answer, where it can hold lists.
-    revealing: Option<Revealing>,
+    answer: Answer,
 }
 
 /// What a request goes upstream with.
@@ -35,7 +32,6 @@ pub(super) struct Upward<'a> {
     pub(super) minted: &'a Minted,
     pub(super) content_digest: &'a str,
     pub(super) request_bytes: u64,
-    pub(super) revealing: Option<Revealing>,
 }
 
 /// The use of a minted token.
@@ -52,13 +48,13 @@ impl Exchange {
         gateway: &mut Gateway,
         host: &dyn Host,
         asked: Asked,
+        message: Message,
         upward: Upward<'_>,
     ) {
         let Upward {
             minted,
             content_digest,
             request_bytes,
-            revealing,
         } = upward;
         gateway.stats.allowed += 1;
         host.set_request_header("authorization", &format!("Bearer {}", minted.token));
@@ -68,16 +64,11 @@ impl Exchange {
         }
         asked.headers.remove_private(host);
         asked.name_session_upstream(host);
-        self.phase = Phase::Forwarded(Box::new(Forwarded {
-            asked,
-            use_of: Some(TokenUse {
-                token_id: minted.id.clone(),
-                request_bytes,
-            }),
-            watch: None,
-            ended: false,
-            revealing,
-        }));
+        let use_of = TokenUse {
+            token_id: minted.id.clone(),
+            request_bytes,
+        };
+        self.phase = Phase::forwarded(gateway, asked, message, Some(use_of));
     }
 
     /// Sends the request on in static mode.
@@ -86,7 +77,7 @@ impl Exchange {
         gateway: &mut Gateway,
         host: &dyn Host,
         asked: Asked,
-        message: &Message,
+        message: Message,
         keep_token: bool,
     ) -> Flow {
         gateway.stats.allowed += 1;
@@ -95,17 +86,10 @@ impl Exchange {
         }
         asked.headers.remove_private(host);
         asked.name_session_upstream(host);
-        let revealing = revealing(gateway, &asked, message);
-        if revealing.is_some() && asked.headers.accepts_encodings {
+        if asked.headers.accepts_encodings {
             host.set_request_header("accept-encoding", "identity");
         }
-        self.phase = Phase::Forwarded(Box::new(Forwarded {
-            asked,
-            use_of: None,
-            watch: None,
-            ended: false,
-            revealing,
-        }));
+        self.phase = Phase::forwarded(gateway, asked, message, None);
         Flow::Continue
     }
 
@@ -113,19 +97,7 @@ impl Exchange {
     pub fn on_response_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
         if let Phase::Forwarded(forwarded) = &mut self.phase {
             forwarded.asked.seal_session(host);
-            let status = host.response_header(":status");
-            let status = status
-                .as_deref()
-                .and_then(|s| std::str::from_utf8(s).ok())
-                .and_then(|s| s.parse().ok());
-            forwarded.watch = Some(Watch::new(
-                status,
-                host.response_header("content-type").as_deref(),
-            ));
-            forwarded.ended = end_of_stream;
-            if let Some(revealing) = &mut forwarded.revealing {
-                revealing.on_headers(host, end_of_stream);
-            }
+            forwarded.answer.on_headers(host, end_of_stream);
         }
     }
 
@@ -144,34 +116,22 @@ impl Exchange {
         };
         let Forwarded {
             asked,
-            watch,
-            ended,
-            revealing,
+            sent,
+            answer,
             ..
         } = &mut **forwarded;
-        if let Some(revealing) = revealing
-            && !revealing.is_complete(size, end_of_stream)
-        {
+        if !answer.is_complete(size, end_of_stream) {
             return Flow::Pause;
         }
-        if let Some(watch) = watch {
-            if watch.wants_bytes() {
-                watch.see(&host.response_body(size).unwrap_or_default());
-            } else {
-                watch.pass(size);
-            }
-            *ended |= end_of_stream;
-        }
-        if let Some(revealing) = revealing {
-            revealing.on_body(host, size, &mut shown(gateway, asked));
-        }
+        let mut way_back = WayBack::new(gateway, asked, sent);
+        answer.on_body(host, size, end_of_stream, &mut way_back);
         Flow::Continue
     }
 
     /// The response ended in trailers.
     pub fn on_response_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) {
         let held = match &self.phase {
-            Phase::Forwarded(forwarded) => forwarded.revealing.as_ref().and_then(Revealing::held),
+            Phase::Forwarded(forwarded) => forwarded.answer.held(),
             _ => None,
         };
         if let Some(most) = held {
@@ -179,7 +139,7 @@ impl Exchange {
             self.on_response_body(gateway, host, size, true);
         }
         if let Phase::Forwarded(forwarded) = &mut self.phase {
-            forwarded.ended = true;
+            forwarded.answer.watch().ended();
         }
     }
 
@@ -201,90 +161,53 @@ impl Exchange {
                     token_id,
                     request_bytes,
                 }),
-            watch,
-            ended,
+            answer,
             ..
         } = *forwarded
         else {
             return;
         };
-        let (status, response_bytes) = watch
-            .as_ref()
-            .map_or((None, 0), |watch| (watch.status(), watch.bytes()));
+        let ending = answer.end(host);
         let now = host.now();
         gateway.reports.add(Event::Outcome(Outcome {
             token_id,
             request_id: asked.headers.request_id,
             time: rfc3339(now),
-            status,
-            result: match watch {
-                Some(watch) if ended => watch.end(),
-                Some(watch) => watch.cut_off(),
-                None => CallResult::CutOff,
-            },
+            status: ending.status,
+            result: ending.result,
             duration_us: u64::try_from(now.saturating_sub(asked.now).as_micros())
                 .unwrap_or(u64::MAX),
             request_bytes,
-            response_bytes,
+            response_bytes: ending.bytes,
+            result_digest: ending.digest,
+            masked: (ending.masked.into_iter())
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .collect(),
+            reason: ending.reason,
         }));
     }
 }
 
-/// The way back of an answer that can hold lists.
-pub(super) fn revealing(gateway: &Gateway, asked: &Asked, message: &Message) -> Option<Revealing> {
-    let service = gateway.config.mode.service();
-    let kept = service.map_or(STATIC_LIST_TTL, |service| service.snapshot_interval);
-    let limits = Limits {
-        bytes: gateway.config.max_list,
-        ttl_ms: u64::try_from(kept.as_millis()).unwrap_or(0),
-    };
-    message
-        .reveals()
-        .then(|| Revealing::new(message.id().cloned(), &asked.headers.request_id, limits))
-}
-
-/// Whether the policy shows an entry to who asked.
-pub(super) fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> bool {
-    shown(gateway, asked)(entry)
-}
-
-/// Which entries of a list the policy shows to who asked; what it is asked with is put together once for all of them.
-fn shown(gateway: &mut Gateway, asked: &Asked) -> impl FnMut(Entry<'_>) -> bool {
-    let mut listing = None;
-    move |entry| {
-        let Some(rules) = &mut gateway.rules else {
-            return false;
+impl Phase {
+    fn forwarded(
+        gateway: &Gateway,
+        asked: Asked,
+        message: Message,
+        use_of: Option<TokenUse>,
+    ) -> Self {
+        let service = gateway.config.mode.service();
+        let kept = service.map_or(STATIC_LIST_TTL, |service| service.snapshot_interval);
+        let limits = Limits {
+            list: gateway.config.max_list,
+            result: gateway.config.max_result,
+            ttl_ms: u64::try_from(kept.as_millis()).unwrap_or(0),
         };
-        let listing = listing.get_or_insert_with(|| asked.listing());
-        let decision = rules.evaluator.visible(listing, entry.kind, entry.name);
-        matches!(decision, Decision::Allow { .. })
-    }
-}
-
-impl Asked {
-    fn listing(&self) -> Listing {
-        let mcp = Mcp {
-            version: self.headers.mcp_version.as_deref(),
-            method: "",
-            tool: None,
-            arguments: None,
-            prompt: None,
-            resource_uri: None,
-            session: self.session_name(),
-        };
-        let input = Input {
-            subject: &self.caller.accepted.subject,
-            agent: &self.caller.agent,
-            server: &self.server.document,
-            mcp: &mcp,
-            task: None,
-            request: &RequestContext {
-                id: &self.headers.request_id,
-                time: &self.time,
-                source_ip: &self.source_ip,
-                headers: &self.headers.shown,
-            },
-        };
-        input.listing()
+        let answer = Answer::new(&message, &asked.headers.request_id, limits);
+        Self::Forwarded(Box::new(Forwarded {
+            sent: Sent::new(gateway, &asked, message),
+            asked,
+            use_of,
+            answer,
+        }))
     }
 }

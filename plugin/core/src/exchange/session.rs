@@ -46,6 +46,11 @@ impl Asked {
         self.session.as_ref().map(|session| session.name.as_str())
     }
 
+    /// What the server knows the session as.
+    pub(super) fn session_id(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.id.as_str())
+    }
+
     /// Finds out which session the request names, if any.
     pub(super) fn open_session(&mut self) -> Result<(), Refusal> {
         let Some(sealed) = &self.headers.mcp_session else {

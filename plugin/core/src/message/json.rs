@@ -19,12 +19,31 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strict {
     pub(crate) depth: usize,
+    pub(crate) numbers: Numbers,
+}
+
+/// Which numbers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// Those that every parser reads exactly.
+    Exact,
+    /// All: for what is only looked at, and passed on as it is written.
+    Any,
 }
 
 /// Reads one complete document.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    document(bytes, Numbers::Exact)
+}
+
+/// Reads one complete document that a server wrote. Identifiers of 64 bits are usual there.
+pub(crate) fn parse_result(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    document(bytes, Numbers::Any)
+}
+
+fn document(bytes: &[u8], numbers: Numbers) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
+    let value = Strict { depth: 0, numbers }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
@@ -38,6 +57,7 @@ impl Strict {
         }
         Ok(Self {
             depth: self.depth + 1,
+            ..self
         })
     }
 }
@@ -66,14 +86,14 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        if value > MAX_SAFE_INTEGER {
+        if self.numbers == Numbers::Exact && value > MAX_SAFE_INTEGER {
             return Err(unsafe_number());
         }
         Ok(Value::from(value))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        if value.unsigned_abs() > MAX_SAFE_INTEGER {
+        if self.numbers == Numbers::Exact && value.unsigned_abs() > MAX_SAFE_INTEGER {
             return Err(unsafe_number());
         }
         Ok(Value::from(value))
@@ -82,7 +102,9 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         // Every double beyond 2^53 is a whole number, and may have been rounded from another one.
         #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact in a double")]
-        if !value.is_finite() || value.abs() > MAX_SAFE_INTEGER as f64 {
+        if self.numbers == Numbers::Exact
+            && (!value.is_finite() || value.abs() > MAX_SAFE_INTEGER as f64)
+        {
             return Err(unsafe_number());
         }
         Ok(Value::from(value))

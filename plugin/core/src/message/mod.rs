@@ -18,11 +18,11 @@ use writ_policy::input::{Kind, Mcp};
 use writ_policy::{Object, Value};
 
 pub use json::MAX_DEPTH;
-pub(crate) use json::parse as parse_strict;
+pub(crate) use json::{parse as parse_strict, parse_result};
 pub use method::{SESSION_CLOSE, STREAM_OPEN, Travel};
 pub(crate) use version::is_stateless;
 
-use json::Strict;
+use json::{Numbers, Strict};
 use method::Subject;
 
 /// The longest method name or target that is accepted, in bytes.
@@ -202,6 +202,7 @@ impl Message {
             prompt: target(Subject::Prompt),
             resource_uri: target(Subject::Resource),
             session,
+            during: None,
         }
     }
 
@@ -309,7 +310,10 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
             {
                 return Err(A::Error::custom("duplicate key in the message"));
             }
-            let value = map.next_value_seed(Strict { depth: 1 })?;
+            let value = map.next_value_seed(Strict {
+                depth: 1,
+                numbers: Numbers::Exact,
+            })?;
             match key.as_str() {
                 "jsonrpc" => {
                     envelope.version = matches!(&value, Value::String(v) if v.as_ref() == "2.0")

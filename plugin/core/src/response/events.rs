@@ -5,8 +5,19 @@
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Asked about the data of a complete event; answers with other data where the event shall carry that.
-type Other<'a, E> = &'a mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>;
+/// How a complete event passes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// As it came.
+    AsItIs,
+    /// With other data.
+    With(Vec<u8>),
+    /// Without any: then it only tells where to take the stream up again.
+    Empty,
+}
+
+/// Asked about a complete event: its type, as it is written, and its data.
+type Judge<'a, E> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<Passed, E>;
 
 /// Cuts a stream into events.
 #[derive(Debug)]
@@ -43,12 +54,12 @@ impl Events {
         }
     }
 
-    /// Takes the next bytes and adds to `out` what may pass; `data` is asked about each complete event.
+    /// Takes the next bytes and adds to `out` what may pass; `judge` is asked about each complete event that has data.
     pub(crate) fn see<E: From<TooLong>>(
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
-        data: Other<'_, E>,
+        judge: Judge<'_, E>,
     ) -> Result<(), E> {
         for &byte in bytes {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
@@ -66,13 +77,13 @@ impl Events {
             self.event.push(byte);
             if matches!(byte, b'\n' | b'\r') {
                 self.after_cr = byte == b'\r';
-                self.end_line(out, data)?;
+                self.end_line(out, judge)?;
             }
         }
         Ok(())
     }
 
-    fn end_line<E>(&mut self, out: &mut Vec<u8>, data: Other<'_, E>) -> Result<(), E> {
+    fn end_line<E>(&mut self, out: &mut Vec<u8>, judge: Judge<'_, E>) -> Result<(), E> {
         // Readers drop a byte order mark there, and nowhere else.
         if std::mem::take(&mut self.at_start) && self.event.starts_with(BOM) {
             self.event.drain(..BOM.len());
@@ -83,10 +94,14 @@ impl Events {
         self.line = self.event.len();
         if empty && self.has_fields {
             let event = self.take();
-            let held = event_data(&event);
-            match held.map(|held| data(&held)).transpose()?.flatten() {
-                Some(other) => with_data(&event, &other, out),
-                None => out.extend_from_slice(&event),
+            let data = event_data(&event).filter(|data| !data.is_empty());
+            match data
+                .map(|data| judge(event_type(&event), &data))
+                .transpose()?
+            {
+                Some(Passed::With(other)) => with_data(&event, Some(&other), out),
+                Some(Passed::Empty) => with_data(&event, None, out),
+                Some(Passed::AsItIs) | None => out.extend_from_slice(&event),
             }
         } else if !self.has_fields {
             out.extend_from_slice(&self.take());
@@ -121,9 +136,14 @@ fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The value of a `data` line.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
+    value_of(line, b"data")
+}
+
+/// The value of a line with this field.
+fn value_of<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match line.strip_prefix(b"data")? {
+    match line.strip_prefix(field)? {
         [] => Some(&[]),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
         _ => None,
@@ -141,8 +161,14 @@ fn event_data(event: &[u8]) -> Option<Vec<u8>> {
     Some(data)
 }
 
-/// The event with other data, which has no line ends in it but LF.
-fn with_data(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
+/// The event's type: what its last `event` line says, and nothing where there is none.
+fn event_type(event: &[u8]) -> &[u8] {
+    let types = lines(event).filter_map(|line| value_of(line, b"event"));
+    types.last().unwrap_or_default()
+}
+
+/// The event with other data, or with none.
+fn with_data(event: &[u8], data: Option<&[u8]>, out: &mut Vec<u8>) {
     let mut written = false;
     for line in lines(event) {
         if data_of(line).is_none() {
@@ -151,7 +177,9 @@ fn with_data(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
                 out.push(b'\n');
             }
             out.extend_from_slice(line);
-        } else if !std::mem::replace(&mut written, true) {
+        } else if let Some(data) = data
+            && !std::mem::replace(&mut written, true)
+        {
             for value in data.split(|b| matches!(b, b'\n' | b'\r')) {
                 out.extend_from_slice(b"data: ");
                 out.extend_from_slice(value);
@@ -165,15 +193,20 @@ fn with_data(event: &[u8], data: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// Upper-cases events whose data begins with `x`, and notes all data.
+    /// Upper-cases events whose data begins with `x`, empties those whose data begins with `-`, and notes all data.
     fn passed(stream: &[u8], chunk: usize) -> (String, Vec<String>) {
         let (mut out, mut seen) = (Vec::new(), Vec::new());
         let mut events = Events::new(64);
         for bytes in stream.chunks(chunk) {
             events
-                .see::<TooLong>(bytes, &mut out, &mut |data| {
-                    seen.push(String::from_utf8(data.to_vec()).unwrap());
-                    Ok(data.starts_with(b"x").then(|| data.to_ascii_uppercase()))
+                .see::<TooLong>(bytes, &mut out, &mut |of_type, data| {
+                    let text = [of_type, b"|", data].concat();
+                    seen.push(String::from_utf8(text).unwrap());
+                    Ok(match data.first() {
+                        Some(b'x') => Passed::With(data.to_ascii_uppercase()),
+                        Some(b'-') => Passed::Empty,
+                        _ => Passed::AsItIs,
+                    })
                 })
                 .unwrap();
         }
@@ -183,17 +216,21 @@ mod tests {
     #[test]
     fn events_pass_whole_at_any_boundary_and_with_any_line_end() {
         for end in ["\n", "\r\n", "\r"] {
-            let stream = "\u{feff}: hi|data: a|id: 1||:||event: message|data: x|data:y|retry: 5||data|data:||data: cut"
+            let stream = "\u{feff}: hi|data: a|id: 1||:||event: message|data: x|data:y|retry: 5||data|data:||event: no|data: -|id: 2||data: cut"
                 .replace('|', end);
             let expected = format!(
-                ": hi|data: a|id: 1||:||event: message|{}retry: 5||data|data:||",
+                ": hi|data: a|id: 1||:||event: message|{}retry: 5||data|data:||event: no|id: 2||",
                 "data: X\ndata: Y\n"
             )
             .replace('|', end);
             for chunk in 1..stream.len() {
                 let (out, seen) = passed(stream.as_bytes(), chunk);
                 assert_eq!(out, expected, "{end:?} {chunk}");
-                assert_eq!(seen, ["a", "x\ny", "\n"], "{end:?} {chunk}");
+                assert_eq!(
+                    seen,
+                    ["|a", "message|x\ny", "|\n", "no|-"],
+                    "{end:?} {chunk}"
+                );
             }
         }
     }
@@ -202,7 +239,7 @@ mod tests {
     fn a_byte_order_mark_counts_at_the_beginning_only_as_it_does_for_readers() {
         let stream = "\u{feff}data: a\n\n\u{feff}data: {\ndata: b\n\u{feff}data: }\n\n";
         for chunk in 1..stream.len() {
-            assert_eq!(passed(stream.as_bytes(), chunk).1, ["a", "b"], "{chunk}");
+            assert_eq!(passed(stream.as_bytes(), chunk).1, ["|a", "|b"], "{chunk}");
         }
     }
 
@@ -226,7 +263,9 @@ mod tests {
         let stream = b"data: x\n\n".repeat(1000);
         assert_eq!(passed(&stream, 7).1.len(), 1000);
         let mut events = Events::new(8);
-        let long = events.see::<TooLong>(b"data: 1234", &mut Vec::new(), &mut |_| Ok(None));
+        let long = events.see::<TooLong>(b"data: 1234", &mut Vec::new(), &mut |_, _| {
+            Ok(Passed::AsItIs)
+        });
         assert_eq!(long, Err(TooLong(8)));
     }
 }

@@ -1,33 +1,96 @@
-//! The way back of an answer that reveals what a server has: held until it is whole, or event by event, and shown to
-//! the caller as far as the policy's `visible` allows. What cannot be read is not shown at all.
+//! The way back: one pipeline for every answer. JSON is held until it is whole, an event stream is read event by event, and
+//! each message in them is looked at once: lists show what their caller may see, results pass as far as the policy lets
+//! them, and a server's questions to the client reach it where the policy allows them. What cannot be read is not shown.
 
 pub(crate) mod events;
 pub(crate) mod list;
+mod mask;
+mod message;
+mod scan;
+mod text;
 
-use self::events::{Events, TooLong};
+use sha2::{Digest as _, Sha256};
+use writ_policy::Value;
+use writ_policy::event::CallResult;
+use writ_policy::release::Release;
+
+use self::events::{Events, Passed, TooLong};
 pub(crate) use self::list::Entry;
-use self::list::{Unreadable, filter};
+pub(crate) use self::mask::Masked;
+use self::message::Seen;
+use self::scan::{NoPlainResult, Said, Scan};
+use self::text::Unreadable;
 use crate::host::Host;
-use crate::message::Id;
+use crate::message::{Id, Message, STREAM_OPEN};
+use crate::outcome::{Ending, Watch};
 use crate::refuse::Refusal;
+use crate::seal::SealError;
 
-/// An answer on its way to the caller.
-#[derive(Debug)]
-pub(crate) struct Revealing {
-    state: State,
-    /// The request's id, for an error in place of the answer.
-    id: Option<Id>,
-    request_id: String,
-    limits: Limits,
+/// Who is asked about what comes back.
+pub(crate) trait Judge {
+    /// Whether the caller is shown an entry of a list.
+    fn shows(&mut self, entry: Entry<'_>) -> bool;
+    /// Whether the policy wants to see results.
+    fn looks(&self) -> bool;
+    /// What becomes of a result; of one that is too large to be looked at there is none.
+    fn release(&mut self, result: Option<Value>) -> Release;
+    /// Whether the server may ask the client this, or why not.
+    fn asks(&mut self, method: &str, params: Value) -> Result<(), String>;
+    /// The id with which the client is to answer a question.
+    fn seal(&mut self, method: &str, id: &Id) -> Result<String, SealError>;
+}
+
+/// What a request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// What a server has, as far as the caller may see it.
+    List,
+    /// Nothing that a policy has to see: a handshake, an acknowledgement.
+    Formality,
+    /// What the caller asked for.
+    Content,
+    /// Anything, answers to other requests included.
+    Stream,
+}
+
+impl Expected {
+    /// What `message` is answered with.
+    fn by(message: &Message) -> Self {
+        match message.method() {
+            STREAM_OPEN | "subscriptions/listen" => Self::Stream,
+            _ if message.reveals() => Self::List,
+            "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe" => Self::Formality,
+            _ if message.id().is_none() => Self::Formality,
+            _ => Self::Content,
+        }
+    }
 }
 
 /// How much is held, and for how long the caller may keep it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The most bytes of an answer or an event.
-    pub(crate) bytes: usize,
+    /// The most bytes of an answer that holds a list.
+    pub(crate) list: usize,
+    /// The most bytes of any other answer or event.
+    pub(crate) result: usize,
     /// The longest that a list may be kept, in milliseconds.
     pub(crate) ttl_ms: u64,
+}
+
+/// An answer on its way to the caller.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    state: State,
+    /// The request's id, for an error in place of the answer.
+    id: Option<Id>,
+    request_id: String,
+    expected: Expected,
+    limits: Limits,
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -36,14 +99,22 @@ enum State {
     Waiting,
     /// One JSON-RPC message, to be held until it is whole.
     Whole,
+    /// One that is too large for that.
+    Large(Box<Large>),
     /// A stream of them.
     Stream(Events),
-    /// Nothing that a client would read a list from.
+    /// Nothing that a client would read a message from.
     Pass,
     /// Not understood: this is said in its place once the body comes.
     Refused(Problem),
     /// The caller has been told; what else comes is dropped.
     Told,
+}
+
+#[derive(Debug, Default)]
+struct Large {
+    scan: Scan,
+    digest: Sha256,
 }
 
 /// Why an answer is not shown.
@@ -53,53 +124,76 @@ pub(crate) enum Problem {
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
     TooLong(#[from] TooLong),
+    #[error(transparent)]
+    NoPlainResult(#[from] NoPlainResult),
+    #[error(transparent)]
+    Sealed(#[from] SealError),
     #[error("the server's answer is larger than the limit of {0} bytes")]
     TooLarge(usize),
     #[error("the server's answer is encoded although it was asked not to be")]
     Encoded,
     #[error("the server's answer is neither JSON nor an event stream")]
     Form,
+    #[error("the server asks the client in place of answering it")]
+    Asks,
 }
 
-impl Revealing {
+impl Answer {
     /// The answer to a request.
-    pub(crate) fn new(id: Option<Id>, request_id: &str, limits: Limits) -> Self {
+    pub(crate) fn new(request: &Message, request_id: &str, limits: Limits) -> Self {
         Self {
             state: State::Waiting,
-            id,
+            id: request.id().cloned(),
             request_id: request_id.to_owned(),
+            expected: Expected::by(request),
             limits,
+            watch: Watch::new(request.id().is_some()),
         }
+    }
+
+    /// How the call ended, now that the proxy is done with it.
+    pub(crate) fn end(self, host: &dyn Host) -> Ending {
+        self.watch.end(host)
+    }
+
+    /// How the call went, as far as it has.
+    pub(crate) fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
     }
 
     /// The answer's headers have come, and with `end_of_stream` all of it.
     pub(crate) fn on_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
-        if end_of_stream {
-            self.state = State::Pass;
-            return;
-        }
         let text = |name| {
             let value = host.response_header(name).unwrap_or_default();
             String::from_utf8_lossy(&value).trim().to_ascii_lowercase()
         };
-        let status = text(":status");
+        let status = text(":status").parse().ok();
+        self.watch.begin(status);
+        if end_of_stream {
+            self.state = State::Pass;
+            self.watch.ended();
+            return;
+        }
         let content_type = text("content-type");
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        self.state = match (essence, text("content-encoding").as_str()) {
-            (_, encoding) if !matches!(encoding, "" | "identity") => {
+        let success = status.is_some_and(|status| (200..300).contains(&status));
+        let is_message = matches!(essence, "application/json" | "text/event-stream");
+        let encoded = !matches!(text("content-encoding").as_str(), "" | "identity");
+        self.state = match essence {
+            _ if encoded && (is_message || success) => {
                 host.remove_response_header("content-encoding");
                 State::Refused(Problem::Encoded)
             }
-            ("application/json", _) => State::Whole,
-            ("text/event-stream", _) => State::Stream(Events::new(self.limits.bytes)),
-            _ if status.starts_with('2') => State::Refused(Problem::Form),
+            "application/json" => State::Whole,
+            "text/event-stream" => State::Stream(Events::new(self.most())),
+            _ if success && self.expected == Expected::List => State::Refused(Problem::Form),
             _ => State::Pass,
         };
         if matches!(self.state, State::Refused(_)) {
             host.set_response_header("content-type", "application/json");
         }
         if !matches!(self.state, State::Pass) {
-            // The body may become shorter.
+            // The body may get another length.
             host.remove_response_header("content-length");
         }
     }
@@ -111,63 +205,158 @@ impl Revealing {
 
     /// The most bytes of an answer that is held until it is whole.
     pub(crate) fn held(&self) -> Option<usize> {
-        matches!(self.state, State::Whole).then_some(self.limits.bytes)
+        matches!(self.state, State::Whole).then(|| self.most())
     }
 
-    /// Shows what may be shown of the `size` bytes of the body at hand, which are [complete](Self::is_complete).
+    fn most(&self) -> usize {
+        match self.expected {
+            Expected::List => self.limits.list,
+            Expected::Formality | Expected::Content => self.limits.result,
+            Expected::Stream => self.limits.list.max(self.limits.result),
+        }
+    }
+
+    /// Shows what may be shown of the `size` bytes of the body at hand, which are [complete](Self::is_complete), and with
+    /// `end_of_stream` the last.
     pub(crate) fn on_body(
         &mut self,
         host: &dyn Host,
         size: usize,
-        shows: &mut dyn FnMut(Entry<'_>) -> bool,
+        end_of_stream: bool,
+        judge: &mut dyn Judge,
     ) {
+        self.watch.pass(size);
+        if end_of_stream {
+            self.watch.ended();
+        }
         match std::mem::replace(&mut self.state, State::Told) {
             State::Waiting | State::Pass => self.state = State::Pass,
             State::Told => host.set_response_body(size, b""),
             State::Refused(problem) => self.tell(host, size, &problem),
-            State::Whole if size > self.limits.bytes => {
-                self.tell(host, size, &Problem::TooLarge(self.limits.bytes));
-            }
+            State::Whole if size > self.most() => match self.large(judge) {
+                Ok(large) => self.pass_large(host, size, end_of_stream, large),
+                Err(refusal) => {
+                    let told = self.error(&refusal, self.id.as_ref());
+                    self.watch.withheld(refusal.to_string(), told.as_bytes());
+                    host.set_response_body(size, told.as_bytes());
+                }
+            },
             State::Whole => {
                 let body = host.response_body(size).unwrap_or_default();
-                match filter(&body, self.limits.ttl_ms, shows) {
-                    Ok(None) => {}
-                    Ok(Some(shown)) => host.set_response_body(size, &shown),
-                    Err(error) => self.tell(host, size, &error.into()),
+                match self.message(&body, judge) {
+                    Ok(Passed::With(shown)) => host.set_response_body(size, &shown),
+                    Ok(Passed::AsItIs) => {}
+                    Ok(Passed::Empty) => host.set_response_body(size, b""),
+                    Err(problem) => self.tell(host, size, &problem),
                 }
             }
-            State::Stream(mut events) => {
-                let bytes = host.response_body(size).unwrap_or_default();
-                let ttl_ms = self.limits.ttl_ms;
-                let mut shown = Vec::with_capacity(bytes.len());
-                let seen = events.see::<Problem>(&bytes, &mut shown, &mut |data| {
-                    // An event without data only tells where to take the stream up again.
-                    if data.is_empty() {
-                        return Ok(None);
-                    }
-                    Ok(filter(data, ttl_ms, shows)?)
-                });
-                match seen {
-                    Ok(()) => self.state = State::Stream(events),
-                    Err(problem) => shown.extend_from_slice(
-                        format!("event: message\ndata: {}\n\n", self.error(&problem)).as_bytes(),
-                    ),
-                }
-                if shown != bytes {
-                    host.set_response_body(size, &shown);
-                }
-            }
+            State::Large(large) => self.pass_large(host, size, end_of_stream, large),
+            State::Stream(events) => self.pass_events(host, size, events, judge),
         }
     }
 
-    fn tell(&self, host: &dyn Host, size: usize, problem: &Problem) {
-        host.set_response_body(size, self.error(problem).as_bytes());
+    /// The only message of an answer.
+    fn message(&mut self, body: &[u8], judge: &mut dyn Judge) -> Result<Passed, Problem> {
+        if body.is_empty() {
+            return Ok(Passed::AsItIs);
+        }
+        match Seen::read(body)? {
+            Seen::Question { .. } => Err(Problem::Asks),
+            seen => self.see(body, seen, judge),
+        }
     }
 
-    fn error(&self, problem: &Problem) -> String {
+    fn pass_events(
+        &mut self,
+        host: &dyn Host,
+        size: usize,
+        mut events: Events,
+        judge: &mut dyn Judge,
+    ) {
+        let bytes = host.response_body(size).unwrap_or_default();
+        let mut shown = Vec::with_capacity(bytes.len());
+        let seen = events.see::<Problem>(&bytes, &mut shown, &mut |of_type, data| {
+            let first = data.iter().find(|byte| !byte.is_ascii_whitespace());
+            let is_message = matches!(of_type, b"" | b"message");
+            // What is no JSON object or array is a message to nobody, and a keep-alive to some.
+            if first.is_none() || (!is_message && !matches!(first, Some(b'{' | b'['))) {
+                return Ok(Passed::AsItIs);
+            }
+            let seen = Seen::read(data)?;
+            self.see(data, seen, judge)
+        });
+        match seen {
+            Ok(()) => self.state = State::Stream(events),
+            Err(problem) => {
+                let told = self.told(&problem);
+                shown.extend_from_slice(format!("event: message\ndata: {told}\n\n").as_bytes());
+            }
+        }
+        if shown != bytes {
+            host.set_response_body(size, &shown);
+        }
+    }
+
+    /// Whether an answer that cannot be held may pass.
+    fn large(&self, judge: &mut dyn Judge) -> Result<Box<Large>, Refusal> {
+        match self.expected {
+            Expected::Formality => {}
+            Expected::List | Expected::Stream => {
+                let problem = Problem::TooLarge(self.most());
+                return Err(Refusal::BadAnswer(problem.to_string()));
+            }
+            Expected::Content if judge.looks() => {
+                if let Release::Withhold { reason, .. } = judge.release(None) {
+                    return Err(Refusal::Withheld(reason));
+                }
+            }
+            Expected::Content => {}
+        }
+        Ok(Box::default())
+    }
+
+    fn pass_large(
+        &mut self,
+        host: &dyn Host,
+        size: usize,
+        end_of_stream: bool,
+        mut large: Box<Large>,
+    ) {
+        let bytes = host.response_body(size).unwrap_or_default();
+        if let Err(problem) = large.scan.see(&bytes) {
+            // Half a document is no message to anybody: there is nothing that could be told in it.
+            self.watch.withheld(Problem::from(problem).to_string(), b"");
+            host.set_response_body(size, b"");
+            return;
+        }
+        large.digest.update(&bytes);
+        if end_of_stream {
+            let result = match large.scan.said() {
+                Said::Nothing => CallResult::Unknown,
+                Said::Result => CallResult::Ok,
+                Said::ToolError => CallResult::ToolError,
+            };
+            self.watch
+                .answered_as(result, large.digest.finalize().into());
+        } else {
+            self.state = State::Large(large);
+        }
+    }
+
+    fn tell(&mut self, host: &dyn Host, size: usize, problem: &Problem) {
+        let told = self.told(problem);
+        host.set_response_body(size, told.as_bytes());
+    }
+
+    /// What the caller is told in place of the rest of the answer.
+    fn told(&mut self, problem: &Problem) -> String {
         log::warn!("an answer is not shown to its caller: {problem}");
-        Refusal::BadAnswer(problem.to_string())
-            .reply(self.id.as_ref(), &self.request_id, None)
-            .body
+        let told = self.error(&Refusal::BadAnswer(problem.to_string()), self.id.as_ref());
+        self.watch.withheld(problem.to_string(), told.as_bytes());
+        told
+    }
+
+    fn error(&self, refusal: &Refusal, id: Option<&Id>) -> String {
+        refusal.reply(id, &self.request_id, None).body
     }
 }

@@ -78,6 +78,7 @@ fn why(record: &Record) -> String {
                     .map(|s| format!("HTTP {s}")),
             );
             parts.extend(detail("duration_us").and_then(Value::as_u64).map(duration));
+            parts.extend(detail("masked").and_then(Value::as_object).map(masked));
         }
         Kind::Unauthenticated => {
             parts.extend(record.source_ip.iter().map(|ip| format!("from {ip}")));
@@ -104,6 +105,15 @@ fn why(record: &Record) -> String {
         _ => {}
     }
     parts.join(", ")
+}
+
+/// `2 card_number, 1 secret masked`
+fn masked(counts: &serde_json::Map<String, Value>) -> String {
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(kind, n)| format!("{n} {kind}"))
+        .collect();
+    format!("{} masked", counts.join(", "))
 }
 
 fn duration(micros: u64) -> String {

@@ -1,0 +1,484 @@
+//! The way back: what of an answer the caller gets, and what is put on record about it.
+
+use writ_policy::event::Outcome;
+
+use super::*;
+
+const RESULT: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"card 4111 1111 1111 1111"}], "n":12345678901234567890}}"#;
+const MASKED: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"_meta":{"writ/masked":{"card_number":1}},"content":[{"type":"text","text":"card [card number]"}], "n":12345678901234567890}}"#;
+const MASKS: &str = "package writ\ncall := {`allow`: true}\nresult := {`allow`: true, `mask`: [`card_numbers`]} if input.mcp.tool == `listAccounts`";
+
+impl World {
+    /// With this policy in place of the library.
+    fn of(rego: &str) -> Self {
+        let module = engine::Module {
+            path: "policy.rego".to_owned(),
+            text: rego.to_owned(),
+        };
+        let program = engine::compile(&[module]).unwrap().to_bytes().unwrap();
+        Self::without_snapshot().with_snapshot(|snapshot| {
+            snapshot["policy"]["program"] = json!(URL_SAFE_NO_PAD.encode(program));
+        })
+    }
+
+    /// A request that has gone upstream.
+    fn sent(mut self, message: &str) -> Self {
+        let caller = self.caller();
+        self.request(Some(&caller), message);
+        let sent: Json = serde_json::from_str(message).unwrap();
+        let mut claims = Self::minted_claims(message);
+        claims["authorization_details"][0]["method"] = sent["method"].clone();
+        claims["authorization_details"][0]["target"] = sent["params"]["name"].clone();
+        self.mint(&claims);
+        assert_eq!(self.proxy.resumed.get(), 1);
+        self
+    }
+
+    /// What leaves the gateway of an answer, the same at any chunk boundary.
+    fn answered_with(make: impl Fn() -> Self, content_type: &str, body: &str) -> (Self, String) {
+        let (mut world, mut shown) = (make(), String::new());
+        for chunk in [1, 7, 1 << 20] {
+            world = make();
+            let left = pass(&mut world, content_type, &[], body, chunk);
+            assert!(shown.is_empty() || shown == left, "{left}");
+            shown = left;
+        }
+        (world, shown)
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        self.exchange.on_end(&mut self.gateway, &self.proxy);
+        let mut events = self.events();
+        match events.pop() {
+            Some(Event::Outcome(outcome)) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn event(data: &str) -> String {
+    format!("event: message\nid: 1\ndata: {data}\n\n")
+}
+
+/// The JSON-RPC error that a caller got.
+fn error_in(shown: &str) -> Json {
+    let message = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("data: "))
+        .unwrap_or(shown);
+    let message: Json = serde_json::from_str(message).unwrap();
+    assert!(message.get("result").is_none(), "{message}");
+    message["error"].clone()
+}
+
+#[test]
+fn an_answer_that_nobody_wants_changed_leaves_as_it_came() {
+    let make = || World::new().sent(CALL);
+    for body in [
+        RESULT,
+        TOOLS,
+        "{\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{\"code\":-1,\"message\":\"\"}}",
+    ] {
+        let (mut world, shown) = World::answered_with(make, "application/json", body);
+        assert_eq!(shown, body);
+        let digest = content_digest(body.as_bytes());
+        assert_eq!(
+            world.outcome().result_digest.as_deref(),
+            Some(digest.as_str())
+        );
+        let stream = format!(": hi\n\nevent: ping\ndata: 12:00\n\n{}", event(body));
+        let (mut world, shown) = World::answered_with(make, "text/event-stream", &stream);
+        assert_eq!(shown, stream);
+        assert_eq!(
+            world.outcome().result_digest.as_deref(),
+            Some(digest.as_str())
+        );
+    }
+}
+
+#[test]
+fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
+    const LEFT: u64 = 1 << 14;
+    const RESET: u64 = 1 << 4;
+    const TIMEOUT: u64 = 1 << 2;
+    const IDLE: u64 = 1 << 16;
+    let result = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"result":{result}}}"#);
+    let progress = event(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#);
+    let (json, stream) = ("application/json", "text/event-stream");
+    for (content_type, body, flags, expected) in [
+        (json, result("{}"), 0, CallResult::Ok),
+        (
+            json,
+            result(r#"{"isError":true}"#),
+            0,
+            CallResult::ToolError,
+        ),
+        (json, result(r#"{"isError":false}"#), 0, CallResult::Ok),
+        (
+            json,
+            result(r#"{"resultType":"complete"}"#),
+            0,
+            CallResult::Ok,
+        ),
+        (
+            json,
+            result(r#"{"resultType":"input_required"}"#),
+            0,
+            CallResult::InputRequired,
+        ),
+        (
+            json,
+            result(r#"{"resultType":"task","taskId":"1"}"#),
+            0,
+            CallResult::Task,
+        ),
+        (
+            json,
+            result(r#"{"task":{"taskId":"1"}}"#),
+            0,
+            CallResult::Task,
+        ),
+        (
+            json,
+            r#"{"id":7,"error":{"code":1}}"#.to_owned(),
+            0,
+            CallResult::ProtocolError,
+        ),
+        (json, "nonsense".to_owned(), 0, CallResult::Withheld),
+        (stream, event(&result("{}")), 0, CallResult::Ok),
+        // A caller that has its result may close the stream without waiting for the server to.
+        (stream, event(&result("{}")), LEFT, CallResult::Ok),
+        (stream, progress.clone(), 0, CallResult::CutOff),
+        (stream, progress.clone(), LEFT, CallResult::Cancelled),
+        (stream, progress.clone(), RESET, CallResult::CutOff),
+        (stream, progress.clone(), IDLE, CallResult::TimedOut),
+        (
+            "text/plain",
+            "upstream request timeout".to_owned(),
+            TIMEOUT,
+            CallResult::TimedOut,
+        ),
+        // The answer to another request is not this one's.
+        (
+            stream,
+            event(&result("{}").replace('7', "8")),
+            0,
+            CallResult::CutOff,
+        ),
+    ] {
+        let mut world = World::new().sent(CALL);
+        pass(&mut world, content_type, &[], &body, 1 << 20);
+        world.proxy.flags.set(flags);
+        let outcome = world.outcome();
+        assert_eq!(outcome.result, expected, "{content_type} {body} {flags}");
+        let answered = !matches!(
+            expected,
+            CallResult::CutOff | CallResult::Cancelled | CallResult::TimedOut
+        );
+        assert_eq!(outcome.result_digest.is_some(), answered, "{body}");
+    }
+    let mut world = World::new().sent(CALL);
+    world.proxy.flags.set(LEFT);
+    assert_eq!(world.outcome().result, CallResult::Cancelled);
+    let mut world = World::new().sent(CALL);
+    pass(&mut world, "text/plain", &[(":status", "502")], "no", 10);
+    assert_eq!(world.outcome().result, CallResult::HttpError);
+}
+
+#[test]
+fn a_policy_masks_results_and_says_so() {
+    let make = || World::of(MASKS).sent(CALL);
+    let (mut world, shown) = World::answered_with(make, "application/json", RESULT);
+    assert_eq!(shown, MASKED);
+    let outcome = world.outcome();
+    assert_eq!(
+        outcome.masked,
+        BTreeMap::from([("card_number".to_owned(), 1)])
+    );
+    assert_eq!(outcome.result, CallResult::Ok);
+    assert_eq!(
+        outcome.result_digest,
+        Some(content_digest(MASKED.as_bytes()))
+    );
+    let (_, shown) = World::answered_with(make, "text/event-stream", &event(RESULT));
+    assert_eq!(shown, event(MASKED));
+    // What it claims to be masked already is not left to the server.
+    let claims = RESULT.replace(
+        r#""result":{"#,
+        r#""result":{"_meta":{"writ/masked":{},"x":1},"#,
+    );
+    let (_, shown) = World::answered_with(make, "application/json", &claims);
+    assert!(
+        shown.contains(r#""_meta":{"writ/masked":{"card_number":1},"x":1},"content""#),
+        "{shown}"
+    );
+    // A rule that does not apply lets the result pass.
+    let other = CALL.replace("listAccounts", "getAccount");
+    let (_, shown) =
+        World::answered_with(|| World::of(MASKS).sent(&other), "application/json", RESULT);
+    assert_eq!(shown, RESULT);
+}
+
+#[test]
+fn what_a_policy_withholds_or_fails_on_is_an_error_with_its_reason() {
+    for (rule, told) in [
+        (
+            "result := {`allow`: false, `reason`: `too much`}",
+            "too much",
+        ),
+        (
+            "result := {`allow`: true, `mask`: [`all`]}",
+            "nothing is known to mask as `all`",
+        ),
+        (
+            "result := 1",
+            "the policy's answer about the result is none",
+        ),
+        (
+            "result := {`allow`: n > 0} if { n := count([1 | some i in numbers.range(1, 300); some j in numbers.range(1, 300); i + j > 0]) }",
+            "took more than",
+        ),
+    ] {
+        let rego = format!("package writ\ncall := {{`allow`: true}}\n{rule}");
+        for (content_type, body) in [
+            ("application/json", RESULT.to_owned()),
+            ("text/event-stream", event(RESULT)),
+        ] {
+            let make = || World::of(&rego).sent(CALL);
+            let (mut world, shown) = World::answered_with(make, content_type, &body);
+            let error = error_in(&shown);
+            assert_eq!(error["code"], 403, "{rule}");
+            assert_eq!(error["data"]["type"], "result_withheld", "{rule}");
+            assert!(error["message"].as_str().unwrap().contains(told), "{error}");
+            let outcome = world.outcome();
+            assert_eq!(outcome.result, CallResult::Withheld);
+            assert!(outcome.reason.unwrap().contains(told));
+        }
+    }
+}
+
+#[test]
+fn a_result_too_large_to_be_looked_at_passes_only_where_the_policy_says_so() {
+    let large = RESULT.replace("card", &"x".repeat(1 << 20));
+    for (rule, passes) in [
+        ("", true),
+        ("result := {`allow`: true}", true),
+        ("result := {`allow`: true} if input.result == null", true),
+        ("result := {`allow`: true, `mask`: [`secrets`]}", false),
+        ("result := {`allow`: true} if input.result.isError", false),
+        (
+            "result := {`allow`: true} if input.mcp.tool == `other`",
+            false,
+        ),
+    ] {
+        let rego = format!("package writ\ncall := {{`allow`: true}}\n{rule}");
+        let mut world = World::of(&rego).sent(CALL);
+        let shown = pass(&mut world, "application/json", &[], &large, 60_000);
+        let outcome = world.outcome();
+        if passes {
+            assert!(shown == large, "{rule}");
+            assert_eq!(outcome.result, CallResult::Ok, "{rule}");
+            assert_eq!(
+                outcome.result_digest,
+                Some(content_digest(large.as_bytes()))
+            );
+        } else {
+            assert!(
+                error_in(&shown)["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("limits.result")
+            );
+            assert_eq!(outcome.result, CallResult::Withheld, "{rule}");
+        }
+    }
+}
+
+#[test]
+fn a_large_answer_passes_unheld_unless_it_is_no_plain_result() {
+    let large = RESULT.replace("card", &"x".repeat(2 << 20));
+    let mut world = World::new().sent(CALL);
+    assert!(pass(&mut world, "application/json", &[], &large, 60_000) == large);
+    for asks in [
+        large.replace(
+            r#""n":1"#,
+            r#""inputRequests":{"a":{"method":"sampling/createMessage"}},"n":1"#,
+        ),
+        large.replace(
+            r#""n":12345678901234567890}"#,
+            r#""n":1},"method":"sampling/createMessage""#,
+        ),
+    ] {
+        let mut world = World::new().sent(CALL);
+        let shown = pass(&mut world, "application/json", &[], &asks, 60_000);
+        assert!(shown.len() < asks.len() && !shown.contains("createMessage"));
+        assert!(serde_json::from_str::<Json>(&shown).is_err());
+        assert_eq!(world.outcome().result, CallResult::Withheld);
+    }
+}
+
+const SAMPLING: &str = r#"{"jsonrpc":"2.0","id":"q-1","method":"sampling/createMessage","params":{"maxTokens":10,"messages":[]}}"#;
+
+/// Lets servers sample a little, and nothing else.
+const LITTLE: &str = "package writ\ndefault call := {`allow`: false, `reason`: `not here`}\ncall := {`allow`: true} if input.mcp.from == `client`\ncall := {`allow`: true} if { input.mcp.method == `sampling/createMessage`; input.mcp.arguments.maxTokens <= 10; input.mcp.during == {`method`: `tools/call`, `target`: `listAccounts`} }";
+
+#[test]
+fn a_servers_question_reaches_the_client_under_a_sealed_id() {
+    let stream = format!("{}{}", event(SAMPLING), event(RESULT));
+    let make = || World::of(LITTLE).sent(CALL);
+    let (world, shown) = World::answered_with(make, "text/event-stream", &stream);
+    let (asked, answered) = shown.split_once("\n\n").unwrap();
+    assert_eq!(format!("{answered}"), event(RESULT));
+    let data = asked
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("data: ")
+        .unwrap();
+    let asked: Json = serde_json::from_str(data).unwrap();
+    let sealed = asked["id"].as_str().unwrap().to_owned();
+    assert_eq!(data.replace(&sealed, "q-1"), SAMPLING);
+    let server = &world.gateway.rules.as_ref().unwrap().servers["ledger"];
+    let principal = |subject| crate::seal::Principal {
+        issuer: "https://issuer.example",
+        subject,
+        agent: "assistant",
+        server: "ledger",
+    };
+    let sealer = server.sealer().unwrap();
+    let opened = sealer
+        .open_question(&principal("alice"), None, &sealed)
+        .unwrap();
+    assert_eq!(
+        (opened.method.as_str(), opened.id.as_str()),
+        ("sampling/createMessage", "\"q-1\"")
+    );
+    assert_eq!(sealer.open_question(&principal("bob"), None, &sealed), None);
+}
+
+#[test]
+fn a_denied_question_is_one_that_every_client_declines_and_is_on_record() {
+    for denied in [
+        SAMPLING.replace("10", "11"),
+        SAMPLING.replace("sampling/createMessage", "elicitation/create"),
+        SAMPLING.replace("sampling/createMessage", "tools/call"),
+    ] {
+        let make = || World::of(LITTLE).sent(CALL);
+        let stream = format!("{}{}", event(&denied), event(RESULT));
+        let (mut world, shown) = World::answered_with(make, "text/event-stream", &stream);
+        let (asked, answered) = shown.split_once("\n\n").unwrap();
+        assert_eq!(answered, event(RESULT));
+        let data = asked
+            .lines()
+            .last()
+            .unwrap()
+            .strip_prefix("data: ")
+            .unwrap();
+        let asked: Json = serde_json::from_str(data).unwrap();
+        assert_eq!(asked["method"], "writ/denied");
+        assert_eq!(asked["params"]["reason"], "not here");
+        assert_ne!(asked["id"], "q-1");
+        let events = world.events();
+        let [Event::Denied(on_record)] = events.as_slice() else {
+            panic!("{events:?}")
+        };
+        assert_eq!(asked["params"]["method"], on_record.call.method.as_str());
+        assert_eq!(on_record.call.target.as_deref(), Some("listAccounts"));
+        assert_eq!(on_record.reason, "not here");
+    }
+}
+
+#[test]
+fn a_question_in_place_of_an_answer_is_none() {
+    for body in [
+        SAMPLING.to_owned(),
+        format!("[{SAMPLING}]"),
+        SAMPLING.replace("params", "result"),
+    ] {
+        let make = || World::of(LITTLE).sent(CALL);
+        let (mut world, shown) = World::answered_with(make, "application/json", &body);
+        assert_eq!(error_in(&shown)["code"], 502);
+        assert_eq!(world.outcome().result, CallResult::Withheld);
+    }
+}
+
+#[test]
+fn what_a_result_asks_of_the_client_is_judged_too() {
+    let asks = |method: &str, tokens: u64| {
+        let params = json!({"maxTokens": tokens, "messages": []});
+        json!({"jsonrpc": "2.0", "id": 7, "result": {"resultType": "input_required", "requestState": "s",
+            "inputRequests": {"a": {"method": "sampling/createMessage", "params": {"maxTokens": 1}},
+                "b": {"method": method, "params": params}}}})
+        .to_string()
+    };
+    let url = json!({"jsonrpc": "2.0", "id": 7, "error": {"code": -32042, "message": "", "data": {"elicitations": []}}});
+    for (body, allowed) in [
+        (asks("sampling/createMessage", 10), true),
+        (asks("sampling/createMessage", 11), false),
+        (asks("roots/list", 1), false),
+        (url.to_string(), false),
+    ] {
+        for (content_type, body) in [
+            ("application/json", body.clone()),
+            ("text/event-stream", event(&body)),
+        ] {
+            let make = || World::of(LITTLE).sent(CALL);
+            let (mut world, shown) = World::answered_with(make, content_type, &body);
+            if allowed {
+                assert_eq!(shown, body);
+                assert_eq!(world.outcome().result, CallResult::InputRequired);
+            } else {
+                let error = error_in(&shown);
+                assert_eq!(error["data"]["type"], "policy_denied");
+                assert!(error["message"].as_str().unwrap().ends_with("not here"));
+                assert_eq!(world.outcome().result, CallResult::Withheld);
+            }
+        }
+    }
+}
+
+#[test]
+fn news_of_a_task_is_looked_at_like_its_result() {
+    let news = r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"1","status":"completed","result":{"content":[{"type":"text","text":"4111111111111111"}]}}}"#;
+    let asking = r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"1","inputRequests":{"a":{"method":"roots/list"}}}}"#;
+    let rego = format!("{LITTLE}\nresult := {{`allow`: true, `mask`: [`card_numbers`]}}");
+    let make = || World::of(&rego).sent(CALL);
+    let stream = format!("{}{}", event(news), event(asking));
+    let (_, shown) = World::answered_with(make, "text/event-stream", &stream);
+    assert!(!shown.contains("4111"), "{shown}");
+    assert!(
+        shown.contains(r#""_meta":{"writ/masked":{"card_number":1}}"#),
+        "{shown}"
+    );
+    // What may not be asked is left out; where to take the stream up again is not.
+    assert!(shown.ends_with("\n\nevent: message\nid: 1\n\n"), "{shown}");
+}
+
+#[test]
+fn an_event_that_is_no_message_ends_the_stream_with_an_error() {
+    for (bad, told) in [
+        (
+            event("{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{},\"result\":{}}"),
+            "duplicate key",
+        ),
+        (event("not json"), "not JSON that every reader"),
+        (event(&"x".repeat(2 << 20)), "larger than"),
+        (
+            "event: other\ndata: {\"method\":1,\"method\":2}\n\n".to_owned(),
+            "duplicate key",
+        ),
+    ] {
+        let mut world = World::new().sent(CALL);
+        let progress = event(r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#);
+        let stream = format!("{progress}{bad}{}", event(RESULT));
+        let shown = pass(&mut world, "text/event-stream", &[], &stream, 10_000);
+        let rest = shown.strip_prefix(&progress).unwrap();
+        let error = error_in(rest);
+        assert_eq!(error["code"], 502);
+        assert!(error["message"].as_str().unwrap().contains(told), "{error}");
+        assert!(!rest.contains("4111"), "{rest}");
+        let outcome = world.outcome();
+        assert_eq!(outcome.result, CallResult::Withheld);
+        assert!(outcome.reason.unwrap().contains(told));
+    }
+}

@@ -1,0 +1,194 @@
+//! Who decides about what comes back: the policy, asked with what it was asked with on the way up.
+
+use writ_policy::Value;
+use writ_policy::decision::{Decision, DenialCause};
+use writ_policy::event::{Denied, Event};
+use writ_policy::input::{Document, During, Input, Listing, Mcp, RequestContext, Task};
+use writ_policy::release::Release;
+
+use super::Asked;
+use crate::config::Mode;
+use crate::gateway::Gateway;
+use crate::message::{Id, Message};
+use crate::response::{Entry, Judge};
+use crate::seal::SealError;
+
+/// What went upstream, as far as it is asked about again.
+#[derive(Debug)]
+pub(super) struct Sent {
+    method: String,
+    target: Option<String>,
+    /// All of it, where the policy has a rule about results.
+    message: Option<Message>,
+    task: Option<Document<Task>>,
+}
+
+impl Sent {
+    pub(super) fn new(gateway: &Gateway, asked: &Asked, message: Message) -> Self {
+        let looks = gateway
+            .rules
+            .as_ref()
+            .is_some_and(|rules| rules.evaluator.releases());
+        Self {
+            method: message.method().to_owned(),
+            target: message.target().map(str::to_owned),
+            message: looks.then_some(message),
+            task: asked.task(gateway),
+        }
+    }
+
+    fn during(&self) -> During<'_> {
+        During {
+            method: &self.method,
+            target: self.target.as_deref(),
+        }
+    }
+}
+
+/// Judges what comes back to one request.
+#[derive(Debug)]
+pub(super) struct WayBack<'a> {
+    gateway: &'a mut Gateway,
+    asked: &'a Asked,
+    sent: &'a Sent,
+    listing: Option<Listing>,
+}
+
+impl<'a> WayBack<'a> {
+    pub(super) fn new(gateway: &'a mut Gateway, asked: &'a Asked, sent: &'a Sent) -> Self {
+        Self {
+            gateway,
+            asked,
+            sent,
+            listing: None,
+        }
+    }
+}
+
+impl Judge for WayBack<'_> {
+    /// What the policy is asked with is put together once for all entries.
+    fn shows(&mut self, entry: Entry<'_>) -> bool {
+        let Some(rules) = &mut self.gateway.rules else {
+            return false;
+        };
+        let listing = self.listing.get_or_insert_with(|| self.asked.listing());
+        let decision = rules.evaluator.visible(listing, entry.kind, entry.name);
+        matches!(decision, Decision::Allow { .. })
+    }
+
+    fn looks(&self) -> bool {
+        let rules = self.gateway.rules.as_ref();
+        rules.is_some_and(|rules| rules.evaluator.releases())
+    }
+
+    fn release(&mut self, result: Option<Value>) -> Release {
+        let (Some(rules), Some(message)) = (&mut self.gateway.rules, &self.sent.message) else {
+            return Release::withhold(
+                DenialCause::Error,
+                "the policy has changed while the call was under way; call again",
+            );
+        };
+        let mcp = message.mcp(
+            self.asked.headers.mcp_version.as_deref(),
+            self.asked.session_name(),
+        );
+        self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
+            rules.evaluator.release(input, result)
+        })
+    }
+
+    fn asks(&mut self, method: &str, params: Value) -> Result<(), String> {
+        let Some(rules) = &mut self.gateway.rules else {
+            return Err("this gateway has no policy".to_owned());
+        };
+        let mcp = Mcp {
+            arguments: Some(&params),
+            during: Some(self.sent.during()),
+            ..self.asked.about(method)
+        };
+        let decision = self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
+            rules.evaluator.call(input)
+        });
+        let Decision::Deny { cause, reason } = decision else {
+            return Ok(());
+        };
+        self.gateway.stats.denied += 1;
+        if matches!(self.gateway.config.mode, Mode::Gateway(_)) {
+            let policy_revision = rules.policy_revision.clone();
+            self.gateway.reports.add(Event::Denied(Denied {
+                call: self.asked.call(method.to_owned(), self.sent.target.clone()),
+                cause,
+                reason: reason.clone(),
+                policy_revision,
+                content_digest: None,
+            }));
+        }
+        Err(reason)
+    }
+
+    fn seal(&mut self, method: &str, id: &Id) -> Result<String, SealError> {
+        let sealer = self.asked.server.sealer().ok_or(SealError::NoKey)?;
+        sealer.seal_question(&self.asked.principal(), self.asked.session_id(), method, id)
+    }
+}
+
+/// Whether the policy shows an entry to who asked.
+pub(super) fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> bool {
+    let Some(rules) = &mut gateway.rules else {
+        return false;
+    };
+    let decision = rules
+        .evaluator
+        .visible(&asked.listing(), entry.kind, entry.name);
+    matches!(decision, Decision::Allow { .. })
+}
+
+impl Asked {
+    /// What a policy is asked about `method`, and nothing else yet.
+    fn about<'a>(&'a self, method: &'a str) -> Mcp<'a> {
+        Mcp {
+            version: self.headers.mcp_version.as_deref(),
+            method,
+            tool: None,
+            arguments: None,
+            prompt: None,
+            resource_uri: None,
+            session: self.session_name(),
+            during: None,
+        }
+    }
+
+    /// Asks with everything that is known about the request but what it is for.
+    pub(super) fn ask<T>(
+        &self,
+        mcp: &Mcp<'_>,
+        task: Option<&Document<Task>>,
+        ask: impl FnOnce(&Input<'_>) -> T,
+    ) -> T {
+        ask(&Input {
+            subject: &self.caller.accepted.subject,
+            agent: &self.caller.agent,
+            server: &self.server.document,
+            mcp,
+            task,
+            request: &RequestContext {
+                id: &self.headers.request_id,
+                time: &self.time,
+                source_ip: &self.source_ip,
+                headers: &self.headers.shown,
+            },
+        })
+    }
+
+    /// The task that the request names. Only the token service knows a task; without one, a client's name for it is no
+    /// boundary.
+    pub(super) fn task(&self, gateway: &Gateway) -> Option<Document<Task>> {
+        let id = self.headers.task.clone()?;
+        matches!(gateway.config.mode, Mode::Gateway(_))
+            .then(|| Document::from(&Task { id, standing: None }))
+    }
+
+    fn listing(&self) -> Listing {
+        self.ask(&self.about(""), None, |input| input.listing())
+    }
+}

@@ -1,0 +1,310 @@
+//! One message from a server: what it is, and what of it the client gets.
+
+use serde_json::value::RawValue;
+use writ_policy::Value;
+use writ_policy::event::CallResult;
+use writ_policy::release::Release;
+
+use super::events::Passed;
+use super::list;
+use super::mask;
+use super::text::{Edits, Members, Unreadable, string};
+use super::{Answer, Expected, Judge, Problem};
+use crate::message::{Id, parse_result};
+use crate::refuse::Refusal;
+
+/// The method of a question that stands in place of one that the policy denied. No client knows it, so each answers
+/// `-32601`, as JSON-RPC has it, and the server has its answer.
+const DENIED: &str = "writ/denied";
+
+/// MCP 2025-11-25: the client is to send its user to a URL first.
+const URL_ELICITATION_REQUIRED: &str = "-32042";
+
+/// A message, as far as its envelope says.
+pub(super) enum Seen<'a> {
+    /// A request to the client.
+    Question {
+        envelope: Members<'a>,
+        id: &'a RawValue,
+        method: &'a RawValue,
+    },
+    /// A notification.
+    Notification(Members<'a>),
+    /// A result or an error.
+    Answer(Members<'a>),
+    /// None of these: no client makes anything of it.
+    Nothing,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, Unreadable> {
+        let envelope = Members::read(message)?;
+        let answers = envelope.get("result").is_some() || envelope.get("error").is_some();
+        match (envelope.get("method"), envelope.get("id"), answers) {
+            (Some(_), _, true) => Err(Unreadable::because("it both asks and answers")),
+            (Some(method), Some(id), false) => Ok(Self::Question {
+                envelope,
+                id,
+                method,
+            }),
+            (Some(_), None, false) => Ok(Self::Notification(envelope)),
+            (None, _, true) => Ok(Self::Answer(envelope)),
+            (None, _, false) => Ok(Self::Nothing),
+        }
+    }
+}
+
+impl Answer {
+    /// Looks at a message and says how it passes.
+    pub(super) fn see(
+        &mut self,
+        message: &[u8],
+        seen: Seen<'_>,
+        judge: &mut dyn Judge,
+    ) -> Result<Passed, Problem> {
+        match seen {
+            Seen::Question {
+                envelope,
+                id,
+                method,
+            } => question(message, &envelope, (id, method), judge),
+            Seen::Notification(envelope) => self.notification(message, &envelope, judge),
+            Seen::Answer(envelope) => self.answer(message, &envelope, judge),
+            Seen::Nothing => Ok(Passed::AsItIs),
+        }
+    }
+
+    /// A notification about a task can carry what a result would.
+    fn notification(
+        &mut self,
+        message: &[u8],
+        envelope: &Members<'_>,
+        judge: &mut dyn Judge,
+    ) -> Result<Passed, Problem> {
+        let Some(text) = envelope.get("params") else {
+            return Ok(Passed::AsItIs);
+        };
+        let Some(params) = Members::of(text)? else {
+            return Ok(Passed::AsItIs);
+        };
+        let mut edits = Edits::of(message);
+        let carries = params.get("result").is_some();
+        match self.carried(&params, text, carries, &mut edits, judge)? {
+            // The client finds out when it asks for the task.
+            Some(_) => Ok(Passed::Empty),
+            None => Ok(edits.made()?.map_or(Passed::AsItIs, Passed::With)),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        message: &[u8],
+        envelope: &Members<'_>,
+        judge: &mut dyn Judge,
+    ) -> Result<Passed, Problem> {
+        let id = envelope.get("id").and_then(read_id);
+        let ours = self.id.is_some() && id == self.id;
+        let (passed, result) = match (envelope.get("error"), envelope.get("result")) {
+            (Some(_), Some(_)) => {
+                return Err(Unreadable::because("it has both a result and an error").into());
+            }
+            (Some(error), _) => match url_elicitation(error, judge)? {
+                Some(refusal) => self.refused(&refusal, id.as_ref()),
+                None => (Passed::AsItIs, CallResult::ProtocolError),
+            },
+            (None, Some(text)) => {
+                let result = Members::of(text)?
+                    .ok_or_else(|| Unreadable::because("its result is no object"))?;
+                let mut edits = Edits::of(message);
+                if matches!(self.expected, Expected::List | Expected::Stream) {
+                    list::filter(&result, self.limits.ttl_ms, judge, &mut edits)?;
+                }
+                let carries = matches!(self.expected, Expected::Content | Expected::Stream);
+                match self.carried(&result, text, carries, &mut edits, judge)? {
+                    Some(refusal) => self.refused(&refusal, id.as_ref()),
+                    None => {
+                        let passed = edits.made()?.map_or(Passed::AsItIs, Passed::With);
+                        (passed, kind_of(&result))
+                    }
+                }
+            }
+            (None, None) => return Ok(Passed::AsItIs),
+        };
+        if ours {
+            let delivered = match &passed {
+                Passed::With(other) => other.as_slice(),
+                Passed::AsItIs | Passed::Empty => message,
+            };
+            self.watch.answered(result, delivered);
+        }
+        Ok(passed)
+    }
+
+    /// Judges what a result, or a notification about one, holds: questions to the client, and what the policy is to see.
+    /// Answers with the error to put in its place, where there is one.
+    fn carried(
+        &mut self,
+        members: &Members<'_>,
+        text: &RawValue,
+        carries: bool,
+        edits: &mut Edits<'_>,
+        judge: &mut dyn Judge,
+    ) -> Result<Option<Refusal>, Problem> {
+        if let Some(questions) = members.get("inputRequests")
+            && let Some(refusal) = input_requests(questions, judge)?
+        {
+            return Ok(Some(refusal));
+        }
+        if !carries || !judge.looks() {
+            return Ok(None);
+        }
+        let result = parse_result(text.get().as_bytes()).map_err(Unreadable::from)?;
+        match judge.release(Some(result)) {
+            Release::Pass => Ok(None),
+            Release::Withhold { reason, .. } => Ok(Some(Refusal::Withheld(reason))),
+            Release::Mask(masks) => {
+                let masked = mask::apply(text.get(), &masks, edits)?;
+                if !masked.is_empty() {
+                    say_so(members, text, &masked, edits)?;
+                    self.watch.masked(&masked);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// An error in place of an answer.
+    fn refused(&mut self, refusal: &Refusal, id: Option<&Id>) -> (Passed, CallResult) {
+        self.watch.because(refusal.to_string());
+        let told = self.error(refusal, id).into_bytes();
+        (Passed::With(told), CallResult::Withheld)
+    }
+}
+
+/// A question passes with the id that its answer is known by, and a denied one turned into one that nobody knows.
+fn question(
+    message: &[u8],
+    envelope: &Members<'_>,
+    (id, method): (&RawValue, &RawValue),
+    judge: &mut dyn Judge,
+) -> Result<Passed, Problem> {
+    let read = read_id(id).zip(string(method));
+    let (number, name) =
+        read.ok_or_else(|| Unreadable::because("it asks with an id or a method that is none"))?;
+    let sealed = judge.seal(&name, &number)?;
+    let sealed = serde_json::Value::from(sealed).to_string();
+    match judge.asks(&name, params_of(envelope)?) {
+        Ok(()) => {
+            let mut edits = Edits::of(message);
+            edits.replace(id.get(), sealed);
+            Ok(edits.made()?.map_or(Passed::AsItIs, Passed::With))
+        }
+        Err(reason) => {
+            let params = serde_json::json!({"method": name, "reason": reason});
+            let denied = format!(
+                r#"{{"jsonrpc":"2.0","id":{sealed},"method":"{DENIED}","params":{params}}}"#
+            );
+            Ok(Passed::With(denied.into_bytes()))
+        }
+    }
+}
+
+/// MCP 2026-07-28: what the client is to find out before it asks again. One that is denied denies the result.
+fn input_requests(questions: &RawValue, judge: &mut dyn Judge) -> Result<Option<Refusal>, Problem> {
+    let questions = Members::of(questions)?
+        .ok_or_else(|| Unreadable::because("its `inputRequests` are no object"))?;
+    for question in questions.values() {
+        let question = Members::of(question)?;
+        let method = question
+            .as_ref()
+            .and_then(|q| q.get("method"))
+            .and_then(string);
+        let Some((question, method)) = question.as_ref().zip(method) else {
+            return Err(Unreadable::because("one of its `inputRequests` is no request").into());
+        };
+        if let Err(reason) = judge.asks(&method, params_of(question)?) {
+            return Ok(Some(denied(&method, &reason)));
+        }
+    }
+    Ok(None)
+}
+
+/// MCP 2025-11-25: an error that is a question.
+fn url_elicitation(error: &RawValue, judge: &mut dyn Judge) -> Result<Option<Refusal>, Problem> {
+    let Some(error) = Members::of(error)? else {
+        return Ok(None);
+    };
+    if error
+        .get("code")
+        .is_none_or(|code| code.get() != URL_ELICITATION_REQUIRED)
+    {
+        return Ok(None);
+    }
+    let method = "elicitation/create";
+    let asked = match error.get("data") {
+        Some(data) => parse_result(data.get().as_bytes()).map_err(Unreadable::from)?,
+        None => Value::new_object(),
+    };
+    let answer = judge.asks(method, asked);
+    Ok(answer.err().map(|reason| denied(method, &reason)))
+}
+
+fn denied(method: &str, reason: &str) -> Refusal {
+    Refusal::Denied(format!("the server may not ask for {method}: {reason}"))
+}
+
+fn params_of(request: &Members<'_>) -> Result<Value, Unreadable> {
+    match request.get("params") {
+        Some(params) => Ok(parse_result(params.get().as_bytes())?),
+        None => Ok(Value::new_object()),
+    }
+}
+
+/// What a result says of itself.
+fn kind_of(result: &Members<'_>) -> CallResult {
+    let is_error = result.get("isError").is_some_and(|is| is.get() == "true");
+    let of_type = result.get("resultType").and_then(string);
+    match of_type.as_deref() {
+        _ if is_error => CallResult::ToolError,
+        Some("input_required") => CallResult::InputRequired,
+        Some("task") => CallResult::Task,
+        // MCP 2025-11-25.
+        None if result.get("task").is_some() && result.get("content").is_none() => CallResult::Task,
+        _ => CallResult::Ok,
+    }
+}
+
+/// The member of a result's `_meta` that tells the client what was masked.
+const MASKED: &str = "writ/masked";
+
+fn say_so(
+    members: &Members<'_>,
+    text: &RawValue,
+    masked: &mask::Masked,
+    edits: &mut Edits<'_>,
+) -> Result<(), Unreadable> {
+    let counts = serde_json::to_string(masked)?;
+    let said = format!("\"{MASKED}\":{counts}");
+    let Some(meta) = members.get("_meta") else {
+        edits.add_member(
+            text.get(),
+            members.is_empty(),
+            &format!("\"_meta\":{{{said}}}"),
+        );
+        return Ok(());
+    };
+    let of = Members::of(meta)?.ok_or_else(|| Unreadable::because("its `_meta` is no object"))?;
+    match of.get(MASKED) {
+        Some(claimed) => edits.replace(claimed.get(), counts),
+        None => edits.add_member(meta.get(), of.is_empty(), &said),
+    }
+    Ok(())
+}
+
+fn read_id(id: &RawValue) -> Option<Id> {
+    match serde_json::from_str(id.get()).ok()? {
+        serde_json::Value::Number(number) => number.as_i64().map(Id::Number),
+        serde_json::Value::String(text) => Some(Id::String(text)),
+        _ => None,
+    }
+}
