@@ -71,6 +71,7 @@ impl RootContext for Root {
         if let Some(gateway) = self.gateway.borrow_mut().as_mut() {
             gateway.on_tick(&host);
             gateway.held.on_tick(&host, Envoy::enter);
+            gateway.end_requests(&host, Envoy::enter);
             Envoy::enter(self.context);
             if let Some(metrics) = &mut self.metrics {
                 metrics.write(gateway.stats());
@@ -145,7 +146,10 @@ impl HttpContext for Request {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.exchange.on_response_headers(&self.host, end_of_stream);
+        if let Some(gateway) = self.gateway.borrow_mut().as_mut() {
+            self.exchange
+                .on_response_headers(gateway, &self.host, end_of_stream);
+        }
         Action::Continue
     }
 

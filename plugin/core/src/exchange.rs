@@ -161,6 +161,11 @@ impl Exchange {
             Ok(bodiless) => bodiless,
             Err(refusal) => return self.refuse(gateway, host, &refusal, &refused),
         };
+        if gateway.open.is_full() {
+            let refusal =
+                Refusal::Unavailable("too many requests are under way here; try again".to_owned());
+            return self.refuse(gateway, host, &refusal, &refused);
+        }
         let Some(rules) = &gateway.rules else {
             return self.refuse(gateway, host, &no_snapshot(), &refused);
         };

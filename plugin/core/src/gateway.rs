@@ -13,6 +13,7 @@ use crate::held::Held;
 use crate::host::{Call, CallId, CallRefused, Host, answer_status};
 use crate::identity::Proofs;
 use crate::mint::Minted;
+use crate::open::OpenRequests;
 use crate::reports::Reports;
 use crate::rules::{Rules, RulesError};
 use crate::shared_key;
@@ -111,6 +112,8 @@ pub struct Gateway {
     pub held: Held,
     /// A guard's own memory of spent tokens.
     pub(crate) ring: Option<Ring>,
+    /// The requests that are upstream.
+    pub(crate) open: OpenRequests,
     /// When the latest request or tick was: near enough to check a token that was minted just now.
     pub(crate) clock: Duration,
     jwks: serde_json::Value,
@@ -152,6 +155,7 @@ impl Gateway {
             reports: Reports::default(),
             stats: Stats::default(),
             held: Held::default(),
+            open: OpenRequests::default(),
             ring,
             clock: Duration::ZERO,
             jwks: serde_json::Value::Null,
@@ -199,6 +203,14 @@ impl Gateway {
         }
         self.reports.add_rogues(now);
         send_reports(host, service, &mut self.reports);
+    }
+
+    /// Ends the requests that may not go on. `enter` makes the host see a request, and says whether it still exists.
+    pub fn end_requests(&mut self, host: &dyn Host, enter: impl Fn(u32) -> bool) {
+        if let Some(rules) = &self.rules {
+            let clock = (host.now().as_secs(), self.config.skew_s);
+            self.open.look(host, rules, clock, enter);
+        }
     }
 
     /// Takes the answer to a call that [`Gateway::on_tick`] made.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use writ_policy::Value;
 use writ_policy::input::{Agent, AgentKind, AgentParts, Document, Status, SubjectKind};
 
 use crate::headers::Headers;
@@ -10,7 +11,7 @@ use crate::refuse::{Refusal, Scheme};
 use crate::rules::{Agents, Rules, ServerRule};
 use crate::token::cache::Cache;
 use crate::token::dpop::{Expected, Proof, ProofError};
-use crate::token::{Accepted, Verifier};
+use crate::token::{Accepted, Claims, Verifier};
 
 /// The DPoP proofs that a worker has seen lately: none is good twice here (RFC 9449 section 11.1). Another worker sees no
 /// more than its own, so for what is decided call by call the token service looks again, for all of them.
@@ -57,36 +58,7 @@ pub(crate) fn check(
             ),
         ));
     }
-    if rules.disabled_subjects.contains(&claims.subject) {
-        return Err(not_accepted(
-            "disabled_subject",
-            "the user is disabled; ask an administrator".to_owned(),
-        ));
-    }
-    if claims.origins().any(|id| rules.revoked.contains(id)) {
-        return Err(not_accepted(
-            "revoked",
-            "the token has been revoked; sign in again".to_owned(),
-        ));
-    }
-    let (labels, tools) = match &rules.agents {
-        Agents::Any => (&rules.no_labels, &rules.no_tools),
-        Agents::Registered(agents) => match agents.get(&claims.client_id) {
-            None => {
-                return Err(not_accepted(
-                    "unknown_agent",
-                    "the agent is not registered".to_owned(),
-                ));
-            }
-            Some(agent) if agent.status != Status::Approved => {
-                return Err(not_accepted(
-                    "disabled_agent",
-                    "the agent is not approved; ask an administrator".to_owned(),
-                ));
-            }
-            Some(agent) => (&agent.labels, agent.tools(&server.id, &rules.no_tools)),
-        },
-    };
+    let (labels, tools) = standing(claims, server, rules)?;
     let agent = AgentParts {
         id: &claims.client_id,
         kind: match claims.subject_kind {
@@ -130,6 +102,41 @@ pub(crate) fn check(
         agent,
         accepted,
     })
+}
+
+/// Whether a token's user, agent and grant are still good: with the labels of the agent and the tools that its registration
+/// names on `server`.
+pub(crate) fn standing<'a>(
+    claims: &Claims,
+    server: &ServerRule,
+    rules: &'a Rules,
+) -> Result<(&'a Value, &'a Value), Refusal> {
+    if rules.disabled_subjects.contains(&claims.subject) {
+        return Err(not_accepted(
+            "disabled_subject",
+            "the user is disabled; ask an administrator".to_owned(),
+        ));
+    }
+    if claims.origins().any(|id| rules.revoked.contains(id)) {
+        return Err(not_accepted(
+            "revoked",
+            "the token has been revoked; sign in again".to_owned(),
+        ));
+    }
+    match &rules.agents {
+        Agents::Any => Ok((&rules.no_labels, &rules.no_tools)),
+        Agents::Registered(agents) => match agents.get(&claims.client_id) {
+            None => Err(not_accepted(
+                "unknown_agent",
+                "the agent is not registered".to_owned(),
+            )),
+            Some(agent) if agent.status != Status::Approved => Err(not_accepted(
+                "disabled_agent",
+                "the agent is not approved; ask an administrator".to_owned(),
+            )),
+            Some(agent) => Ok((&agent.labels, agent.tools(&server.id, &rules.no_tools))),
+        },
+    }
 }
 
 fn not_accepted(kind: &'static str, description: String) -> Refusal {

@@ -17,6 +17,7 @@ pub mod host;
 mod identity;
 pub mod message;
 mod mint;
+mod open;
 mod outcome;
 mod refuse;
 mod reports;

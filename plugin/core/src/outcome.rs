@@ -6,6 +6,7 @@ use writ_policy::event::CallResult;
 
 use crate::host::Host;
 use crate::message::content_digest;
+use crate::open::Over;
 use crate::response::Masked;
 
 /// The longest reason that is kept, in bytes.
@@ -95,6 +96,18 @@ impl Watch {
     pub(crate) fn masked(&mut self, masked: &Masked) {
         for (kind, count) in masked {
             *self.masked.entry(kind).or_default() += count;
+        }
+    }
+
+    /// Somebody but the server ended it, unless it was answered before.
+    pub(crate) fn over(&mut self, over: Over) {
+        match (self.result, over) {
+            (Some(_), _) => {}
+            (None, Over::Cancelled) => self.result = Some(CallResult::Cancelled),
+            (None, Over::Ended(reason)) => {
+                self.result = Some(CallResult::Ended);
+                self.because(reason);
+            }
         }
     }
 

@@ -347,6 +347,11 @@ impl ServerRule {
         })
     }
 
+    /// Whether it may be called.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.status == Status::Approved
+    }
+
     /// What seals the names that the server gives out; none while no key for it is known.
     pub(crate) fn sealer(&self) -> Option<&Sealer> {
         self.sealer.get()

@@ -1,5 +1,6 @@
 //! What goes upstream, and the way back: headers swapped, the answer shown as far as it may be, the outcome reported.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use writ_policy::event::{Event, Outcome};
@@ -10,6 +11,7 @@ use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::message::Message;
 use crate::mint::Minted;
+use crate::open::Open;
 use crate::response::{Answer, Limits};
 
 /// How long a list may be kept where a policy changes with the configuration only.
@@ -68,7 +70,7 @@ impl Exchange {
             token_id: minted.id.clone(),
             request_bytes,
         };
-        self.phase = Phase::forwarded(gateway, asked, message, Some(use_of));
+        self.go_up(gateway, asked, message, Some(use_of));
     }
 
     /// Sends the request on in static mode.
@@ -89,15 +91,23 @@ impl Exchange {
         if asked.headers.accepts_encodings {
             host.set_request_header("accept-encoding", "identity");
         }
-        self.phase = Phase::forwarded(gateway, asked, message, None);
+        self.go_up(gateway, asked, message, None);
         Flow::Continue
     }
 
     /// The response's headers have come.
-    pub fn on_response_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
+    pub fn on_response_headers(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        end_of_stream: bool,
+    ) {
         if let Phase::Forwarded(forwarded) = &mut self.phase {
             forwarded.asked.seal_session(host);
             forwarded.answer.on_headers(host, end_of_stream);
+            if forwarded.answer.is_stream() {
+                gateway.open.streams(self.context);
+            }
         }
     }
 
@@ -146,6 +156,7 @@ impl Exchange {
     /// The request and its response are over, well or not.
     pub fn on_end(&mut self, gateway: &mut Gateway, host: &dyn Host) {
         gateway.held.end(self.context);
+        let over = gateway.open.end(self.context);
         let forwarded = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Forwarded(forwarded) => forwarded,
             Phase::Recording(_, recording) => {
@@ -161,12 +172,15 @@ impl Exchange {
                     token_id,
                     request_bytes,
                 }),
-            answer,
+            mut answer,
             ..
         } = *forwarded
         else {
             return;
         };
+        if let Some(over) = over {
+            answer.watch().over(over);
+        }
         let ending = answer.end(host);
         let now = host.now();
         gateway.reports.add(Event::Outcome(Outcome {
@@ -188,13 +202,14 @@ impl Exchange {
     }
 }
 
-impl Phase {
-    fn forwarded(
-        gateway: &Gateway,
+impl Exchange {
+    fn go_up(
+        &mut self,
+        gateway: &mut Gateway,
         asked: Asked,
         message: Message,
         use_of: Option<TokenUse>,
-    ) -> Self {
+    ) {
         let service = gateway.config.mode.service();
         let kept = service.map_or(STATIC_LIST_TTL, |service| service.snapshot_interval);
         let limits = Limits {
@@ -203,11 +218,24 @@ impl Phase {
             ttl_ms: u64::try_from(kept.as_millis()).unwrap_or(0),
         };
         let answer = Answer::new(&message, &asked.headers.request_id, limits);
-        Self::Forwarded(Box::new(Forwarded {
+        let open = Open {
+            accepted: Arc::clone(&asked.caller.accepted),
+            server: asked.server.id.clone(),
+            session: asked.session_id().map(str::to_owned),
+            id: message.id().cloned(),
+            request_id: asked.headers.request_id.clone(),
+            is_stream: false,
+            over: None,
+        };
+        if let Some(id) = message.cancels() {
+            gateway.open.cancel(&open, &id);
+        }
+        gateway.open.begin(self.context, open);
+        self.phase = Phase::Forwarded(Box::new(Forwarded {
             sent: Sent::new(gateway, &asked, message),
             asked,
             use_of,
             answer,
-        }))
+        }));
     }
 }

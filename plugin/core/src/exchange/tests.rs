@@ -1,6 +1,7 @@
 //! A request's life against a proxy made of cells: what goes up, what comes back, and in which order.
 
 mod answers;
+mod ends;
 mod sessions;
 
 use std::cell::{Cell, RefCell};
@@ -250,6 +251,16 @@ impl World {
     /// Plays a request up to the point where its body has come.
     fn request(&mut self, token: Option<&str>, body: &str) -> Flow {
         self.exchange = Exchange::new(2);
+        self.play(token, body)
+    }
+
+    /// The same in another context.
+    fn request_in(&mut self, context: u32, token: &str, body: &str) -> Flow {
+        self.exchange = Exchange::new(context);
+        self.play(Some(token), body)
+    }
+
+    fn play(&mut self, token: Option<&str>, body: &str) -> Flow {
         *self.proxy.server.borrow_mut() = "ledger".to_owned();
         let mut headers = BTreeMap::from(
             [
@@ -452,7 +463,9 @@ fn the_outcome_is_reported_after_the_response() {
         [(":status", "200"), ("content-type", "application/json")]
             .map(|(n, v)| (n.to_owned(), v.to_owned())),
     ));
-    world.exchange.on_response_headers(&world.proxy, false);
+    world
+        .exchange
+        .on_response_headers(&mut world.gateway, &world.proxy, false);
     let body = r#"{"jsonrpc":"2.0","id":7,"result":{"isError":true}}"#;
     world.proxy.body.replace(body.as_bytes().to_vec());
     world
@@ -1205,7 +1218,9 @@ fn pass(
     ]);
     headers.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
     world.proxy.response.replace(headers);
-    world.exchange.on_response_headers(&world.proxy, false);
+    world
+        .exchange
+        .on_response_headers(&mut world.gateway, &world.proxy, false);
     world.proxy.body.borrow_mut().clear();
     let mut left = Vec::new();
     let chunks: Vec<&[u8]> = body.as_bytes().chunks(chunk).collect();

@@ -160,6 +160,14 @@ impl Message {
         Some(Entry { kind, name })
     }
 
+    /// The request whose answer the client wants no longer, where the message says so.
+    pub(crate) fn cancels(&self) -> Option<Id> {
+        let id = member(&self.params, "requestId")?;
+        (self.method == "notifications/cancelled")
+            .then(|| read_id(id))
+            .flatten()
+    }
+
     /// On what kind of token the message goes upstream.
     #[must_use]
     pub fn travel(&self) -> Travel {

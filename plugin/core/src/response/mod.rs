@@ -161,6 +161,11 @@ impl Answer {
         &mut self.watch
     }
 
+    /// Whether it is an event stream that has begun.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.state, State::Stream(_))
+    }
+
     /// The answer's headers have come, and with `end_of_stream` all of it.
     pub(crate) fn on_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
         let text = |name| {

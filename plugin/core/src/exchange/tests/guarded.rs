@@ -98,7 +98,9 @@ fn a_minted_token_is_spent_at_the_service_before_the_call_goes_in() {
     assert_eq!(headers["authorization"], format!("Bearer {token}"));
     assert_eq!(headers["cookie"], "session=1", "nothing else is taken off");
     drop(headers);
-    world.exchange.on_response_headers(&world.proxy, false);
+    world
+        .exchange
+        .on_response_headers(&mut world.gateway, &world.proxy, false);
     let through = world
         .exchange
         .on_response_body(&mut world.gateway, &world.proxy, 5, true);

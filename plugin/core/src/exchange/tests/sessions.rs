@@ -17,7 +17,8 @@ impl World {
             ]
             .map(|(n, v)| (n.to_owned(), v.to_owned())),
         ));
-        self.exchange.on_response_headers(&self.proxy, false);
+        self.exchange
+            .on_response_headers(&mut self.gateway, &self.proxy, false);
         self.proxy.response.borrow().get(SESSION).cloned()
     }
 

@@ -1,0 +1,145 @@
+//! The requests of a worker that are upstream: looked at now and then, so that none goes on for a caller who may no longer
+//! call. What was taken back ends them all, and no stream outlives the token that it was opened with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::host::Host;
+use crate::identity::standing;
+use crate::message::Id;
+use crate::refuse::Refusal;
+use crate::rules::Rules;
+use crate::token::Accepted;
+
+/// The most requests that may be upstream at once, per worker.
+const MAX_OPEN: usize = 16 * 1024;
+
+/// A request that is upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    /// Whose it is.
+    pub(crate) accepted: Arc<Accepted>,
+    /// The server's id.
+    pub(crate) server: String,
+    /// The server's session.
+    pub(crate) session: Option<String>,
+    /// Its JSON-RPC id.
+    pub(crate) id: Option<Id>,
+    /// The proxy's id of it.
+    pub(crate) request_id: String,
+    /// Whether its answer is an event stream that has begun.
+    pub(crate) is_stream: bool,
+    /// Why it is over before its answer is.
+    pub(crate) over: Option<Over>,
+}
+
+/// Why a request is over before its answer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The caller has said that it wants no answer any more.
+    Cancelled,
+    /// The gateway ended it.
+    Ended(String),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct OpenRequests {
+    all: HashMap<u32, Open>,
+    /// The revision that all have been looked at with.
+    seen: String,
+}
+
+impl OpenRequests {
+    /// Whether no more may go upstream now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.all.len() >= MAX_OPEN
+    }
+
+    /// A request goes upstream.
+    pub(crate) fn begin(&mut self, context: u32, open: Open) {
+        self.all.insert(context, open);
+    }
+
+    /// Its answer is an event stream.
+    pub(crate) fn streams(&mut self, context: u32) {
+        if let Some(open) = self.all.get_mut(&context) {
+            open.is_stream = true;
+        }
+    }
+
+    /// It is over: why, where it is before its answer.
+    pub(crate) fn end(&mut self, context: u32) -> Option<Over> {
+        self.all.remove(&context)?.over
+    }
+
+    /// The caller of `by` wants no answer to its request `id` any more.
+    pub(crate) fn cancel(&mut self, by: &Open, id: &Id) {
+        let of = |open: &Open| {
+            let claims = &open.accepted.claims;
+            (
+                claims.issuer.clone(),
+                claims.subject.clone(),
+                claims.client_id.clone(),
+            )
+        };
+        let who = of(by);
+        for open in self.all.values_mut() {
+            let same = open.id.as_ref() == Some(id)
+                && open.server == by.server
+                && open.session == by.session
+                && of(open) == who;
+            if same && open.over.is_none() {
+                open.over = Some(Over::Cancelled);
+            }
+        }
+    }
+
+    /// Ends what may not go on at `now` (seconds since 1970). `enter` makes the host see a request, and says whether it
+    /// still exists.
+    pub(crate) fn look(
+        &mut self,
+        host: &dyn Host,
+        rules: &Rules,
+        (now, skew_s): (u64, u64),
+        enter: impl Fn(u32) -> bool,
+    ) {
+        let changed = self.seen != rules.revision;
+        if changed {
+            self.seen.clone_from(&rules.revision);
+        }
+        for (context, open) in &mut self.all {
+            if matches!(open.over, Some(Over::Ended(_))) {
+                continue;
+            }
+            let expires = open.accepted.claims.expires.saturating_add(skew_s);
+            let refusal = if open.is_stream && now >= expires {
+                Refusal::NotAccepted {
+                    kind: "expired",
+                    description: "the token that this stream was opened with has expired"
+                        .to_owned(),
+                }
+            } else if changed && let Err(refusal) = goes_on(open, rules) {
+                refusal
+            } else {
+                continue;
+            };
+            open.over = Some(Over::Ended(refusal.to_string()));
+            if enter(*context) {
+                host.respond(&refusal.reply(open.id.as_ref(), &open.request_id, None));
+            }
+        }
+    }
+}
+
+/// Whether the caller may still call the server.
+fn goes_on(open: &Open, rules: &Rules) -> Result<(), Refusal> {
+    let server = rules.servers.get(&open.server);
+    let server = server.filter(|server| server.is_in_use()).ok_or_else(|| {
+        Refusal::NoServer(format!(
+            "MCP server `{}` has been switched off",
+            open.server
+        ))
+    })?;
+    standing(&open.accepted.claims, server, rules).map(|_| ())
+}
