@@ -2,6 +2,8 @@
 //!
 //! Where tests start that are about one part of it going wrong.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -20,6 +22,7 @@ use crate::registrations::{
 use crate::scratch::Scratch;
 use crate::signer::Signer;
 use crate::token_service::{self, TokenService};
+use crate::traps::{self, Trap};
 use crate::wait::{PATIENCE, until};
 use crate::{binaries, mcp, ports};
 
@@ -48,6 +51,8 @@ pub struct Options {
     pub open_ledger: bool,
     /// Whether Envoy puts the batch agent's token on every request, for clients that know nothing of tokens.
     pub bearer: bool,
+    /// Listeners beside the gateway's, each with something wrong.
+    pub traps: Vec<Trap>,
     /// The gateway's and the issuer's ports, if they are free.
     pub preferred_ports: Option<(u16, u16)>,
 }
@@ -93,6 +98,8 @@ pub struct Deployment {
     pub ledger: Ledger,
     /// Who is registered, and with what credentials.
     pub registered: Registrations,
+    /// Where the spoilt listeners are, by trap.
+    pub traps: BTreeMap<&'static str, SocketAddr>,
     /// For requests by hand.
     pub http: reqwest::Client,
     /// Where all of it lies.
@@ -159,6 +166,16 @@ impl Deployment {
         for (from, to) in &options.yaml {
             yaml = yaml.replace(from, to)?;
         }
+        let mut traps = Vec::new();
+        for trap in &options.traps {
+            traps.push((*trap, ports::free()?));
+        }
+        if !traps.is_empty() {
+            yaml = traps::beside(&yaml, &traps)?;
+        }
+        let traps = traps
+            .into_iter()
+            .map(|(trap, port)| (trap.name, (Ipv4Addr::LOCALHOST, port).into()));
         if options.bearer {
             yaml = yaml.bearing(&batch_token(&service, &registered).await?)?;
         }
@@ -178,6 +195,7 @@ impl Deployment {
             idp,
             ledger,
             registered,
+            traps: traps.collect(),
             http: reqwest::Client::new(),
             scratch,
         };

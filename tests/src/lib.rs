@@ -9,6 +9,7 @@
 //! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
 //! - [`documents`] hosts what an application says about itself, over TLS;
 //! - [`servers`] runs MCP servers on the other SDKs;
+//! - [`traps`] is what can be wrong around the filter, and a server that sees what then happens;
 //! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
 //! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
 //!
@@ -31,6 +32,7 @@ pub mod servers;
 pub mod signer;
 pub mod token_service;
 pub mod tools;
+pub mod traps;
 pub mod wait;
 pub mod waiting;
 

@@ -1,21 +1,13 @@
 //! The Envoy around the filter: what the shipped YAML promises, and what happens where it is changed.
 
-use std::net::Ipv4Addr;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::http::StatusCode;
 use serde_json::json;
 use writ_tests::deployment::{Deployment, Options, gateway_yaml};
 use writ_tests::envoy::{self, Envoy};
 use writ_tests::scratch::Scratch;
 use writ_tests::{binaries, mcp, tools};
-
-const ALLOW_ALL: &str =
-    "package writ\n\ncall := {\"allow\": true}\n\nvisible := {\"allow\": true}\n";
 
 #[test]
 fn the_shipped_yaml_is_valid() {
@@ -38,131 +30,6 @@ fn the_shipped_yaml_is_valid() {
             );
         }
     }
-}
-
-/// A server that always fails, and counts how often it is asked.
-async fn failing_server() -> (u16, Arc<AtomicUsize>) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    let app = Router::new().fallback(move || {
-        let counter = Arc::clone(&counter);
-        async move {
-            counter.fetch_add(1, Ordering::SeqCst);
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-    });
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (port, asked)
-}
-
-#[tokio::test]
-async fn a_caller_cannot_turn_on_retries() {
-    // As shipped, and with the circuit breaker out of the way that would stop them as well.
-    let without_breaker = ("max_retries: 0".to_owned(), "max_retries: 3".to_owned());
-    for (name, yaml) in [
-        ("retries", vec![]),
-        ("retries-no-breaker", vec![without_breaker]),
-    ] {
-        let (port, asked) = failing_server().await;
-        let writ = Deployment::start(Options {
-            policy: Some(ALLOW_ALL.to_owned()),
-            upstream: Some(port),
-            yaml,
-            ..Options::named(name)
-        })
-        .await
-        .unwrap();
-        let token = writ.batch_token().await.unwrap();
-        let answer = writ
-            .post_call(&token, "reconcile", &json!({}))
-            .header("x-envoy-retry-on", "5xx,reset,connect-failure")
-            .header("x-envoy-max-retries", "3")
-            .header("x-envoy-hedge-on-per-try-timeout", "true")
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), 503, "{name}");
-        assert_eq!(
-            asked.load(Ordering::SeqCst),
-            1,
-            "{name}: a single-use token was sent more than once"
-        );
-    }
-}
-
-#[tokio::test]
-async fn what_could_be_read_in_two_ways_is_refused() {
-    let writ = Deployment::start(Options::named("ambiguous"))
-        .await
-        .unwrap();
-    let token = writ.batch_token().await.unwrap();
-    let reached = writ.ledger.tap().count();
-
-    let underscore = writ
-        .post_call(&token, "reconcile", &json!({}))
-        .header("mcp_name", "transfer")
-        .send()
-        .await;
-    assert_eq!(underscore.unwrap().status(), 400);
-
-    let escaped = writ.envoy.url("/x/..%2Fmcp");
-    let escaped = mcp::post_call(&writ.http, &escaped, &token, "reconcile", &json!({}))
-        .send()
-        .await;
-    assert_eq!(escaped.unwrap().status(), 400);
-
-    let upgrade = writ
-        .http
-        .get(writ.url())
-        .bearer_auth(&token)
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .send()
-        .await;
-    assert_eq!(upgrade.unwrap().status(), 403);
-    assert_eq!(
-        writ.ledger.tap().count(),
-        reached,
-        "something reached the server"
-    );
-
-    let good = writ
-        .post_call(&token, "reconcile", &json!({}))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(good.status(), 200);
-}
-
-#[tokio::test]
-async fn a_caller_does_not_choose_the_request_id_on_record() {
-    let writ = Deployment::start(Options::named("request-id"))
-        .await
-        .unwrap();
-    let token = writ.batch_token().await.unwrap();
-    let answer = writ
-        .post_call(&token, "reconcile", &json!({}))
-        .header("x-request-id", "chosen-by-the-caller")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200);
-    let records = writ.service.audit().unwrap();
-    let mint = records
-        .iter()
-        .rfind(|record| record["kind"] == "mint")
-        .expect("no mint on record");
-    assert_ne!(mint["request_id"], "chosen-by-the-caller");
-    assert!(
-        mint["request_id"].as_str().is_some_and(|id| !id.is_empty()),
-        "{mint}"
-    );
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{rules, units};
 pub use guard::{Guard, Signature, SingleUse, UpstreamToken};
 
 /// The headers that carry credentials and therefore never go upstream, beside `authorization`.
-pub(crate) const CREDENTIAL_HEADERS: [&str; 16] = [
+pub const CREDENTIAL_HEADERS: [&str; 16] = [
     "proxy-authorization",
     "cookie",
     "dpop",

@@ -53,6 +53,13 @@ impl Post {
         self
     }
 
+    /// Calling this tool, without arguments.
+    #[must_use]
+    pub fn tool(self, tool: &str) -> Self {
+        let message = writ_tests::mcp::call_message(tool, &serde_json::json!({}));
+        self.header("mcp-name", tool).body(message.to_string())
+    }
+
     /// With this header in place of what it was.
     #[must_use]
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -84,12 +91,19 @@ impl Post {
 
     /// Sends it on a connection of its own.
     pub async fn send(&self, address: SocketAddr) -> Answer {
-        let mut head = format!(
-            "POST {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n",
-            self.path
-        )
-        .into_bytes();
-        head.extend(format!("content-length: {}\r\n", self.body.len()).bytes());
+        let length = format!(
+            "content-length: {}\r\nconnection: close\r\n",
+            self.body.len()
+        );
+        exchange(address, &self.head(address, &length), &self.body).await
+    }
+
+    /// The request line and the headers, `more` among them; the host is `address` unless it is one of the headers.
+    pub fn head(&self, address: SocketAddr, more: &str) -> Vec<u8> {
+        let mut head = format!("POST {} HTTP/1.1\r\n{more}", self.path).into_bytes();
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            head.extend(format!("host: {address}\r\n").bytes());
+        }
         for (name, value) in &self.headers {
             head.extend_from_slice(name.as_bytes());
             head.extend_from_slice(b": ");
@@ -97,11 +111,12 @@ impl Post {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
-        exchange(address, &head, &self.body).await
+        head
     }
 }
 
-async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Answer {
+/// Sends these bytes, and reads until Envoy closes.
+pub async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("Envoy listens");
     stream
         .write_all(head)

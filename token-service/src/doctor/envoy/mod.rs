@@ -1,11 +1,14 @@
 //! Envoy's configuration as it runs: what has to be around the filter for its decisions to hold.
 //!
-//! [`dump`] finds the governed listeners in `/config_dump`; [`filter`], [`routes`] and [`limits`] look at them. What is
+//! [`dump`] finds the governed listeners in `/config_dump`; [`filter`], [`reading`], [`routes`], [`clusters`]
+//! and [`limits`] look at them. What is
 //! looked for is what `envoy/gateway.yaml` has and says why.
 
+mod clusters;
 mod dump;
 mod filter;
 mod limits;
+mod reading;
 mod routes;
 
 use serde_json::Value;
@@ -67,7 +70,9 @@ fn judge(dump: &Value, registry: Option<&Registry>) -> Vec<Finding> {
 
 fn of_listener(dump: &Dump<'_>, at: &Governed<'_>, registry: Option<&Registry>) -> Vec<Finding> {
     let mut found = filter::examine(at);
+    found.extend(reading::examine(at));
     found.extend(routes::examine(dump, at, registry));
+    found.extend(clusters::examine(dump, at));
     found.extend(limits::examine(dump, at));
     found
 }

@@ -1,7 +1,7 @@
 //! Where calls go from here: once, to nobody else, and not past the filter.
 
 use serde_json::Value;
-use writ_core::config::Mode;
+use writ_core::config::{CREDENTIAL_HEADERS, Mode};
 
 use super::{
     super::Finding,
@@ -22,7 +22,12 @@ pub(super) fn examine(
             at,
             ("retries", "none"),
             &places,
-            &["retry_policy", "retry_policy_typed_config", "hedge_policy"],
+            &[
+                "retry_policy",
+                "retry_policy_typed_config",
+                "hedge_policy",
+                "internal_redirect_policy",
+            ],
             &format!("remove them: {ONCE}"),
         ),
         judged(
@@ -32,6 +37,18 @@ pub(super) fn examine(
             &["request_mirror_policies"],
             "remove it: who gets a copy of a request gets its token",
         ),
+        judged(
+            at,
+            ("destinations", "as configured"),
+            &places,
+            &[
+                "cluster_header",
+                "cluster_specifier_plugin",
+                "inline_cluster_specifier_plugin",
+            ],
+            "name the cluster: a token for one server must not go where a request says",
+        ),
+        credentials(at, &places),
         upgrades(at, &places),
         bypasses(at, &places),
     ];
@@ -62,6 +79,8 @@ fn places<'a>(dump: &Dump<'a>, at: &Governed<'a>) -> Vec<Place<'a>> {
                 };
                 if let Some(action) = route.get("route") {
                     clusters.extend(led_to(action));
+                    let weighted = weighted(action).iter();
+                    places.extend(weighted.map(|one| place(name.clone(), one)));
                     places.push(place(name.clone(), action));
                 }
                 places.push(place(name, route));
@@ -87,12 +106,17 @@ fn place(name: String, value: &Value) -> Place<'_> {
 
 /// The clusters that a route's action names.
 pub(super) fn led_to(action: &Value) -> impl Iterator<Item = &str> {
-    let weighted = action
-        .get("weighted_clusters")
-        .map_or(&[][..], |weighted| list(weighted, "clusters"));
+    let weighted = weighted(action).iter();
     text(action, "cluster")
         .into_iter()
-        .chain(weighted.iter().filter_map(|one| text(one, "name")))
+        .chain(weighted.filter_map(|one| text(one, "name")))
+}
+
+/// The clusters among which a route's action chooses by weight, each with settings of its own.
+fn weighted(action: &Value) -> &[Value] {
+    action
+        .get("weighted_clusters")
+        .map_or(&[][..], |weighted| list(weighted, "clusters"))
 }
 
 /// A problem where any of `fields` is set.
@@ -124,6 +148,32 @@ fn judged(
             fix,
         )
     }
+}
+
+/// What Envoy adds on a route it adds after the filter: a standing credential for whoever is let through.
+fn credentials(at: &Governed<'_>, places: &[Place<'_>]) -> Finding {
+    let adds = |place: &Place<'_>| {
+        list(place.value, "request_headers_to_add")
+            .iter()
+            .filter_map(|one| text(one.get("header")?, "key"))
+            .any(|key| {
+                let key = key.to_ascii_lowercase();
+                key == "authorization" || CREDENTIAL_HEADERS.contains(&key.as_str())
+            })
+    };
+    let adding: Vec<&str> = places
+        .iter()
+        .filter(|place| adds(place))
+        .map(|place| place.name.as_str())
+        .collect();
+    if adding.is_empty() {
+        return Finding::ok("credentials", format!("listener {}: none added", at.name));
+    }
+    Finding::problem(
+        "credentials",
+        format!("listener {}: added on {}", at.name, adding.join(", ")),
+        "remove them from `request_headers_to_add`: the server is to get the minted token and nothing else",
+    )
 }
 
 /// What flows through an upgraded connection is seen by no filter.
@@ -208,7 +258,18 @@ fn servers(
         .map(String::as_str)
         .filter(|id| registry.is_some_and(|r| !r.servers().any(|s| s.id.as_str() == *id)))
         .collect();
-    Some(if unknown.is_empty() {
+    let nameless = nameless(at);
+    Some(if unknown.is_empty() && !nameless.is_empty() {
+        Finding::warning(
+            "routes",
+            format!(
+                "listener {}: no server on {}, so that whatever comes there is refused",
+                at.name,
+                nameless.join(", ")
+            ),
+            "give them a server (`metadata: { filter_metadata: { writ: { server: ID } } }`), or remove them",
+        )
+    } else if unknown.is_empty() {
         Finding::ok(
             "routes",
             format!("listener {}: lead to {}", at.name, named.join(", ")),
@@ -224,4 +285,26 @@ fn servers(
             "register them (`writ server add`), or correct the routes' metadata",
         )
     })
+}
+
+/// Routes that lead somewhere, through the filter, and name no server: the filter refuses what comes there.
+fn nameless(at: &Governed<'_>) -> Vec<String> {
+    let filter = text(at.entry, "name").unwrap_or_default();
+    let hosts = at
+        .routes
+        .iter()
+        .flat_map(|config| list(config, "virtual_hosts"));
+    let mut nameless = Vec::new();
+    for host in hosts {
+        let host_name = text(host, "name").unwrap_or_default();
+        for (n, route) in list(host, "routes").iter().enumerate() {
+            let own = route.get("typed_per_filter_config");
+            let governed = own.and_then(|own| own.get(filter)).is_none();
+            let named = route.pointer("/metadata/filter_metadata/writ").is_some();
+            if route.get("route").is_some() && governed && !named {
+                nameless.push(format!("route {host_name}[{n}]"));
+            }
+        }
+    }
+    nameless
 }

@@ -72,6 +72,7 @@ fn each_thing_that_is_wrong_is_noticed() {
         "{CLUSTER}/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     );
     let config = in_manager("/http_filters/1/typed_config/config/configuration");
+    let added = json!([{"header": {"key": "X-Api-Key", "value": "standing"}}]);
     for (check, dump) in [
         (
             "header holding",
@@ -141,6 +142,48 @@ fn each_thing_that_is_wrong_is_noticed() {
         ),
         ("routes", without(&route, "metadata")),
         (
+            "retries",
+            with(&action, "internal_redirect_policy", json!({})),
+        ),
+        (
+            "destinations",
+            with(&action, "cluster_header", json!("x-cluster")),
+        ),
+        (
+            "credentials",
+            with(&vhost, "request_headers_to_add", added.clone()),
+        ),
+        (
+            "credentials",
+            with(
+                &action,
+                "weighted_clusters",
+                json!({"clusters": [{"name": "ledger", "request_headers_to_add": added}]}),
+            ),
+        ),
+        (
+            "cluster filters",
+            with(
+                &options,
+                "http_filters",
+                json!([{"typed_config": {"@type": "a.Lua"}}]),
+            ),
+        ),
+        ("paths", without(MANAGER, "normalize_path")),
+        ("paths", without(MANAGER, "merge_slashes")),
+        (
+            "paths",
+            without(MANAGER, "path_with_escaped_slashes_action"),
+        ),
+        (
+            "message length",
+            with(
+                MANAGER,
+                "http_protocol_options",
+                json!({"allow_chunked_length": true}),
+            ),
+        ),
+        (
             "token service",
             with(
                 "/configs/1/static_clusters/1/cluster",
@@ -173,6 +216,10 @@ fn what_comes_after_the_filter_is_named() {
 
 #[test]
 fn what_only_could_be_better_is_a_warning() {
+    let action = in_manager("/route_config/virtual_hosts/0/routes/0/route");
+    let options = format!(
+        "{CLUSTER}/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    );
     let writ = "/configs/1/static_clusters/1/cluster";
     for (check, dump) in [
         (
@@ -184,9 +231,61 @@ fn what_only_could_be_better_is_a_warning() {
             without(MANAGER, "internal_address_config"),
         ),
         ("internal callers", without(MANAGER, "use_remote_address")),
+        (
+            "internal callers",
+            with(
+                MANAGER,
+                "internal_address_config",
+                json!({"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}),
+            ),
+        ),
+        (
+            "request ids",
+            with(MANAGER, "preserve_external_request_id", json!(true)),
+        ),
+        (
+            "header names",
+            without(MANAGER, "common_http_protocol_options"),
+        ),
+        ("slow requests", without(MANAGER, "request_timeout")),
+        (
+            "slow requests",
+            with(MANAGER, "request_headers_timeout", json!("0s")),
+        ),
+        ("streams", without(&action, "timeout")),
+        ("streams", with(&action, "timeout", json!("15s"))),
+        ("streams", without(&action, "idle_timeout")),
+        (
+            "rate limit",
+            without(
+                &in_manager("/http_filters/0/typed_config"),
+                "filter_enforced",
+            ),
+        ),
+        (
+            "rate limit",
+            with(&in_manager("/http_filters/0"), "disabled", json!(true)),
+        ),
+        ("retry breaker", without(CLUSTER, "circuit_breakers")),
+        (
+            "idle connections",
+            without(&options, "common_http_protocol_options"),
+        ),
     ] {
         assert_eq!(wrong(&dump), [(check, Level::Warning)], "{check}");
     }
+}
+
+#[test]
+fn a_rate_limit_set_on_a_route_is_one() {
+    let route = in_manager("/route_config/virtual_hosts/0/routes/0");
+    let own = json!({"envoy.filters.http.local_ratelimit": {"@type": "a.LocalRateLimit"}});
+    let mut dump = with(&route, "typed_per_filter_config", own);
+    let limit = dump
+        .pointer_mut(&in_manager("/http_filters/0/typed_config"))
+        .unwrap();
+    limit.as_object_mut().unwrap().remove("filter_enforced");
+    assert_eq!(wrong(&dump), []);
 }
 
 #[test]
