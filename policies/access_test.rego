@@ -6,6 +6,7 @@ grants := {"ledger": {
 	"discover": {"finance": true},
 	"tools": {"listAccounts": {"finance": true}, "transfer": {"treasurer": true}},
 	"prompts": {"summary": {"finance": true}},
+	"resources": {"ledger://rates": {"finance": true}},
 }}
 
 request(groups, method, tool) := {
@@ -41,13 +42,19 @@ test_another_server_grants_nothing if {
 }
 
 test_members_may_look_around if {
-	every method in ["initialize", "tools/list", "notifications/initialized", "stream/open"] {
+	every method in [
+		"initialize", "tools/list", "notifications/initialized", "stream/open", "tasks/get", "completion/complete",
+		"response/elicitation/create",
+	] {
 		writ.call.allow with input as request(["finance"], method, null) with data.access as grants
 	}
 }
 
 test_strangers_may_not_look_around if {
-	every method in ["initialize", "tools/list", "notifications/initialized", "stream/open"] {
+	every method in [
+		"initialize", "tools/list", "notifications/initialized", "stream/open", "tasks/get", "completion/complete",
+		"response/elicitation/create",
+	] {
 		not writ.call.allow with input as request(["sales"], method, null) with data.access as grants
 	}
 }
@@ -66,4 +73,11 @@ test_a_prompt_is_granted_by_name if {
 test_a_tool_is_visible_to_whom_it_is_granted if {
 	writ.visible.allow with input as request(["finance"], "tools/call", "listAccounts") with data.access as grants
 	not writ.visible.allow with input as request(["finance"], "tools/call", "transfer") with data.access as grants
+}
+
+test_a_resource_is_granted_by_its_uri if {
+	reads := object.union(request(["finance"], "resources/read", null), {"mcp": {"resource_uri": "ledger://rates"}})
+	writ.call.allow with input as reads with data.access as grants
+	other := object.union(reads, {"mcp": {"resource_uri": "ledger://salaries"}})
+	not writ.call.allow with input as other with data.access as grants
 }

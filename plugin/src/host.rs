@@ -63,6 +63,10 @@ impl Host for Envoy {
             .flatten()
     }
 
+    fn set_request_body(&self, size: usize, bytes: &[u8]) -> bool {
+        hostcalls::set_buffer(BufferType::HttpRequestBody, 0, size, bytes).is_ok()
+    }
+
     fn resume_request(&self) {
         if hostcalls::resume_http_request().is_err() {
             log::error!("the proxy did not resume a request");

@@ -32,6 +32,10 @@ pub enum DenialCause {
     Limit,
     /// The session is not the caller's: no policy was asked.
     Session,
+    /// The answer is to no question that the caller was asked: no policy was asked.
+    Question,
+    /// Nobody knows the method: no policy was asked.
+    Method,
 }
 
 /// A decision, checked.

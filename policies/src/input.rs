@@ -106,11 +106,12 @@ pub struct Server {
 }
 
 /// What the message asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Mcp<'a> {
     /// The MCP protocol version the request names, if any.
     pub version: Option<&'a str>,
-    /// The JSON-RPC method, or `stream/open` and `session/close` for what has no body.
+    /// The JSON-RPC method; `stream/open` and `session/close` for what has no body; `response/` and the method of the
+    /// question for a client's answer to a server.
     pub method: &'a str,
     /// `params.name` of `tools/call`.
     pub tool: Option<&'a str>,
@@ -120,7 +121,15 @@ pub struct Mcp<'a> {
     pub prompt: Option<&'a str>,
     /// `params.uri` of the `resources/` methods.
     pub resource_uri: Option<&'a str>,
-    /// The MCP session, where the request names one.
+    /// `params.taskId` of the `tasks/` methods.
+    pub task_id: Option<&'a str>,
+    /// `params.inputResponses`: what a client answers when it repeats a request that a server had questions about
+    /// (MCP 2026-07-28).
+    pub input_responses: Option<&'a Value>,
+    /// What a client answers a question of the server's with: an object with its `result` or its `error` (MCP 2025-11-25).
+    pub answer: Option<&'a Value>,
+    /// The MCP session, where the request names one: a name that stays the same, and is neither the server's id nor the
+    /// client's.
     pub session: Option<&'a str>,
     /// The request of the client's during which the server asks; none where the client asks.
     pub during: Option<During<'a>>,
@@ -248,9 +257,11 @@ impl AgentParts<'_> {
 struct Keys {
     agent: Value,
     annotations: Value,
+    answer: Value,
     arguments: Value,
     headers: Value,
     id: Value,
+    input_responses: Value,
     mcp: Value,
     method: Value,
     pinned: Value,
@@ -262,6 +273,7 @@ struct Keys {
     source_ip: Value,
     subject: Value,
     task: Value,
+    task_id: Value,
     time: Value,
     tool: Value,
     version: Value,
@@ -309,9 +321,11 @@ impl Keys {
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     agent: Value::from("agent"),
     annotations: Value::from("annotations"),
+    answer: Value::from("answer"),
     arguments: Value::from("arguments"),
     headers: Value::from("headers"),
     id: Value::from("id"),
+    input_responses: Value::from("input_responses"),
     mcp: Value::from("mcp"),
     method: Value::from("method"),
     pinned: Value::from("pinned"),
@@ -323,6 +337,7 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     source_ip: Value::from("source_ip"),
     subject: Value::from("subject"),
     task: Value::from("task"),
+    task_id: Value::from("task_id"),
     time: Value::from("time"),
     tool: Value::from("tool"),
     version: Value::from("version"),
@@ -355,6 +370,10 @@ fn object<const N: usize>(entries: [(&Value, Value); N]) -> Value {
         object.insert(key.clone(), value);
     }
     Value::Object(Arc::new(object))
+}
+
+fn document(value: Option<&Value>) -> Value {
+    value.map_or(Value::Null, Value::clone)
 }
 
 fn text(value: Option<&str>) -> Value {
@@ -410,6 +429,9 @@ impl Input<'_> {
             arguments: None,
             prompt: None,
             resource_uri: None,
+            task_id: None,
+            input_responses: None,
+            answer: None,
             ..self.mcp.clone()
         };
         let input = Input { mcp: &mcp, ..*self };
@@ -461,11 +483,14 @@ impl Input<'_> {
                     Some(_) => keys.server.clone(),
                 },
             ),
+            (&keys.answer, document(self.mcp.answer)),
+            (&keys.input_responses, document(self.mcp.input_responses)),
             (&keys.method, Value::from(self.mcp.method)),
             (&keys.pinned, Value::Bool(false)),
             (&keys.prompt, text(self.mcp.prompt)),
             (&keys.resource_uri, text(self.mcp.resource_uri)),
             (&keys.session, text(self.mcp.session)),
+            (&keys.task_id, text(self.mcp.task_id)),
             (&keys.tool, text(self.mcp.tool)),
             (&keys.version, text(self.mcp.version)),
         ]);
@@ -554,7 +579,7 @@ mod tests {
                 prompt,
                 resource_uri,
                 session: Some("s1"),
-                during: None,
+                ..Mcp::default()
             };
             let input = Input {
                 subject: &subject,

@@ -72,6 +72,9 @@ pub struct ServerEntry {
     pub scopes: Vec<String>,
     /// Who checks minted tokens before the server acts on them.
     pub enforcement: Enforcement,
+    /// Methods beyond those of MCP that messages to and from it may name.
+    #[serde(default)]
+    pub methods: Vec<String>,
     /// What the names that this server gives out are sealed with on their way to clients.
     pub seal_key: SealKey,
 }

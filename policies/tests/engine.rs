@@ -52,10 +52,7 @@ fn decide(evaluator: &mut Evaluator, case: &Case) -> Decision {
         method: case.method,
         tool: case.tool,
         arguments: Some(&arguments),
-        prompt: None,
-        resource_uri: None,
-        session: None,
-        during: None,
+        ..Mcp::default()
     };
     let request = RequestContext {
         id: "1",

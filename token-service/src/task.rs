@@ -14,7 +14,7 @@ use tokio::{
     sync::{Mutex, MutexGuard},
     time::timeout,
 };
-use writ_core::message::Travel;
+use writ_core::message::{RESPONSE, Travel};
 use writ_policy::input;
 
 use crate::{
@@ -174,7 +174,8 @@ impl Task {
                     });
                 }
             }
-            (Travel::SingleUse, method, _) if CONTINUES.contains(&method) => {}
+            (Travel::SingleUse, method, _)
+                if CONTINUES.contains(&method) || method.starts_with(RESPONSE) => {}
             (Travel::SingleUse, method, _) => return Err(Outside::Method(method.to_owned())),
         }
         match self.max_calls {

@@ -1,17 +1,14 @@
-//! What must hold before a message is decided on: a server for the route, a method of the transport, headers that
-//! agree with the body.
+//! What must hold before a message is read: a server for the route, a method of the transport.
 
 use std::rc::Rc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use writ_policy::input::Status;
 
 use crate::config::Mode;
 use crate::gateway::Gateway;
 use crate::headers::{Headers, is_json};
 use crate::host::Host;
-use crate::message::{Message, SESSION_CLOSE, STREAM_OPEN};
+use crate::message::{SESSION_CLOSE, STREAM_OPEN};
 use crate::refuse::Refusal;
 use crate::rules::ServerRule;
 
@@ -95,46 +92,6 @@ pub(crate) fn http_method(
         "GET" => Err(Refusal::NotAcceptable),
         "DELETE" => no_body(SESSION_CLOSE),
         _ => Err(Refusal::HttpMethod),
-    }
-}
-
-/// Checks that the headers that name method, target and version say what the body says (MCP 2026-07-28).
-pub(crate) fn agree(headers: &Headers, message: &Message) -> Result<(), Refusal> {
-    if headers
-        .mcp_method
-        .as_deref()
-        .is_some_and(|method| method != message.method())
-    {
-        return Err(Refusal::Mismatch {
-            header: "Mcp-Method",
-        });
-    }
-    if let Some(name) = &headers.mcp_name {
-        let name = decode_header(name).ok_or(Refusal::Mismatch { header: "Mcp-Name" })?;
-        if Some(name.as_str()) != message.target() {
-            return Err(Refusal::Mismatch { header: "Mcp-Name" });
-        }
-    }
-    match (headers.mcp_version.as_deref(), message.meta_version()) {
-        (Some(header), Some(body)) if header != body => Err(Refusal::Mismatch {
-            header: "MCP-Protocol-Version",
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The value of a header in the `=?base64?…?=` form of MCP 2026-07-28, or as it stands.
-fn decode_header(value: &str) -> Option<String> {
-    let value = value.trim_matches([' ', '\t']);
-    match value
-        .strip_prefix("=?base64?")
-        .and_then(|rest| rest.strip_suffix("?="))
-    {
-        None => Some(value.to_owned()),
-        Some(encoded) => {
-            let bytes = STANDARD.decode(encoded).ok()?;
-            String::from_utf8(bytes).ok()
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::message::check_named;
 use crate::token::{KeySet, KeySetError};
 use crate::{rules, units};
 
@@ -154,6 +155,8 @@ pub struct StaticServer {
     pub authorization_servers: Vec<String>,
     /// Named in the metadata and in challenges.
     pub scopes: Vec<String>,
+    /// Methods beyond those of MCP that messages to and from it may name.
+    pub methods: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -223,6 +226,8 @@ struct RawServer {
     authorization_servers: Vec<String>,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default)]
+    methods: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -426,6 +431,11 @@ impl RawStatic {
                     "must start with `/`",
                 ));
             }
+            for method in &server.methods {
+                check_named(method).map_err(|error| {
+                    ConfigError::value(format!("servers.{id}.methods"), error.to_string())
+                })?;
+            }
             servers.insert(
                 id,
                 StaticServer {
@@ -434,6 +444,7 @@ impl RawStatic {
                     resource: server.resource,
                     authorization_servers: server.authorization_servers,
                     scopes: server.scopes,
+                    methods: server.methods,
                 },
             );
         }

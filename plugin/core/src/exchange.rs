@@ -3,6 +3,7 @@
 //! Headers (route, identity) → body (message) → decision → mint → swap → upstream → outcome. Every step that is not
 //! understood, allowed and recorded ends in an answer of the filter's own; nothing goes on by default.
 
+mod answer;
 mod forwarded;
 mod session;
 mod way_back;
@@ -16,14 +17,15 @@ use writ_policy::event::{Call, Denied, DiscoveryUse, Event};
 use self::forwarded::{Forwarded, Upward};
 use self::session::Session;
 use self::way_back::shows;
-use crate::admit::{agree, http_method, no_snapshot, route, source_ip};
+use crate::admit::{http_method, no_snapshot, route, source_ip};
+use crate::agree;
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{DiscoveryKey, Gateway, report};
 use crate::guard::Visit;
 use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
-use crate::message::{self, Message, Travel, content_digest};
+use crate::message::{self, Form, Message, Travel, content_digest};
 use crate::mint::{self, Context, Expected, MintError};
 use crate::refuse::{Challenge, Refusal, Scheme};
 use crate::rules::{ServerRule, WELL_KNOWN};
@@ -129,12 +131,7 @@ impl Exchange {
         let headers = match Headers::read(host.request_headers(), &gateway.config.policy_headers) {
             Ok(headers) => headers,
             Err(error) => {
-                return self.refuse(
-                    gateway,
-                    host,
-                    &Refusal::Headers(error.to_string()),
-                    &Refused::default(),
-                );
+                return self.refuse(gateway, host, &error.into(), &Refused::default());
             }
         };
         let request_id = headers.request_id.clone();
@@ -212,7 +209,7 @@ impl Exchange {
         size: usize,
         end_of_stream: bool,
     ) -> Flow {
-        let asked = match std::mem::replace(&mut self.phase, Phase::Over) {
+        let mut asked = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Body(asked) => *asked,
             // A request without a body that brings one after all, or a body after an answer.
             phase @ (Phase::Recording(..) | Phase::Minting(..)) => {
@@ -261,7 +258,11 @@ impl Exchange {
                 );
             }
         };
-        if let Err(refusal) = agree(&asked.headers, &message) {
+        let declared = match message.target() {
+            Some(tool) => gateway.tool_headers.of(&asked.server.id, tool, asked.now),
+            None => Rc::default(),
+        };
+        if let Err(refusal) = agree::check(&asked.headers, &message, &declared) {
             return self.refuse(
                 gateway,
                 host,
@@ -271,6 +272,19 @@ impl Exchange {
                     ..Refused::of(&asked)
                 },
             );
+        }
+        if message.form() == Form::Response {
+            return match asked.open_answer(host, &message, &body) {
+                Ok((message, body)) => {
+                    let body = &body;
+                    self.decide(gateway, host, asked, Question { message, body })
+                }
+                Err(refusal) => {
+                    let body = &body;
+                    let question = Question { message, body };
+                    self.turn_away(gateway, host, &asked, question, refusal)
+                }
+            };
         }
         let question = Question {
             message,
@@ -301,20 +315,12 @@ impl Exchange {
         question: Question<'_>,
     ) -> Flow {
         if let Err(refusal) = asked.open_session() {
-            let refused = Refused {
-                message: Some(&question.message),
-                ..Refused::of(&asked)
-            };
-            return match refusal {
-                Refusal::UnknownSession => self.deny(
-                    gateway,
-                    host,
-                    &asked,
-                    question,
-                    (DenialCause::Session, refusal),
-                ),
-                other => self.refuse(gateway, host, &other, &refused),
-            };
+            return self.turn_away(gateway, host, &asked, question, refusal);
+        }
+        let (server, message) = (&asked.server, &question.message);
+        if let Err(unknown) = message.check_known(&server.id, &server.methods) {
+            let refusal = Refusal::UnknownMethod(unknown, asked.headers.era());
+            return self.turn_away(gateway, host, &asked, question, refusal);
         }
         let task = asked.task(gateway);
         let mcp = question
@@ -348,6 +354,31 @@ impl Exchange {
         }
     }
 
+    /// Refuses what no policy has to be asked about. What somebody tries with others' names, or beyond what is known, is on
+    /// record as a denial is.
+    fn turn_away(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: &Asked,
+        question: Question<'_>,
+        refusal: Refusal,
+    ) -> Flow {
+        let cause = match &refusal {
+            Refusal::UnknownSession => DenialCause::Session,
+            Refusal::UnknownQuestion => DenialCause::Question,
+            Refusal::UnknownMethod(..) => DenialCause::Method,
+            _ => {
+                let refused = Refused {
+                    message: Some(&question.message),
+                    ..Refused::of(asked)
+                };
+                return self.refuse(gateway, host, &refusal, &refused);
+            }
+        };
+        self.deny(gateway, host, asked, question, (cause, refusal))
+    }
+
     /// Records a denial, then answers with it.
     fn deny(
         &mut self,
@@ -358,7 +389,7 @@ impl Exchange {
         (cause, refusal): (DenialCause, Refusal),
     ) -> Flow {
         gateway.stats.denied += 1;
-        let reply = refusal.reply(question.message.id(), &asked.headers.request_id, None);
+        let reply = refusal.reply(question.message.reply_id(), &asked.headers.request_id, None);
         let Mode::Gateway(service) = &gateway.config.mode else {
             return self.answer(host, &reply);
         };
@@ -431,6 +462,7 @@ impl Exchange {
                 time: &asked.time,
                 source_ip: &asked.source_ip,
                 method: body.is_empty().then(|| message.method()),
+                answers: message.answered(),
                 protocol_version: asked.headers.mcp_version.as_deref(),
                 session: asked.session_name(),
                 task: asked.headers.task.as_deref(),
@@ -601,7 +633,7 @@ impl Exchange {
             scope: &server.scope,
             scheme: refused.scheme,
         });
-        let id = refused.message.and_then(Message::id);
+        let id = refused.message.and_then(Message::reply_id);
         self.answer(host, &refusal.reply(id, refused.request_id, challenge))
     }
 

@@ -14,10 +14,10 @@
 use serde_json::Value;
 use writ_policy::release::Release;
 
-use crate::admit;
+use crate::agree;
 use crate::config::{Config, Mode};
 use crate::headers::Headers;
-use crate::message::{self, Id, Message};
+use crate::message::{self, Form, Id, Message};
 use crate::response::events::{Events, Passed, TooLong};
 use crate::response::list::made;
 use crate::response::{Entry, Judge};
@@ -30,7 +30,18 @@ pub fn message(body: &[u8]) {
     };
     let read: Value = serde_json::from_slice(body).expect("the message is JSON");
     assert_eq!(read["jsonrpc"], "2.0");
-    assert_eq!(read["method"], message.method());
+    match message.form() {
+        Form::Response => {
+            assert!(read.get("method").is_none());
+            assert!(read["result"].is_object() != read["error"].is_object());
+            let other = message::with_id(body, "7").expect("it has an id");
+            let mut expected = read.clone();
+            expected["id"] = 7.into();
+            let other: Value = serde_json::from_slice(&other).expect("it is JSON still");
+            assert_eq!(other, expected);
+        }
+        _ => assert_eq!(read["method"], message.method()),
+    }
     assert_eq!(
         read.get("id").map(Value::to_string),
         message.id().map(ToString::to_string)
@@ -209,7 +220,7 @@ pub fn headers(input: &[u8]) {
     let Ok(message) = message::parse(body) else {
         return;
     };
-    if admit::agree(&headers, &message).is_ok() {
+    if agree::check(&headers, &message, &[]).is_ok() {
         agrees(&headers, &message);
     }
 }

@@ -19,6 +19,7 @@ use crate::rules::{Rules, RulesError};
 use crate::shared_key;
 use crate::token::cache::Cache;
 use crate::token::{KeySet, KeySetError, Verifier};
+use crate::tool_headers::ToolHeaders;
 
 /// Tokens whose signature is remembered, per worker.
 const REMEMBERED_TOKENS: usize = 4096;
@@ -106,6 +107,7 @@ pub struct Gateway {
     pub(crate) verifier: Verifier,
     pub(crate) proofs: Proofs,
     pub(crate) discovery: Cache<DiscoveryKey, Minted>,
+    pub(crate) tool_headers: ToolHeaders,
     pub(crate) reports: Reports,
     pub(crate) stats: Stats,
     /// Requests whose headers are held until their body has come.
@@ -152,6 +154,7 @@ impl Gateway {
             verifier,
             proofs: Proofs::new(REMEMBERED_PROOFS),
             discovery: Cache::new(DISCOVERY_TOKENS),
+            tool_headers: ToolHeaders::default(),
             reports: Reports::default(),
             stats: Stats::default(),
             held: Held::default(),

@@ -2,9 +2,17 @@
 
 use crate::config::CREDENTIAL_HEADERS;
 use crate::host::Host;
+use crate::message::Era;
 
 /// The longest request id that is kept, in bytes.
 pub(crate) const MAX_REQUEST_ID: usize = 128;
+
+/// The most headers that repeat arguments (MCP 2026-07-28), and the most bytes of them in all.
+const MAX_PARAMETERS: usize = 64;
+const MAX_PARAMETER_BYTES: usize = 16 * 1024;
+
+/// The longest id of an event that a client takes a stream up after, in bytes.
+const MAX_EVENT_ID: usize = 1024;
 
 /// The header that names the task a call belongs to. It is for the gateway and goes no further.
 const TASK: &str = "writ-task";
@@ -18,6 +26,16 @@ pub(crate) enum HeaderError {
     Repeated(&'static str),
     #[error("header `writ-task` must be the id of a task, as the token service gave it")]
     NotATask,
+    #[error("header `mcp-param-{0}` was sent more than once")]
+    RepeatedParameter(String),
+    #[error(
+        "more than {MAX_PARAMETERS} `mcp-param-` headers, or more than {MAX_PARAMETER_BYTES} bytes of them"
+    )]
+    TooManyParameters,
+    #[error(
+        "header `last-event-id` must be at most {MAX_EVENT_ID} bytes without control characters"
+    )]
+    NotAnEvent,
 }
 
 /// What the filter reads of a request's headers.
@@ -36,6 +54,9 @@ pub(crate) struct Headers {
     pub(crate) mcp_name: Option<String>,
     pub(crate) mcp_version: Option<String>,
     pub(crate) mcp_session: Option<String>,
+    /// Arguments that are repeated in headers: names after `mcp-param-`, and values as they came.
+    pub(crate) params: Vec<(String, String)>,
+    last_event: Option<String>,
     /// The id of the task that the call is said to belong to.
     pub(crate) task: Option<String>,
     /// The DPoP proof (RFC 9449).
@@ -88,10 +109,19 @@ impl Headers {
                     once(&mut headers.mcp_version, "mcp-protocol-version", value)?
                 }
                 "mcp-session-id" => once(&mut headers.mcp_session, "mcp-session-id", value)?,
+                "last-event-id"
+                    if value.len() > MAX_EVENT_ID || value.contains(char::is_control) =>
+                {
+                    return Err(HeaderError::NotAnEvent);
+                }
+                "last-event-id" => once(&mut headers.last_event, "last-event-id", value)?,
                 TASK if !is_uuid_v7(&value) => return Err(HeaderError::NotATask),
                 TASK => once(&mut headers.task, TASK, value)?,
                 other => {
-                    if let Some(credential) = CREDENTIAL_HEADERS.iter().find(|name| **name == other)
+                    if let Some(parameter) = other.strip_prefix("mcp-param-") {
+                        headers.add_parameter(parameter, value)?;
+                    } else if let Some(credential) =
+                        CREDENTIAL_HEADERS.iter().find(|name| **name == other)
                     {
                         headers.credentials.push(credential);
                     }
@@ -99,6 +129,25 @@ impl Headers {
             }
         }
         Ok(headers)
+    }
+
+    fn add_parameter(&mut self, name: &str, value: String) -> Result<(), HeaderError> {
+        if self.params.iter().any(|(other, _)| other == name) {
+            return Err(HeaderError::RepeatedParameter(name.to_owned()));
+        }
+        let bytes: usize = self.params.iter().map(|(n, v)| n.len() + v.len()).sum();
+        if self.params.len() == MAX_PARAMETERS
+            || bytes + name.len() + value.len() > MAX_PARAMETER_BYTES
+        {
+            return Err(HeaderError::TooManyParameters);
+        }
+        self.params.push((name.to_owned(), value));
+        Ok(())
+    }
+
+    /// The wire era that the request says it is of.
+    pub(crate) fn era(&self) -> Era {
+        Era::of(self.mcp_version.as_deref())
     }
 
     /// The path without its query.
@@ -203,6 +252,7 @@ mod tests {
             "mcp-method",
             "mcp-name",
             "mcp-session-id",
+            "last-event-id",
         ] {
             assert!(
                 matches!(
@@ -241,6 +291,42 @@ mod tests {
             assert_eq!(
                 read(&[("writ-task", bad)]).unwrap_err(),
                 HeaderError::NotATask
+            );
+        }
+    }
+
+    #[test]
+    fn repeated_arguments_are_counted_before_they_are_read() {
+        let many = |count: usize, size: usize| {
+            let raw = (0..count)
+                .map(|n| (format!("mcp-param-p{n}"), vec![b'x'; size]))
+                .collect();
+            Headers::read(raw, &[])
+        };
+        assert_eq!(
+            many(MAX_PARAMETERS, 8).unwrap().params.len(),
+            MAX_PARAMETERS
+        );
+        for (count, size) in [(MAX_PARAMETERS + 1, 1), (2, MAX_PARAMETER_BYTES / 2)] {
+            assert_eq!(
+                many(count, size).unwrap_err(),
+                HeaderError::TooManyParameters
+            );
+        }
+        assert_eq!(
+            read(&[("mcp-param-a", b"1"), ("mcp-param-a", b"1")]).unwrap_err(),
+            HeaderError::RepeatedParameter("a".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_stream_is_taken_up_after_an_event_that_can_be_one() {
+        assert!(read(&[("last-event-id", "stream_7 \u{e9}".as_bytes())]).is_ok());
+        let long = vec![b'x'; MAX_EVENT_ID + 1];
+        for bad in [b"a\nb".as_slice(), b"a\0", &long] {
+            assert_eq!(
+                read(&[("last-event-id", bad)]).unwrap_err(),
+                HeaderError::NotAnEvent
             );
         }
     }

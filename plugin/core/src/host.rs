@@ -47,6 +47,9 @@ pub trait Host {
     fn remove_request_header(&self, name: &str);
     /// The first `max` bytes of the buffered request body.
     fn request_body(&self, max: usize) -> Option<Vec<u8>>;
+    /// Puts `bytes` in place of the first `size` bytes of the buffered request body, while the body's callback runs; says
+    /// whether it was done.
+    fn set_request_body(&self, size: usize, bytes: &[u8]) -> bool;
     /// Lets the held request go on.
     fn resume_request(&self);
     /// Answers instead of the upstream.

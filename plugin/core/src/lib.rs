@@ -5,6 +5,7 @@
 //! too, so that both sides read a message and a token alike.
 
 mod admit;
+mod agree;
 pub mod config;
 pub mod exchange;
 #[cfg(any(test, fuzzing))]
@@ -26,4 +27,5 @@ mod rules;
 pub mod seal;
 mod shared_key;
 pub mod token;
+mod tool_headers;
 mod units;

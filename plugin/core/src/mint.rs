@@ -38,6 +38,9 @@ pub(crate) struct Context<'a> {
     /// Only for what has no body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<&'a str>,
+    /// Only for a client's answer: the method of the server's question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) answers: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) protocol_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,15 @@
 //! Every way of saying no, in the protocol's own shape: JSON-RPC in the body, OAuth in the header.
 //!
-//! A decision against a call is an answer to it: HTTP 200 with a JSON-RPC error, because clients throw away the body
-//! of a transport error and with it the reason. MCP defines no code for it; 403 lies outside JSON-RPC's own range.
+//! A decision against a request is an answer to it: HTTP 200 with a JSON-RPC error, because clients throw away the body
+//! of a transport error and with it the reason. MCP defines no code for it; 403 lies outside JSON-RPC's own range. What wants
+//! no answer (a notification, the answer to a server, a stream) is refused by its status.
 
 use serde_json::json;
 
+use crate::agree::Disagreement;
+use crate::headers::HeaderError;
 use crate::host::Reply;
-use crate::message::{Id, MessageError, Problem};
+use crate::message::{Era, Id, MessageError, Problem, UnknownMethod};
 use crate::token::TokenError;
 use crate::token::dpop::{ALGORITHMS, ProofError};
 
@@ -24,6 +27,9 @@ const PARSE_ERROR: i64 = -32700;
 
 /// JSON-RPC: not a request.
 const INVALID_REQUEST: i64 = -32600;
+
+/// JSON-RPC: no such method.
+const METHOD_NOT_FOUND: i64 = -32601;
 
 /// JSON-RPC: wrong parameters.
 const INVALID_PARAMS: i64 = -32602;
@@ -66,11 +72,17 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Message(MessageError),
     /// Header and body do not say the same.
-    #[error("the `{header}` header and the body disagree; send the same value in both")]
-    Mismatch {
-        /// The header's name.
-        header: &'static str,
-    },
+    #[error("{0}")]
+    Disagreement(#[from] Disagreement),
+    /// A header that repeats the body was sent more than once.
+    #[error("{0}")]
+    Repeated(HeaderError),
+    /// A stateless request does not say what it has to of itself.
+    #[error("`params._meta` must have `{0}` (MCP 2026-07-28)")]
+    MissingMeta(&'static str),
+    /// More headers than anybody reads.
+    #[error("{0}")]
+    TooManyHeaders(HeaderError),
     /// Headers that cannot be read safely.
     #[error("{0}")]
     Headers(String),
@@ -92,6 +104,12 @@ pub(crate) enum Refusal {
     /// The session is over, or somebody else's (MCP 2025-11-25, session management): the client is to begin a new one.
     #[error("there is no such session of yours here: begin a new one with `initialize`")]
     UnknownSession,
+    /// The answer is to no question that a server asked this caller here (MCP 2025-11-25, transports).
+    #[error("this answers no question that the server asked you in this session")]
+    UnknownQuestion,
+    /// Nobody knows the method.
+    #[error("{0}")]
+    UnknownMethod(UnknownMethod, Era),
     /// The policy, here or at the service, said no.
     #[error("{0}")]
     Denied(String),
@@ -144,6 +162,20 @@ impl Scheme {
     }
 }
 
+impl From<HeaderError> for Refusal {
+    fn from(error: HeaderError) -> Self {
+        match error {
+            HeaderError::Repeated(name) if name.starts_with("mcp-") => Self::Repeated(error),
+            HeaderError::RepeatedParameter(_) => Self::Repeated(error),
+            HeaderError::TooManyParameters => Self::TooManyHeaders(error),
+            HeaderError::NotUtf8(_)
+            | HeaderError::Repeated(_)
+            | HeaderError::NotATask
+            | HeaderError::NotAnEvent => Self::Headers(error.to_string()),
+        }
+    }
+}
+
 impl Refusal {
     /// A short name for counting unauthenticated tries; none where a caller was authenticated or no token was looked at.
     pub(crate) fn unauthenticated(&self) -> Option<&'static str> {
@@ -158,21 +190,39 @@ impl Refusal {
         }
     }
 
-    fn status(&self) -> u32 {
+    /// The status of the answer to a request with this id, or to what wants no answer: that can be refused by a status
+    /// only.
+    fn status(&self, id: Option<&Id>) -> u32 {
+        match (self, id) {
+            (Self::Denied(_) | Self::UnknownMethod(_, Era::Session), Some(_)) => 200,
+            _ => self.plain_status(),
+        }
+    }
+
+    fn plain_status(&self) -> u32 {
         match self {
-            Self::Denied(_) | Self::Withheld(_) => 200,
-            Self::Message(_) | Self::Mismatch { .. } | Self::Headers(_) => 400,
+            Self::Withheld(_) => 200,
+            Self::Denied(_) | Self::NotForThis(_) => 403,
+            Self::Message(_)
+            | Self::Disagreement(_)
+            | Self::Repeated(_)
+            | Self::MissingMeta(_)
+            | Self::Headers(_)
+            | Self::UnknownQuestion
+            | Self::UnknownMethod(_, Era::Session) => 400,
             Self::NoToken
             | Self::BadCredentials(_)
             | Self::BadToken(_)
             | Self::NotAccepted { .. }
             | Self::Downgraded
             | Self::BadProof(_) => 401,
-            Self::NotForThis(_) => 403,
-            Self::NoServer(_) | Self::UnknownSession => 404,
+            Self::NoServer(_) | Self::UnknownSession | Self::UnknownMethod(_, Era::Stateless) => {
+                404
+            }
             Self::HttpMethod => 405,
             Self::NotAcceptable => 406,
             Self::TooLarge(_) => 413,
+            Self::TooManyHeaders(_) => 431,
             Self::MediaType => 415,
             Self::Unavailable(_) => 503,
             Self::BadAnswer(_) => 502,
@@ -186,7 +236,9 @@ impl Refusal {
                 Problem::Batch | Problem::Envelope(_) => INVALID_REQUEST,
                 Problem::Parameter { .. } => INVALID_PARAMS,
             },
-            Self::Mismatch { .. } => HEADER_MISMATCH,
+            Self::Disagreement(_) | Self::Repeated(_) => HEADER_MISMATCH,
+            Self::MissingMeta(_) => INVALID_PARAMS,
+            Self::UnknownMethod(..) => METHOD_NOT_FOUND,
             Self::Denied(_) | Self::NotForThis(_) | Self::Withheld(_) => DENIED,
             Self::Unavailable(_) => UNAVAILABLE,
             Self::BadAnswer(_) => BAD_ANSWER,
@@ -206,6 +258,8 @@ impl Refusal {
             Self::NotForThis(_) => "not_for_this",
             Self::Withheld(_) => "result_withheld",
             Self::UnknownSession => "unknown_session",
+            Self::UnknownQuestion => "unknown_question",
+            Self::UnknownMethod(..) => "unknown_method",
             Self::Unavailable(_) => "unavailable",
             Self::BadAnswer(_) => "bad_answer",
             Self::NoToken
@@ -230,6 +284,7 @@ impl Refusal {
             (Self::Message(error), None) => error.id.as_ref(),
             _ => None,
         };
+        let status = self.status(id);
         let body = json!({
             "jsonrpc": "2.0",
             "id": id.map(|id| match id {
@@ -251,11 +306,11 @@ impl Refusal {
             Self::HttpMethod => headers.push(("allow", "POST, GET, DELETE".to_owned())),
             _ => {}
         }
-        if let Some(challenge) = challenge.filter(|_| self.status() == 401) {
+        if let Some(challenge) = challenge.filter(|_| status == 401) {
             headers.push(("www-authenticate", self.challenge(challenge)));
         }
         Reply {
-            status: self.status(),
+            status,
             headers,
             body: body.to_string(),
         }

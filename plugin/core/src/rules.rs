@@ -66,6 +66,8 @@ pub(crate) struct ServerRule {
     pub(crate) metadata: String,
     /// Scopes, joined by spaces.
     pub(crate) scope: String,
+    /// Methods beyond those of MCP that messages to and from it may name.
+    pub(crate) methods: Vec<String>,
     authority: String,
     path: String,
     sealer: OnceCell<Sealer>,
@@ -164,15 +166,18 @@ impl Rules {
         let evaluator = Evaluator::new(&program, &Data::from_json(&config.data)?)?;
         let (mut servers, mut matches) = (BTreeMap::new(), Vec::new());
         for (id, server) in &config.servers {
-            let rule = Rc::new(ServerRule::new(
-                id,
-                &server.resource,
-                String::new(),
-                &Labels::new(),
-                &server.scopes,
-                &server.authority_servers(config),
-                Status::Approved,
-            )?);
+            let rule = Rc::new(ServerRule {
+                methods: server.methods.clone(),
+                ..ServerRule::new(
+                    id,
+                    &server.resource,
+                    String::new(),
+                    &Labels::new(),
+                    &server.scopes,
+                    &server.authority_servers(config),
+                    Status::Approved,
+                )?
+            });
             matches.push((server.host.clone(), server.path.clone(), Rc::clone(&rule)));
             servers.insert(id.clone(), rule);
         }
@@ -289,18 +294,19 @@ pub(crate) fn absolute(url: &str) -> Option<Uri> {
 
 impl ServerRule {
     fn registered(id: &str, entry: ServerEntry, issuer: &str) -> Result<Self, RulesError> {
-        let rule = Self::new(
-            id,
-            &entry.resource,
-            entry.upstream_audience,
-            &entry.labels,
-            &entry.scopes,
-            &[issuer.to_owned()],
-            entry.status,
-        )?;
-        rule.sealer
-            .get_or_init(|| Sealer::new(entry.seal_key.bytes()));
-        Ok(rule)
+        Ok(Self {
+            methods: entry.methods,
+            sealer: OnceCell::from(Sealer::new(entry.seal_key.bytes())),
+            ..Self::new(
+                id,
+                &entry.resource,
+                entry.upstream_audience,
+                &entry.labels,
+                &entry.scopes,
+                &[issuer.to_owned()],
+                entry.status,
+            )?
+        })
     }
 
     fn new(
@@ -341,6 +347,7 @@ impl ServerRule {
             ),
             metadata: metadata.to_string(),
             scope: scopes.join(" "),
+            methods: Vec::new(),
             authority,
             path,
             sealer: OnceCell::new(),

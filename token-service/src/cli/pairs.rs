@@ -40,6 +40,13 @@ pub(super) fn scope(text: &str) -> Result<String, String> {
     }
 }
 
+/// A method beyond those of MCP.
+pub(super) fn method(text: &str) -> Result<String, String> {
+    writ_core::message::check_named(text)
+        .map(|()| text.to_owned())
+        .map_err(|e| e.to_string())
+}
+
 /// A name of something: short, and without anything that would disguise it.
 pub(super) fn text(text: &str) -> Result<String, String> {
     if text.len() <= 256 && crate::audit::printable(text) == text {

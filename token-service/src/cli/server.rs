@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Command {
     /// Register a server; prints the secret it authenticates with at introspection.
     Add(Box<Add>),
+    /// Change what messages to and from a server may name.
+    Update(Update),
     /// List the servers.
     List,
     /// Refuse all calls for a server, at once.
@@ -55,6 +57,9 @@ pub(super) struct Add {
     /// A tool it has; may be repeated.
     #[arg(long = "tool", value_name = "TOOL", value_parser = pairs::text)]
     tools: Vec<String>,
+    /// A method beyond those of MCP that messages to and from it may name; may be repeated.
+    #[arg(long = "method", value_name = "NAME", value_parser = pairs::method)]
+    methods: Vec<String>,
     /// A server that it may call on behalf of its own callers; may be repeated.
     #[arg(long = "may-call", value_name = "SERVER")]
     may_call: Vec<Id>,
@@ -64,6 +69,18 @@ pub(super) struct Add {
     /// A label for policies; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pairs::label)]
     labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Update {
+    /// Its id.
+    id: String,
+    /// A method beyond those of MCP that messages to and from it may name, in place of those before; may be repeated.
+    #[arg(long = "method", value_name = "NAME", value_parser = pairs::method, required_unless_present = "no_methods")]
+    methods: Vec<String>,
+    /// None but those of MCP.
+    #[arg(long, conflicts_with = "methods")]
+    no_methods: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -91,6 +108,10 @@ impl Command {
     pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         match self {
             Self::Add(add) => add.run(store, output).await,
+            Self::Update(Update { id, methods, .. }) => {
+                store.set_methods(&id, &methods, SystemClock.now()).await?;
+                output.done("server", &id, "updated")
+            }
             Self::List => list(store, output).await,
             Self::Disable(ById { id }) => {
                 switch(store, output, Registered::Server, &id, Status::Disabled).await
@@ -123,6 +144,7 @@ impl Add {
             owner: self.owner,
             upstream: self.upstream.as_ref().map(ToString::to_string),
             tools: self.tools,
+            methods: self.methods,
             may_call: self.may_call.iter().map(ToString::to_string).collect(),
             ..Server::new(self.id, resource, audience, SecretHash::of(&secret))
         };
@@ -153,7 +175,7 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
             output.json(&json!({
                 "id": s.id, "resource": s.resource, "audience": s.upstream_audience, "enforcement": s.enforcement,
                 "status": s.status, "scopes": s.scopes, "labels": s.labels, "name": s.name, "owner": s.owner,
-                "upstream": s.upstream, "tools": s.tools, "may_call": s.may_call, "origin": s.origin,
+                "upstream": s.upstream, "tools": s.tools, "methods": s.methods, "may_call": s.may_call, "origin": s.origin,
             }))
         });
     }

@@ -143,6 +143,7 @@ fn server_entry(app: &App, server: &Server) -> ServerEntry {
         labels: server.labels.clone(),
         scopes: server.scopes.clone(),
         enforcement: server.enforcement,
+        methods: server.methods.clone(),
         seal_key: SealKey::new(key_of_server(app.names.bytes(), server.id.as_str())),
     }
 }

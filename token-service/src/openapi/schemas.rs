@@ -205,6 +205,8 @@ pub(crate) struct ServerMetadata {
     owner: Option<String>,
     upstream: Option<String>,
     tools: Option<Vec<String>>,
+    /// Methods beyond those of MCP that messages to and from it may name.
+    methods: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
 }
 

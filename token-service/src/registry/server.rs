@@ -32,6 +32,8 @@ pub struct Server {
     pub upstream: Option<String>,
     /// The tools it says it has.
     pub tools: Vec<String>,
+    /// Methods beyond those of MCP that messages to and from it may name.
+    pub methods: Vec<String>,
     /// The ids of the servers that it may call on behalf of its own callers (RFC 8693 section 4.4).
     pub may_call: Vec<String>,
     /// Where the registration came from.
@@ -57,6 +59,7 @@ impl Server {
             owner: String::new(),
             upstream: None,
             tools: Vec::new(),
+            methods: Vec::new(),
             may_call: Vec::new(),
             origin: Origin::Admin,
             registration: None,

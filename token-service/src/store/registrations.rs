@@ -168,6 +168,26 @@ impl Store {
         audited(tx, now, &format!("{} {verb}", what.as_str()), id).await
     }
 
+    /// Sets the methods beyond those of MCP that messages to and from a server may name.
+    ///
+    /// # Errors
+    /// When there is no such server, or the database fails.
+    pub async fn set_methods(
+        &self,
+        server: &str,
+        methods: &[String],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let updated = sqlx::query("UPDATE servers SET methods = ? WHERE id = ?")
+            .bind(super::json(&methods)?)
+            .bind(server)
+            .execute(tx.conn())
+            .await?;
+        found(updated.rows_affected(), Registered::Server, server)?;
+        audited(tx, now, "server update", server).await
+    }
+
     /// All servers, by id.
     ///
     /// # Errors
@@ -204,8 +224,8 @@ pub async fn insert_server(
 ) -> Result<(), StoreError> {
     let added = sqlx::query(
         "INSERT INTO servers (id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, name,
-         owner, upstream, tools, may_call, origin, registration_hash, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         owner, upstream, tools, methods, may_call, origin, registration_hash, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(server.id.as_str())
     .bind(&server.resource)
@@ -219,6 +239,7 @@ pub async fn insert_server(
     .bind(&server.owner)
     .bind(&server.upstream)
     .bind(super::json(&server.tools)?)
+    .bind(super::json(&server.methods)?)
     .bind(super::json(&server.may_call)?)
     .bind(word(&server.origin)?)
     .bind(server.registration.as_ref().map(SecretHash::as_bytes))
@@ -307,7 +328,7 @@ pub async fn update_agent(conn: &mut SqliteConnection, agent: &Agent) -> Result<
 pub async fn update_server(conn: &mut SqliteConnection, server: &Server) -> Result<(), StoreError> {
     let updated = sqlx::query(
         "UPDATE servers SET resource = ?, enforcement = ?, status = ?, labels = ?, scopes = ?, name = ?, owner = ?,
-         upstream = ?, tools = ?, may_call = ?, registration_hash = ? WHERE id = ?",
+         upstream = ?, tools = ?, methods = ?, may_call = ?, registration_hash = ? WHERE id = ?",
     )
     .bind(&server.resource)
     .bind(word(&server.enforcement)?)
@@ -318,6 +339,7 @@ pub async fn update_server(conn: &mut SqliteConnection, server: &Server) -> Resu
     .bind(&server.owner)
     .bind(&server.upstream)
     .bind(super::json(&server.tools)?)
+    .bind(super::json(&server.methods)?)
     .bind(super::json(&server.may_call)?)
     .bind(server.registration.as_ref().map(SecretHash::as_bytes))
     .bind(server.id.as_str())

@@ -90,6 +90,7 @@ fn server(row: &SqliteRow) -> Result<Server, StoreError> {
         owner: row.try_get("owner")?,
         upstream: row.try_get("upstream")?,
         tools: r.json("tools")?,
+        methods: r.json("methods")?,
         may_call: r.json("may_call")?,
         origin: r.word("origin")?,
         registration: r.hash("registration_hash")?,

@@ -21,6 +21,7 @@ mod harness;
 mod introspection;
 mod keys;
 mod listeners;
+mod methods;
 mod mtls;
 mod process;
 mod registration_cli;

@@ -111,6 +111,28 @@ fn a_server_says_who_owns_it_where_it_is_and_what_it_has() {
     assert_eq!(listed["upstream"], "http://crm.internal:8080/mcp");
     assert_eq!(listed["origin"], "admin");
 
+    let methods = || json_of(dir, &["--json", "server", "list"])["methods"].clone();
+    assert_eq!(methods(), serde_json::json!([]));
+    json_of(
+        dir,
+        &[
+            "--json",
+            "server",
+            "update",
+            "crm",
+            "--method",
+            "acme/report",
+        ],
+    );
+    assert_eq!(methods(), serde_json::json!(["acme/report"]));
+    json_of(dir, &["--json", "server", "update", "crm", "--no-methods"]);
+    assert_eq!(methods(), serde_json::json!([]));
+    let told = error_of(dir, &["server", "update", "crm", "--method", "stream/open"]);
+    assert!(told.contains("no name of a method"), "{told}");
+    assert!(error_of(dir, &["server", "update", "crm"]).contains("--method"));
+    let told = error_of(dir, &["server", "update", "wiki", "--method", "a"]);
+    assert!(told.contains("there is no server"), "{told}");
+
     json_of(dir, &["--json", "server", "remove", "crm"]);
     assert!(lines(dir, &["--json", "server", "list"]).is_empty());
     assert!(error_of(dir, &["server", "remove", "crm"]).contains("there is no server"));

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Asked;
 use crate::host::Host;
-use crate::message::is_stateless;
+use crate::message::Era;
 use crate::refuse::Refusal;
 use crate::seal::Principal;
 
@@ -56,8 +56,8 @@ impl Asked {
         let Some(sealed) = &self.headers.mcp_session else {
             return Ok(());
         };
-        // Of the stateless revisions no session is known; what is named all the same goes no further.
-        if is_stateless(self.headers.mcp_version.as_deref()) {
+        // Stateless revisions know no session; what is named all the same goes no further.
+        if self.session.is_some() || self.headers.era() == Era::Stateless {
             return Ok(());
         }
         let sealer = self.server.sealer().ok_or_else(no_key)?;
@@ -102,7 +102,7 @@ impl Asked {
     }
 }
 
-fn no_key() -> Refusal {
+pub(super) fn no_key() -> Refusal {
     Refusal::Unavailable(
         "this proxy has no key to open sessions with: it gives no random bytes or shares no data between its workers; \
          ask whoever runs it"

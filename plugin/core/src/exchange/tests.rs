@@ -2,6 +2,8 @@
 
 mod answers;
 mod ends;
+mod headers;
+mod responses;
 mod sessions;
 
 use std::cell::{Cell, RefCell};
@@ -73,6 +75,10 @@ impl Host for Proxy {
     }
     fn request_body(&self, max: usize) -> Option<Vec<u8>> {
         Some(self.body.borrow().iter().copied().take(max).collect())
+    }
+    fn set_request_body(&self, size: usize, bytes: &[u8]) -> bool {
+        self.set_response_body(size, bytes);
+        true
     }
     fn resume_request(&self) {
         self.resumed.set(self.resumed.get() + 1);

@@ -3,7 +3,7 @@
 use writ_policy::Value;
 use writ_policy::decision::{Decision, DenialCause};
 use writ_policy::event::{Denied, Event};
-use writ_policy::input::{Document, During, Input, Listing, Mcp, RequestContext, Task};
+use writ_policy::input::{Document, During, Input, Kind, Listing, Mcp, RequestContext, Task};
 use writ_policy::release::Release;
 
 use super::Asked;
@@ -68,6 +68,10 @@ impl<'a> WayBack<'a> {
 impl Judge for WayBack<'_> {
     /// What the policy is asked with is put together once for all entries.
     fn shows(&mut self, entry: Entry<'_>) -> bool {
+        if entry.kind == Kind::Tool {
+            let (tools, now) = (&mut self.gateway.tool_headers, self.gateway.clock);
+            tools.learn(&self.asked.server.id, entry.name, entry.text, now);
+        }
         let Some(rules) = &mut self.gateway.rules else {
             return false;
         };
@@ -149,12 +153,8 @@ impl Asked {
         Mcp {
             version: self.headers.mcp_version.as_deref(),
             method,
-            tool: None,
-            arguments: None,
-            prompt: None,
-            resource_uri: None,
             session: self.session_name(),
-            during: None,
+            ..Mcp::default()
         }
     }
 

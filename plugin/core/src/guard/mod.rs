@@ -249,7 +249,7 @@ impl Admitted {
         let spend = match &self.order {
             Order::Discovery { .. } if message.travel() == Travel::Discovery => None,
             Order::Discovery { .. } => return differs(Difference::Discovery),
-            Order::Request { method, .. } if method != message.method() => {
+            Order::Request { method, .. } if !message.is_called(method) => {
                 return differs(Difference::Method);
             }
             Order::Request { target, .. } if target.as_deref() != message.target() => {

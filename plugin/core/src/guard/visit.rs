@@ -11,7 +11,8 @@ use writ_policy::input::Status;
 use super::{
     Admitted, Difference, Guarded, NotSpent, Passed, Presented, Refusal, Request, Rogue, metadata,
 };
-use crate::admit::{agree, http_method, no_snapshot, source_ip};
+use crate::admit::{http_method, no_snapshot, source_ip};
+use crate::agree;
 use crate::config::{Guard, Mode, Signature, SingleUse, TokenService, UpstreamToken};
 use crate::exchange::{Flow, rfc3339};
 use crate::gateway::Gateway;
@@ -211,7 +212,7 @@ impl Visit {
             Ok(passed) => passed,
             Err(refusal) => return self.refuse(gateway, host, refusal),
         };
-        if let Err(refusal) = agree(&waiting.headers, &passed.message) {
+        if let Err(refusal) = agree::check(&waiting.headers, &passed.message, &[]) {
             return self.answer(gateway, host, &refusal, Some(&passed));
         }
         let Mode::Guard(guard) = &gateway.config.mode else {

@@ -1,7 +1,9 @@
-//! The message: one strict parse of a JSON-RPC body (JSON-RPC 2.0, MCP transports) into a typed value.
+//! The message: one strict parse of a JSON-RPC body (JSON-RPC 2.0, MCP transports of all revisions) into a typed value.
 //!
-//! The exact bytes are what goes upstream and what the digest is taken of; nothing is written again.
+//! The exact bytes are what goes upstream and what the digest is taken of; nothing is written again but the id of a client's
+//! answer, which is the server's own.
 
+mod envelope;
 mod json;
 mod method;
 mod version;
@@ -12,18 +14,25 @@ use std::fmt;
 use crate::response::Entry;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+use writ_policy::Value;
 use writ_policy::input::{Kind, Mcp};
-use writ_policy::{Object, Value};
 
 pub use json::MAX_DEPTH;
 pub(crate) use json::{parse as parse_strict, parse_result};
-pub use method::{SESSION_CLOSE, STREAM_OPEN, Travel};
-pub(crate) use version::is_stateless;
+pub use method::{
+    NotAMethod, RESPONSE, SESSION_CLOSE, STREAM_OPEN, Travel, UnknownMethod, check_named,
+    is_from_server,
+};
+pub(crate) use version::Era;
 
-use json::{Numbers, Strict};
 use method::Subject;
+
+/// What a stateless request says of itself.
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The longest method name or target that is accepted, in bytes.
 pub const MAX_NAME: usize = 1024;
@@ -56,8 +65,8 @@ pub enum Problem {
     /// Batches existed in MCP 2025-03-26 only.
     #[error("batches are not accepted: send one JSON-RPC message per request")]
     Batch,
-    /// Not a JSON-RPC 2.0 request or notification.
-    #[error("not a JSON-RPC 2.0 request or notification: {0}")]
+    /// Not a JSON-RPC 2.0 message.
+    #[error("not a JSON-RPC 2.0 message: {0}")]
     Envelope(&'static str),
     /// A parameter that names what the method acts on is missing or has the wrong type.
     #[error("`params.{parameter}` of `{method}` must be a string of 1 to {MAX_NAME} bytes")]
@@ -79,35 +88,64 @@ pub struct MessageError {
     pub problem: Problem,
 }
 
-/// A checked message: a request, a notification, or one of the bodiless kinds.
+/// A checked message.
 #[derive(Clone, Debug)]
 pub struct Message {
+    form: Form,
     id: Option<Id>,
     method: String,
     params: Value,
 }
 
+/// What kind of message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Wants an answer.
+    Request,
+    /// Wants none.
+    Notification,
+    /// The answer of a client to a question of the server's (2025-11-25 and before). Its method is `response/` and that of
+    /// the question, once that is known ([`Message::answering`]).
+    Response,
+    /// An HTTP request without a body: opening a stream or ending a session.
+    Bodiless,
+}
+
 /// Parses a body.
+///
+/// # Errors
+/// When it is no message that every reader reads alike.
 pub fn parse(body: &[u8]) -> Result<Message, MessageError> {
     let id = RefCell::new(None);
-    let message = parse_envelope(body, &id).and_then(Envelope::check);
+    let checked = envelope::parse(body, &id);
     let id = id.into_inner();
-    match message {
-        Ok((method, params)) => Ok(Message { id, method, params }),
+    match checked {
+        Ok(envelope::Checked {
+            form,
+            method,
+            params,
+        }) => Ok(Message {
+            form,
+            id,
+            method,
+            params,
+        }),
         Err(problem) => Err(MessageError { id, problem }),
     }
 }
 
-fn parse_envelope(body: &[u8], id: &RefCell<Option<Id>>) -> Result<Envelope, Problem> {
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return Err(Problem::Batch);
+/// The body of an answer with another id, written as JSON, in place of its own. Nothing else changes.
+#[must_use]
+pub fn with_id(body: &[u8], id: &str) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let envelope = EnvelopeSeed { id }
-        .deserialize(&mut deserializer)
-        .map_err(Problem::Json)?;
-    deserializer.end().map_err(Problem::Json)?;
-    Ok(envelope)
+    let own = serde_json::from_slice::<Envelope<'_>>(body).ok()?.id.get();
+    let start = (own.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+    let (before, after) = (body.get(..start)?, body.get(start + own.len()..)?);
+    Some([before, id.as_bytes(), after].concat())
 }
 
 impl Message {
@@ -115,13 +153,63 @@ impl Message {
     #[must_use]
     pub fn bodiless(method: &'static str) -> Self {
         Self {
+            form: Form::Bodiless,
             id: None,
             method: method.to_owned(),
             params: Value::Undefined,
         }
     }
 
-    /// The id of a request; a notification has none.
+    /// The client's answer to a question of this method.
+    #[must_use]
+    pub fn answering(self, question: &str) -> Self {
+        let method = format!("{RESPONSE}{question}");
+        Self { method, ..self }
+    }
+
+    /// The method of the question that it answers.
+    #[must_use]
+    pub fn answered(&self) -> Option<&str> {
+        self.method.strip_prefix(RESPONSE)
+    }
+
+    /// The id that an answer to it bears; only requests are answered.
+    #[must_use]
+    pub fn reply_id(&self) -> Option<&Id> {
+        self.id.as_ref().filter(|_| self.form == Form::Request)
+    }
+
+    /// What kind of message it is.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Whether a token for `method` is for a message like this one. Of an answer the question is not known to whoever sees
+    /// the message only.
+    #[must_use]
+    pub fn is_called(&self, method: &str) -> bool {
+        match self.form {
+            Form::Response => method.starts_with(RESPONSE),
+            Form::Request | Form::Notification | Form::Bodiless => self.method == method,
+        }
+    }
+
+    /// Whether it may be sent to `server`, whose registration names `methods` beyond those of MCP.
+    ///
+    /// # Errors
+    /// When nobody knows its method.
+    pub fn check_known(&self, server: &str, methods: &[String]) -> Result<(), UnknownMethod> {
+        if method::is_from_client(&self.method) || methods.contains(&self.method) {
+            return Ok(());
+        }
+        Err(UnknownMethod {
+            method: self.method.clone(),
+            server: server.to_owned(),
+        })
+    }
+
+    /// The id of a request or of the question that is answered; a notification has none.
     #[must_use]
     pub fn id(&self) -> Option<&Id> {
         self.id.as_ref()
@@ -137,6 +225,11 @@ impl Message {
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.string(method::subject(&self.method).parameter()?)
+    }
+
+    /// Whether a stateless request names its target in `Mcp-Name`.
+    pub(crate) fn is_named_in_header(&self) -> bool {
+        method::is_named_in_header(&self.method)
     }
 
     /// Whether the answer can hold lists of what the server has.
@@ -157,14 +250,18 @@ impl Message {
             "ref/resource" => (Kind::Resource, named("uri")?),
             _ => return None,
         };
-        Some(Entry { kind, name })
+        Some(Entry {
+            kind,
+            name,
+            text: "",
+        })
     }
 
     /// The request whose answer the client wants no longer, where the message says so.
     pub(crate) fn cancels(&self) -> Option<Id> {
         let id = member(&self.params, "requestId")?;
         (self.method == "notifications/cancelled")
-            .then(|| read_id(id))
+            .then(|| envelope::read_id(id))
             .flatten()
     }
 
@@ -184,11 +281,30 @@ impl Message {
     /// The protocol version in `params._meta` (MCP 2026-07-28).
     #[must_use]
     pub fn meta_version(&self) -> Option<&str> {
-        let meta = member(&self.params, "_meta")?;
-        match member(meta, "io.modelcontextprotocol/protocolVersion") {
-            Some(Value::String(version)) => Some(version),
+        match self.meta(META_VERSION)? {
+            Value::String(version) => Some(version),
             _ => None,
         }
+    }
+
+    /// What the message lacks of what every request of a stateless revision says of itself (MCP 2026-07-28, `_meta`).
+    pub(crate) fn missing_meta(&self) -> Option<&'static str> {
+        match (self.meta(META_VERSION), self.meta(META_CAPABILITIES)) {
+            (Some(Value::String(_)), Some(Value::Object(_))) => None,
+            (Some(Value::String(_)), _) => Some(META_CAPABILITIES),
+            _ => Some(META_VERSION),
+        }
+    }
+
+    fn meta(&self, name: &str) -> Option<&Value> {
+        member(member(&self.params, "_meta")?, name)
+    }
+
+    /// The value of an argument, however deep in them.
+    pub(crate) fn argument(&self, path: &[String]) -> Option<&Value> {
+        let arguments = member(&self.params, "arguments")?;
+        path.iter()
+            .try_fold(arguments, |within, name| member(within, name))
     }
 
     /// What the decision is asked about.
@@ -209,6 +325,9 @@ impl Message {
             arguments: member(&self.params, "arguments"),
             prompt: target(Subject::Prompt),
             resource_uri: target(Subject::Resource),
+            task_id: target(Subject::Task),
+            input_responses: member(&self.params, "inputResponses"),
+            answer: (self.form == Form::Response).then_some(&self.params),
             session,
             during: None,
         }
@@ -228,129 +347,9 @@ pub fn content_digest(body: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
 }
 
-/// The members of a JSON-RPC message, before they are checked against each other.
-#[derive(Default)]
-struct Envelope {
-    version: bool,
-    has_id: bool,
-    method: Option<String>,
-    params: Option<Value>,
-    is_response: bool,
-}
-
-impl Envelope {
-    fn check(self) -> Result<(String, Value), Problem> {
-        if !self.version {
-            return Err(Problem::Envelope("`jsonrpc` must be \"2.0\""));
-        }
-        if self.is_response {
-            return Err(Problem::Envelope(
-                "responses to a server's own requests are not accepted here",
-            ));
-        }
-        let method = self
-            .method
-            .ok_or(Problem::Envelope("`method` must be a string"))?;
-        if method.is_empty()
-            || method.len() > MAX_NAME
-            || [STREAM_OPEN, SESSION_CLOSE].contains(&method.as_str())
-        {
-            return Err(Problem::Envelope("`method` is not the name of a method"));
-        }
-        if method.starts_with(method::NOTIFICATION) == self.has_id {
-            return Err(Problem::Envelope(
-                "a request needs an `id`, a notification must have none",
-            ));
-        }
-        let params = match self.params {
-            None => Value::Undefined,
-            Some(params @ Value::Object(_)) => params,
-            Some(_) => return Err(Problem::Envelope("`params` must be an object")),
-        };
-        if matches!(method.as_str(), "tools/call" | "prompts/get")
-            && !matches!(member(&params, "arguments"), None | Some(Value::Object(_)))
-        {
-            return Err(Problem::Envelope("`params.arguments` must be an object"));
-        }
-        if let Some(parameter) = method::subject(&method).parameter() {
-            match member(&params, parameter) {
-                Some(Value::String(name)) if !name.is_empty() && name.len() <= MAX_NAME => {}
-                _ => return Err(Problem::Parameter { method, parameter }),
-            }
-        }
-        Ok((method, params))
-    }
-}
-
 fn member<'a>(params: &'a Value, name: &str) -> Option<&'a Value> {
     match params {
         Value::Object(params) => params.get(&Value::from(name)),
-        _ => None,
-    }
-}
-
-struct EnvelopeSeed<'a> {
-    id: &'a RefCell<Option<Id>>,
-}
-
-impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
-    type Value = Envelope;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Envelope, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
-    type Value = Envelope;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON-RPC message")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
-        let mut envelope = Envelope::default();
-        let mut seen = Object::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if seen
-                .insert(Value::from(key.as_str()), Value::Null)
-                .is_some()
-            {
-                return Err(A::Error::custom("duplicate key in the message"));
-            }
-            let value = map.next_value_seed(Strict {
-                depth: 1,
-                numbers: Numbers::Exact,
-            })?;
-            match key.as_str() {
-                "jsonrpc" => {
-                    envelope.version = matches!(&value, Value::String(v) if v.as_ref() == "2.0")
-                }
-                "id" => {
-                    envelope.has_id = true;
-                    let id = read_id(&value).ok_or_else(|| {
-                        A::Error::custom("`id` must be a string or a whole number")
-                    })?;
-                    self.id.replace(Some(id));
-                }
-                "method" => {
-                    if let Value::String(method) = &value {
-                        envelope.method = Some(method.to_string());
-                    }
-                }
-                "params" => envelope.params = Some(value),
-                "result" | "error" => envelope.is_response = true,
-                _ => {}
-            }
-        }
-        Ok(envelope)
-    }
-}
-
-fn read_id(value: &Value) -> Option<Id> {
-    match value {
-        Value::String(text) if text.len() <= MAX_NAME => Some(Id::String(text.to_string())),
-        Value::Number(number) if number.is_integer() => number.as_i64().map(Id::Number),
         _ => None,
     }
 }

@@ -102,7 +102,26 @@ fn what_is_no_message_is_refused_with_its_id() {
         (r#"{"jsonrpc":"2.0","id":7}"#, &seven),
         (r#"{"jsonrpc":"1.0","id":7,"method":"ping"}"#, &seven),
         (r#"{"id":7,"method":"ping"}"#, &seven),
-        (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, &seven),
+        (r#"{"jsonrpc":"2.0","id":7,"result":[]}"#, &seven),
+        (r#"{"jsonrpc":"2.0","id":7,"result":null}"#, &seven),
+        (r#"{"jsonrpc":"2.0","id":7,"result":{},"error":{}}"#, &seven),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"method":"ping"}"#,
+            &seven,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"params":{}}"#,
+            &seven,
+        ),
+        (r#"{"jsonrpc":"2.0","result":{}}"#, &None),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"method":"response/ping"}"#,
+            &seven,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"t","inputResponses":[]}}"#,
+            &seven,
+        ),
         (r#"{"jsonrpc":"2.0","id":7,"method":"stream/open"}"#, &seven),
         (
             r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":1,"a":2}}"#,
@@ -137,4 +156,62 @@ fn the_digest_is_that_of_rfc_9530() {
 fn an_id_is_echoed_as_json() {
     assert_eq!(Id::Number(-3).to_string(), "-3");
     assert_eq!(Id::String("a\"\n".to_owned()).to_string(), r#""a\"\n""#);
+}
+
+#[test]
+fn an_answer_is_called_after_its_question_and_holds_what_was_answered() {
+    for (member, value) in [
+        ("result", r#"{"action":"accept"}"#),
+        ("error", r#"{"code":1}"#),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":"s","{member}":{value}}}"#);
+        let answer = parse(body.as_bytes()).unwrap();
+        assert_eq!((answer.form(), answer.reply_id()), (Form::Response, None));
+        assert_eq!(answer.id(), Some(&Id::String("s".to_owned())));
+        assert!(answer.is_called("response/elicitation/create") && !answer.is_called("ping"));
+        let answer = answer.answering("elicitation/create");
+        assert_eq!(answer.method(), "response/elicitation/create");
+        assert_eq!(answer.answered(), Some("elicitation/create"));
+        assert_eq!(answer.travel(), Travel::SingleUse);
+        assert!(answer.check_known("ledger", &[]).is_ok());
+        let expected = Value::from_json_str(&format!(r#"{{"{member}":{value}}}"#)).unwrap();
+        assert_eq!(answer.mcp(None, None).answer, Some(&expected));
+    }
+}
+
+#[test]
+fn the_id_of_an_answer_is_replaced_and_nothing_else() {
+    let body = br#" { "jsonrpc":"2.0", "result":{"id":"s", "n":1.0e2}, "i\u0064" : "s" } "#;
+    assert_eq!(
+        with_id(body, "7").unwrap(),
+        br#" { "jsonrpc":"2.0", "result":{"id":"s", "n":1.0e2}, "i\u0064" : 7 } "#
+    );
+    assert_eq!(with_id(b"{}", "7"), None);
+}
+
+#[test]
+fn a_method_that_nobody_knows_is_named_by_the_registration_or_not_sent() {
+    for method in ["acme/report", "sampling/createMessage", "tools/Call"] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
+        let message = parse(body.as_bytes()).unwrap();
+        let told = message.check_known("ledger", &[]).unwrap_err().to_string();
+        assert!(
+            told.contains(&format!("writ server update ledger --method {method}")),
+            "{told}"
+        );
+        assert!(message.check_known("ledger", &[method.to_owned()]).is_ok());
+    }
+    let message = parse(br#"{"jsonrpc":"2.0","method":"notifications/acme"}"#).unwrap();
+    assert!(message.check_known("ledger", &[]).is_err());
+}
+
+#[test]
+fn policies_see_what_a_request_is_repeated_with() {
+    let message = parse(
+        br#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"t",
+        "inputResponses":{"ask":{"action":"accept"}},"requestState":"opaque"}}"#,
+    )
+    .unwrap();
+    let expected = Value::from_json_str(r#"{"ask":{"action":"accept"}}"#).unwrap();
+    assert_eq!(message.mcp(None, None).input_responses, Some(&expected));
 }

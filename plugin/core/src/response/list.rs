@@ -21,6 +21,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: Kind,
     /// Name, URI or URI template.
     pub(crate) name: &'a str,
+    /// The entry as the server wrote it; empty where only its name is at hand.
+    pub(crate) text: &'a str,
 }
 
 /// Cuts out of a result what `judge` does not show, and lets nobody keep it longer than `most_ms` milliseconds or share
@@ -89,7 +91,14 @@ fn shown(
         let members = Members::read(entry.get().as_bytes())?;
         let name = members.get(key).and_then(string);
         // What has no name cannot be asked about.
-        if name.is_some_and(|name| judge.shows(Entry { kind, name: &name })) {
+        let text = entry.get();
+        if name.is_some_and(|name| {
+            judge.shows(Entry {
+                kind,
+                name: &name,
+                text,
+            })
+        }) {
             kept.push(entry.get());
         }
     }

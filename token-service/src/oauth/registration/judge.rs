@@ -105,6 +105,7 @@ pub(super) fn server_document(server: &Server) -> Value {
         "owner": server.owner,
         "upstream": server.upstream,
         "tools": server.tools,
+        "methods": server.methods,
         "scopes_supported": server.scopes,
         "enforcement": server.enforcement,
         "labels": server.labels,

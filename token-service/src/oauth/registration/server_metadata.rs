@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
+use writ_core::message::check_named;
 
 use super::client_metadata::{MetadataError, text, wrong};
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 const MAX_TEXT: usize = 128;
 const MAX_URI: usize = 2048;
 const MAX_TOOLS: usize = 256;
+const MAX_METHODS: usize = 64;
 const MAX_SCOPES: usize = 64;
 const MAX_LABELS: usize = 16;
 
@@ -25,6 +27,7 @@ struct Raw {
     owner: Option<String>,
     upstream: Option<String>,
     tools: Vec<String>,
+    methods: Vec<String>,
     scopes_supported: Vec<String>,
     enforcement: Option<Enforcement>,
     labels: Labels,
@@ -38,6 +41,7 @@ pub(super) struct CheckedServer {
     owner: Option<String>,
     upstream: Option<String>,
     tools: Vec<String>,
+    methods: Vec<String>,
     scopes: Vec<String>,
     enforcement: Enforcement,
     labels: Labels,
@@ -61,6 +65,7 @@ impl CheckedServer {
             owner: text("owner", raw.owner, MAX_TEXT)?,
             upstream: raw.upstream.map(upstream).transpose()?,
             tools: tools(raw.tools)?,
+            methods: methods(raw.methods)?,
             scopes: scopes(raw.scopes_supported)?,
             enforcement: raw.enforcement.unwrap_or(Enforcement::Guard),
             labels: labels(raw.labels)?,
@@ -80,6 +85,7 @@ impl CheckedServer {
         server.owner = self.owner.unwrap_or_else(|| owner.to_owned());
         server.upstream = self.upstream;
         server.tools = self.tools;
+        server.methods = self.methods;
         server.scopes = self.scopes;
         server.enforcement = self.enforcement;
         server.labels = self.labels;
@@ -113,6 +119,16 @@ fn tools(given: Vec<String>) -> Result<Vec<String>, MetadataError> {
             format!("at most {MAX_TOOLS} names of 1 to 256 bytes without control characters"),
         ))
     }
+}
+
+fn methods(given: Vec<String>) -> Result<Vec<String>, MetadataError> {
+    if given.len() > MAX_METHODS {
+        return Err(wrong("methods", format!("at most {MAX_METHODS}")));
+    }
+    for method in &given {
+        check_named(method).map_err(|e| wrong("methods", e.to_string()))?;
+    }
+    Ok(given)
 }
 
 fn scopes(given: Vec<String>) -> Result<Vec<String>, MetadataError> {
@@ -171,6 +187,10 @@ mod tests {
                 "upstream",
             ),
             (json!({"resource": "https://a/b", "tools": [""]}), "tools"),
+            (
+                json!({"resource": "https://a/b", "methods": ["stream/open"]}),
+                "methods",
+            ),
             (
                 json!({"resource": "https://a/b", "scopes_supported": ["a b"]}),
                 "scopes_supported",

@@ -149,10 +149,20 @@ fn a_stateless_request_names_no_session_to_the_server() {
     let caller = world.caller();
     let sealed = world.session_of(&caller, "server-session").unwrap();
     world.within(&sealed);
-    let version = ("mcp-protocol-version".to_owned(), b"2026-07-28".to_vec());
-    world.proxy.extra.borrow_mut().push(version);
-    world.request(Some(&caller), CALL);
-    world.mint(&World::minted_claims(CALL));
+    for (name, value) in [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "listAccounts"),
+    ] {
+        let header = (name.to_owned(), value.as_bytes().to_vec());
+        world.proxy.extra.borrow_mut().push(header);
+    }
+    let call = CALL.replace(
+        "\"name\"",
+        r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"name""#,
+    );
+    world.request(Some(&caller), &call);
+    world.mint(&World::minted_claims(&call));
     assert_eq!(world.proxy.resumed.get(), 1 + 1);
     assert!(!world.proxy.headers.borrow().contains_key(SESSION));
     assert!(

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use writ_policy::{
-    decision::Decision,
+    decision::{Decision, DenialCause},
     input::{self, AgentKind, Document, Input, RequestContext, SubjectKind},
 };
 
@@ -51,6 +51,13 @@ pub(super) fn decide(
     if request.details != request.details_for(server.id.as_str()) {
         let told = "authorization_details does not say what the message says: method, target, digest and server must agree";
         return refused(record, OAuthError::InvalidAuthorizationDetails(told.into()));
+    }
+    if let Err(unknown) = request
+        .message
+        .check_known(server.id.as_str(), &server.methods)
+    {
+        record.detail = Some(json!({"cause": DenialCause::Method}));
+        return refused(record, OAuthError::AccessDenied(unknown.to_string().into()));
     }
     let found = match confined(request, server, caller, within, now) {
         Ok(found) => found,

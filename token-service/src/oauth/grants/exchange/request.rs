@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::{body::Bytes, http::HeaderMap};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use writ_core::message::{self, Message, SESSION_CLOSE, STREAM_OPEN, Travel};
+use writ_core::message::{self, Form, Message, SESSION_CLOSE, STREAM_OPEN, Travel};
 
 use crate::oauth::{OAuthError, params::Params};
 
@@ -65,6 +65,9 @@ pub(super) struct Context {
     /// For requests without a body only.
     #[serde(default)]
     method: Option<String>,
+    /// For a client's answer to a question of the server's only: the method of the question.
+    #[serde(default)]
+    answers: Option<String>,
     #[serde(default)]
     pub(super) protocol_version: Option<String>,
     #[serde(default)]
@@ -172,7 +175,20 @@ fn is_task(text: &str) -> bool {
 
 fn message(context: &Context, bytes: &[u8]) -> Result<Message, OAuthError> {
     match context.method.as_deref() {
-        None => message::parse(bytes).map_err(|e| invalid(format!("mcp_message: {e}"))),
+        None => match (read(bytes)?, context.answers.as_deref()) {
+            (message, None) if message.form() != Form::Response => Ok(message),
+            (message, Some(question))
+                if message.form() == Form::Response && can_be_asked(question) =>
+            {
+                Ok(message.answering(question))
+            }
+            _ => Err(invalid(
+                "mcp_context.answers is the method of the server's question, for a client's answer to it and nothing else",
+            )),
+        },
+        Some(_) if context.answers.is_some() => {
+            Err(invalid("mcp_context.answers is for a client's answer only"))
+        }
         Some(_) if !bytes.is_empty() => Err(invalid(
             "mcp_context.method is for requests without a body only",
         )),
@@ -182,6 +198,15 @@ fn message(context: &Context, bytes: &[u8]) -> Result<Message, OAuthError> {
             "mcp_context.method must be stream/open or session/close",
         )),
     }
+}
+
+fn read(bytes: &[u8]) -> Result<Message, OAuthError> {
+    message::parse(bytes).map_err(|e| invalid(format!("mcp_message: {e}")))
+}
+
+/// Whether a server's question can have this method; which ones it may have is the gateway's to know.
+fn can_be_asked(method: &str) -> bool {
+    message::check_named(method).is_ok()
 }
 
 fn details(text: &str) -> Result<Details, OAuthError> {
@@ -219,6 +244,33 @@ mod tests {
             r#"[{"type":"mcp_request","server":"a"}]"#,
         ] {
             assert!(details(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_named_by_its_question_and_nothing_else_is() {
+        let read = |answers: Option<&str>, method: Option<&str>, body: &[u8]| {
+            let context =
+                serde_json::json!({"request_id": "r", "method": method, "answers": answers});
+            let context = serde_json::from_value::<Context>(context).unwrap();
+            message(&context, body).map(|message| message.method().to_owned())
+        };
+        let (answer, ping) = (
+            br#"{"jsonrpc":"2.0","id":1,"result":{}}"#.as_slice(),
+            br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.as_slice(),
+        );
+        assert_eq!(
+            read(Some("roots/list"), None, answer).unwrap(),
+            "response/roots/list"
+        );
+        for (answers, method, body) in [
+            (None, None, answer),
+            (Some(""), None, answer),
+            (Some("a b"), None, answer),
+            (Some("roots/list"), None, ping),
+            (Some("roots/list"), Some("stream/open"), b""),
+        ] {
+            assert!(read(answers, method, body).is_err(), "{answers:?}");
         }
     }
 

@@ -1,0 +1,54 @@
+//! Headers that repeat what the body says, as far as a list of tools has told which arguments they repeat.
+
+use super::*;
+
+const STATELESS: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"listAccounts","arguments":{"region":"eu"},
+    "_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+
+impl World {
+    /// Whether a stateless call with these headers beside its own goes on; how it is refused otherwise.
+    fn calls_with(&mut self, caller: &str, more: &[(&str, &str)]) -> Option<(u32, bool)> {
+        let own = [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "listAccounts"),
+        ];
+        let headers = own.iter().chain(more);
+        self.proxy.extra.replace(
+            headers
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+        );
+        self.request(Some(caller), STATELESS);
+        let refused = self.proxy.replies.take().pop();
+        refused.map(|reply| (reply.status, reply.body.contains("-32020")))
+    }
+}
+
+#[test]
+fn what_a_list_declared_is_held_against_the_calls_that_follow() {
+    let mut world = World::new();
+    let caller = world.caller();
+    assert_eq!(world.calls_with(&caller, &[]), None, "nothing is known yet");
+
+    world.proxy.extra.take();
+    world.request(Some(&caller), LIST);
+    world.mint(&World::discovery_claims());
+    let list = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"listAccounts","inputSchema":{"type":"object",
+        "properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}}"#;
+    pass(&mut world, "application/json", &[], list, 1000);
+    for (headers, refused) in [
+        (vec![], Some((400, true))),
+        (vec![("mcp-param-region", "us")], Some((400, true))),
+        (
+            vec![("mcp-param-region", "eu"), ("mcp-param-other", "x")],
+            None,
+        ),
+        (
+            vec![("mcp-param-region", "eu"), ("mcp-param-region", "eu")],
+            Some((400, true)),
+        ),
+    ] {
+        assert_eq!(world.calls_with(&caller, &headers), refused, "{headers:?}");
+    }
+}

@@ -1,0 +1,194 @@
+//! The members of a JSON-RPC message, read strictly and checked against each other.
+
+use std::cell::RefCell;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use writ_policy::{Object, Value};
+
+use super::json::{Numbers, Strict};
+use super::{Form, Id, MAX_NAME, Problem, member, method};
+
+/// A message whose members agree.
+pub(super) struct Checked {
+    pub(super) form: Form,
+    pub(super) method: String,
+    /// `params`, or of a response an object with its `result` or its `error`.
+    pub(super) params: Value,
+}
+
+/// Reads a body; the id is there as soon as it has been read.
+pub(super) fn parse(body: &[u8], id: &RefCell<Option<Id>>) -> Result<Checked, Problem> {
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Problem::Batch);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let envelope = EnvelopeSeed { id }
+        .deserialize(&mut deserializer)
+        .map_err(Problem::Json)?;
+    deserializer.end().map_err(Problem::Json)?;
+    envelope.check()
+}
+
+#[derive(Default)]
+struct Envelope {
+    version: bool,
+    has_id: bool,
+    method: Option<Value>,
+    params: Option<Value>,
+    result: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Envelope {
+    fn check(self) -> Result<Checked, Problem> {
+        if !self.version {
+            return Err(Problem::Envelope("`jsonrpc` must be \"2.0\""));
+        }
+        match self {
+            Self {
+                result: None,
+                error: None,
+                ..
+            } => self.check_call(),
+            Self {
+                method: None,
+                params: None,
+                has_id: true,
+                ..
+            } => self.check_response(),
+            _ => Err(Problem::Envelope(
+                "a response has an `id` and either `result` or `error`; a request or notification has neither",
+            )),
+        }
+    }
+
+    fn check_call(self) -> Result<Checked, Problem> {
+        let Some(Value::String(method)) = self.method else {
+            return Err(Problem::Envelope("`method` must be a string"));
+        };
+        let method = method.to_string();
+        if method.is_empty() || method.len() > MAX_NAME || !method::is_free(&method) {
+            return Err(Problem::Envelope("`method` is not the name of a method"));
+        }
+        let is_notification = method.starts_with(method::NOTIFICATION);
+        if is_notification == self.has_id {
+            return Err(Problem::Envelope(
+                "a request needs an `id`, a notification must have none",
+            ));
+        }
+        let params = match self.params {
+            None => Value::Undefined,
+            Some(params @ Value::Object(_)) => params,
+            Some(_) => return Err(Problem::Envelope("`params` must be an object")),
+        };
+        if matches!(method.as_str(), "tools/call" | "prompts/get")
+            && !matches!(member(&params, "arguments"), None | Some(Value::Object(_)))
+        {
+            return Err(Problem::Envelope("`params.arguments` must be an object"));
+        }
+        if !matches!(
+            member(&params, "inputResponses"),
+            None | Some(Value::Object(_))
+        ) {
+            return Err(Problem::Envelope(
+                "`params.inputResponses` must be an object",
+            ));
+        }
+        if let Some(parameter) = method::subject(&method).parameter() {
+            match member(&params, parameter) {
+                Some(Value::String(name)) if !name.is_empty() && name.len() <= MAX_NAME => {}
+                _ => return Err(Problem::Parameter { method, parameter }),
+            }
+        }
+        Ok(Checked {
+            form: match is_notification {
+                true => Form::Notification,
+                false => Form::Request,
+            },
+            method,
+            params,
+        })
+    }
+
+    fn check_response(self) -> Result<Checked, Problem> {
+        let (name, value) = match (self.result, self.error) {
+            (Some(result @ Value::Object(_)), None) => ("result", result),
+            (None, Some(error @ Value::Object(_))) => ("error", error),
+            _ => {
+                return Err(Problem::Envelope(
+                    "a response has either a `result` or an `error`, which is an object",
+                ));
+            }
+        };
+        let mut answer = Object::new();
+        answer.insert(Value::from(name), value);
+        Ok(Checked {
+            form: Form::Response,
+            method: method::RESPONSE.to_owned(),
+            params: Value::from(answer),
+        })
+    }
+}
+
+struct EnvelopeSeed<'a> {
+    id: &'a RefCell<Option<Id>>,
+}
+
+impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
+    type Value = Envelope;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Envelope, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
+    type Value = Envelope;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON-RPC message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
+        let mut envelope = Envelope::default();
+        let mut seen = Object::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if seen
+                .insert(Value::from(key.as_str()), Value::Null)
+                .is_some()
+            {
+                return Err(A::Error::custom("duplicate key in the message"));
+            }
+            let value = map.next_value_seed(Strict {
+                depth: 1,
+                numbers: Numbers::Exact,
+            })?;
+            match key.as_str() {
+                "jsonrpc" => {
+                    envelope.version = matches!(&value, Value::String(v) if v.as_ref() == "2.0");
+                }
+                "id" => {
+                    envelope.has_id = true;
+                    let id = read_id(&value).ok_or_else(|| {
+                        A::Error::custom("`id` must be a string or a whole number")
+                    })?;
+                    self.id.replace(Some(id));
+                }
+                "method" => envelope.method = Some(value),
+                "params" => envelope.params = Some(value),
+                "result" => envelope.result = Some(value),
+                "error" => envelope.error = Some(value),
+                _ => {}
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+pub(super) fn read_id(value: &Value) -> Option<Id> {
+    match value {
+        Value::String(text) if text.len() <= MAX_NAME => Some(Id::String(text.to_string())),
+        Value::Number(number) if number.is_integer() => number.as_i64().map(Id::Number),
+        _ => None,
+    }
+}
