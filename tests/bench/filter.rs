@@ -36,6 +36,8 @@ pub fn gateway_mode() -> Value {
             "cluster": "writ", "gateway_id": GATEWAY, "secret_env": "WRIT_GATEWAY_SECRET",
             "timeout": "5s", "snapshot_interval": "1s",
         },
+        // Every row listens on a port of its own.
+        "allowed_hosts": ["*"],
     })
 }
 

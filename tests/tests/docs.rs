@@ -142,8 +142,8 @@ async fn the_gateway_guide_can_be_followed() {
     let kinds = service.audit().unwrap();
     assert_eq!(
         kinds.len(),
-        5,
-        "one record for each registration: {kinds:?}"
+        6,
+        "one record for each registration and change: {kinds:?}"
     );
     service.serve().await.unwrap();
 }

@@ -9,6 +9,7 @@ use crate::gateway::Gateway;
 use crate::headers::{Headers, is_json};
 use crate::host::Host;
 use crate::message::{SESSION_CLOSE, STREAM_OPEN};
+use crate::origin::{check_host, check_origin};
 use crate::refuse::Refusal;
 use crate::rules::ServerRule;
 
@@ -42,6 +43,8 @@ pub(crate) fn route(
             })?
         }
     };
+    check_origin(headers, &found.origin, &gateway.config.allowed_origins)?;
+    check_host(headers, &found.origin, &gateway.config.allowed_hosts)?;
     match found.status {
         Status::Approved => Ok(Rc::clone(found)),
         Status::Pending | Status::Disabled => Err(Refusal::NoServer(format!(

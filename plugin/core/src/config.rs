@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::message::check_named;
+use crate::origin::Origin;
 use crate::token::{KeySet, KeySetError};
 use crate::{rules, units};
 
@@ -80,6 +81,19 @@ pub struct Config {
     pub skew_s: u64,
     /// Request headers that policies see, in lower case.
     pub policy_headers: Vec<String>,
+    /// The origins of web pages, beside a server's own, whose requests are accepted.
+    pub(crate) allowed_origins: Vec<Origin>,
+    /// The hosts, beside a server's own, that requests may be sent to.
+    pub(crate) allowed_hosts: Hosts,
+}
+
+/// The hosts, beside a server's own, that requests to it may be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Whichever the proxy routes.
+    Any,
+    /// These: names with their ports, or with the scheme's default port where none is named.
+    These(Vec<String>),
 }
 
 /// Where decisions come from.
@@ -184,6 +198,10 @@ struct RawGateway {
     clock_skew: Duration,
     #[serde(default)]
     policy_headers: Vec<String>,
+    #[serde(default)]
+    allowed_origins: Vec<String>,
+    #[serde(default)]
+    allowed_hosts: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -213,6 +231,8 @@ struct RawStatic {
     clock_skew: Duration,
     #[serde(default)]
     policy_headers: Vec<String>,
+    #[serde(default)]
+    allowed_origins: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -380,6 +400,8 @@ impl RawGateway {
             limits: self.limits,
             clock_skew: self.clock_skew,
             policy_headers: self.policy_headers,
+            allowed_origins: self.allowed_origins,
+            allowed_hosts: hosts(self.allowed_hosts)?,
         };
         common.check(Mode::Gateway(self.token_service.check(env)?))
     }
@@ -452,6 +474,9 @@ impl RawStatic {
             limits: self.limits,
             clock_skew: self.clock_skew,
             policy_headers: self.policy_headers,
+            allowed_origins: self.allowed_origins,
+            // The table of servers looks at the host.
+            allowed_hosts: Hosts::Any,
         };
         common.check(Mode::Static(Box::new(Static {
             servers,
@@ -468,6 +493,41 @@ struct Common {
     limits: RawLimits,
     clock_skew: Duration,
     policy_headers: Vec<String>,
+    allowed_origins: Vec<String>,
+    allowed_hosts: Hosts,
+}
+
+/// `*` is any host; it has to be said.
+fn hosts(named: Vec<String>) -> Result<Hosts, ConfigError> {
+    if named.iter().any(|host| host == "*") {
+        return Ok(Hosts::Any);
+    }
+    for host in &named {
+        let authority = host.parse::<http::uri::Authority>();
+        if authority.is_err() || host.contains('@') {
+            return Err(ConfigError::value(
+                "allowed_hosts",
+                format!(
+                    "`{host}` is no host: write a name, with a port where it is not the usual one, or `*` for any"
+                ),
+            ));
+        }
+    }
+    Ok(Hosts::These(named))
+}
+
+fn origins(named: &[String]) -> Result<Vec<Origin>, ConfigError> {
+    named
+        .iter()
+        .map(|text| {
+            Origin::parse(text).ok_or_else(|| {
+                ConfigError::value(
+                    "allowed_origins",
+                    format!("`{text}` is no origin: write scheme and host, as in `https://app.example.com`"),
+                )
+            })
+        })
+        .collect()
 }
 
 impl Common {
@@ -505,6 +565,8 @@ impl Common {
             max_result: self.limits.result,
             skew_s: self.clock_skew.as_secs(),
             policy_headers,
+            allowed_origins: origins(&self.allowed_origins)?,
+            allowed_hosts: self.allowed_hosts,
         })
     }
 }

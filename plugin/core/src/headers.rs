@@ -44,6 +44,8 @@ pub(crate) struct Headers {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) authority: String,
+    /// The web page that asks (RFC 6454 section 7).
+    pub(crate) origin: Option<String>,
     pub(crate) authorization: Option<String>,
     pub(crate) content_type: Option<String>,
     pub(crate) content_encoding: Option<String>,
@@ -85,6 +87,7 @@ impl Headers {
                 ":path" => headers.path = value,
                 ":authority" => headers.authority = value,
                 "x-request-id" if value.len() <= MAX_REQUEST_ID => headers.request_id = value,
+                "origin" => once(&mut headers.origin, "origin", value)?,
                 "authorization" => once(&mut headers.authorization, "authorization", value)?,
                 "dpop" => {
                     once(&mut headers.proof, "dpop", value)?;
@@ -253,6 +256,7 @@ mod tests {
             "mcp-name",
             "mcp-session-id",
             "last-event-id",
+            "origin",
         ] {
             assert!(
                 matches!(

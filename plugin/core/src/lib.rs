@@ -19,6 +19,7 @@ mod identity;
 pub mod message;
 mod mint;
 mod open;
+mod origin;
 mod outcome;
 mod refuse;
 mod reports;

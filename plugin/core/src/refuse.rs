@@ -101,6 +101,18 @@ pub(crate) enum Refusal {
     /// No server for this request.
     #[error("{0}")]
     NoServer(String),
+    /// A web page of another origin (MCP transports: 403).
+    #[error(
+        "requests from web pages of this origin are not accepted: the server takes those of its own, and those that the \
+         gateway's `allowed_origins` names"
+    )]
+    ForeignOrigin,
+    /// Another host than the server's.
+    #[error(
+        "the server is not at this host: use the URL that it is registered with, or have the host named in the gateway's \
+         `allowed_hosts`"
+    )]
+    ForeignHost,
     /// The session is over, or somebody else's (MCP 2025-11-25, session management): the client is to begin a new one.
     #[error("there is no such session of yours here: begin a new one with `initialize`")]
     UnknownSession,
@@ -202,7 +214,7 @@ impl Refusal {
     fn plain_status(&self) -> u32 {
         match self {
             Self::Withheld(_) => 200,
-            Self::Denied(_) | Self::NotForThis(_) => 403,
+            Self::Denied(_) | Self::NotForThis(_) | Self::ForeignOrigin | Self::ForeignHost => 403,
             Self::Message(_)
             | Self::Disagreement(_)
             | Self::Repeated(_)

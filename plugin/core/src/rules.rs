@@ -17,6 +17,7 @@ use writ_policy::input::{Document, Labels, Server, Status};
 use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
 
 use crate::config::Static;
+use crate::origin::Origin;
 use crate::seal::{KEY_BYTES, Sealer, key_of_server};
 use crate::token::dpop::ALGORITHMS;
 
@@ -68,6 +69,8 @@ pub(crate) struct ServerRule {
     pub(crate) scope: String,
     /// Methods beyond those of MCP that messages to and from it may name.
     pub(crate) methods: Vec<String>,
+    /// Where it is, as callers know it.
+    pub(crate) origin: Origin,
     authority: String,
     path: String,
     sealer: OnceCell<Sealer>,
@@ -318,7 +321,8 @@ impl ServerRule {
         authorization_servers: &[String],
         status: Status,
     ) -> Result<Self, RulesError> {
-        let url = absolute(resource).ok_or_else(|| RulesError::Resource(id.to_owned()))?;
+        let no_url = || RulesError::Resource(id.to_owned());
+        let url = absolute(resource).ok_or_else(no_url)?;
         let path = url.path().trim_end_matches('/').to_owned();
         let authority = url
             .authority()
@@ -348,6 +352,7 @@ impl ServerRule {
             metadata: metadata.to_string(),
             scope: scopes.join(" "),
             methods: Vec::new(),
+            origin: Origin::of(&url).ok_or_else(no_url)?,
             authority,
             path,
             sealer: OnceCell::new(),

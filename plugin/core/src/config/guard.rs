@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Common, Config, ConfigError, Mode, RawLimits, RawMode, RawTokenService, TokenService};
+use super::{
+    Common, Config, ConfigError, Hosts, Mode, RawLimits, RawMode, RawTokenService, TokenService,
+};
 use crate::guard::ROW;
 use crate::units;
 
@@ -182,6 +184,9 @@ impl RawGuard {
             },
             clock_skew: self.clock_skew,
             policy_headers: Vec::new(),
+            allowed_origins: Vec::new(),
+            // Who comes here comes from a gateway, by whatever name it has for the server.
+            allowed_hosts: Hosts::Any,
         };
         common.check(Mode::Guard(Box::new(Guard {
             service: self.token_service.check(env)?,

@@ -1,4 +1,5 @@
-//! Headers that repeat what the body says, as far as a list of tools has told which arguments they repeat.
+//! Headers that repeat what the body says, as far as a list of tools has told which arguments they repeat; and headers that
+//! say where a request comes from and goes to.
 
 use super::*;
 
@@ -50,5 +51,46 @@ fn what_a_list_declared_is_held_against_the_calls_that_follow() {
         ),
     ] {
         assert_eq!(world.calls_with(&caller, &headers), refused, "{headers:?}");
+    }
+}
+
+impl World {
+    /// What a call with this header is answered; none when it goes on.
+    fn refused_with(&mut self, name: &str, value: &str) -> Option<u32> {
+        let caller = self.caller();
+        let header = (name.to_owned(), value.as_bytes().to_vec());
+        self.proxy.extra.replace(vec![header]);
+        self.request(Some(&caller), CALL);
+        self.proxy.replies.take().pop().map(|reply| reply.status)
+    }
+}
+
+#[test]
+fn a_page_of_another_origin_and_a_host_that_is_not_the_servers_are_kept_out() {
+    let mut world = World::new();
+    for (name, value, refused) in [
+        ("origin", "https://gateway.example", None),
+        ("origin", "https://evil.example", Some(403)),
+        ("origin", "null", Some(403)),
+        (":authority", "gateway.example:443", None),
+        (":authority", "evil.example", Some(403)),
+    ] {
+        assert_eq!(world.refused_with(name, value), refused, "{value}");
+    }
+    let configuration = br#"{"mode":"gateway","token_service":{"cluster":"writ","gateway_id":"edge","secret_env":"S"},
+        "allowed_origins":["https://app.example"],"allowed_hosts":["alias.example"]}"#;
+    let gateway = Gateway::start(configuration, |_| Some("secret".to_owned())).unwrap();
+    let mut world = World {
+        gateway,
+        ..World::without_snapshot()
+    }
+    .with_snapshot(|_| {});
+    for (name, value, refused) in [
+        ("origin", "https://app.example", None),
+        ("origin", "https://evil.example", Some(403)),
+        (":authority", "alias.example", None),
+        (":authority", "evil.example", Some(403)),
+    ] {
+        assert_eq!(world.refused_with(name, value), refused, "{value}");
     }
 }
