@@ -1,4 +1,5 @@
-//! The MCP server behind every row: answers any POST with the same JSON-RPC result, as fast as it can.
+//! The MCP server behind every row: answers any POST with the same JSON-RPC result, as fast as it can; or, where a
+//! header asks for it, with a list or with a stream of events.
 //!
 //! On a thread and a runtime of its own, so that it takes the same from every row.
 
@@ -6,13 +7,29 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::messages::Entries;
+
+/// The header that asks for a list, and says how long.
+pub const ENTRIES: &str = "bench-entries";
+/// The header that says what the entries are.
+pub const KIND: &str = "bench-kind";
+/// The header that asks for a stream, and says of how many events.
+pub const EVENTS: &str = "bench-events";
+
+/// A permit for each event that has arrived, the last of a stream included. One stream at a time.
+pub static NEXT_EVENT: Semaphore = Semaphore::const_new(0);
 
 const RESULT: &[u8] =
     br#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[{"type":"text","text":"done"}],"isError":false}}"#;
@@ -49,12 +66,71 @@ async fn serve(listener: std::net::TcpListener) {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
     // Read to its end, so that the connection can be used again.
-    let _ = request.into_body().collect().await;
-    let mut response = Response::new(Full::new(Bytes::from_static(RESULT)));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let _ = body.collect().await;
+    let asked = |name| head.headers.get(name)?.to_str().ok();
+    let number = |name| asked(name)?.parse::<u64>().ok();
+    let (content_type, body) = match (number(ENTRIES), number(EVENTS)) {
+        (Some(entries), _) => {
+            let kind = asked(KIND).and_then(Entries::named);
+            let list = list(entries, kind.unwrap_or(Entries::Shown));
+            ("application/json", Body::from(list))
+        }
+        (_, Some(events)) => ("text/event-stream", stream(events)),
+        (None, None) => ("application/json", Body::from(RESULT)),
+    };
+    let mut response = Response::new(body);
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
+}
+
+/// A list of tools of some 400 bytes each.
+fn list(entries: u64, kind: Entries) -> String {
+    let tools: Vec<String> = (0..entries)
+        .map(|n| {
+            let name = kind.name(n).map_or_else(String::new, |name| format!(r#""name":"{name}","#));
+            format!(
+                concat!(
+                    r#"{{{name}"title":"Tool number {n}","description":"Moves money from one account to another, once, "#,
+                    r#"within the limits that the company has set for whoever asks, and answers with the number of "#,
+                    r#"the booking.","inputSchema":{{"type":"object","properties":{{"from":{{"type":"string"}},"#,
+                    r#""to":{{"type":"string"}},"amount":{{"type":"number","minimum":0}},"memo":{{"type":"string"}}}},"#,
+                    r#""required":["from","to","amount"]}}}}"#
+                ),
+                name = name,
+                n = n,
+            )
+        })
+        .collect();
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"complete","tools":[{}],"ttlMs":1000,"cacheScope":"private"}}}}"#,
+        tools.join(",")
+    )
+}
+
+/// Progress, each event when the last has arrived, and then the result.
+fn stream(events: u64) -> Body {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for n in 0..=events {
+            let event = if n < events {
+                format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":"p","progress":{n}}}}}"#
+                )
+            } else {
+                String::from_utf8_lossy(RESULT).into_owned()
+            };
+            if sender.send(format!("data: {event}\n\n")).await.is_err() {
+                return;
+            }
+            match NEXT_EVENT.acquire().await {
+                Ok(arrived) => arrived.forget(),
+                Err(_) => return,
+            }
+        }
+    });
+    Body::from_stream(ReceiverStream::new(receiver).map(Ok::<_, Infallible>))
 }

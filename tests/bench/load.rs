@@ -11,6 +11,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -135,7 +136,8 @@ async fn one_connection(
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
+/// A connection to Envoy.
+pub async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to Envoy on {address}"))?;
@@ -145,15 +147,20 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-/// The n-th call: its arguments have never been seen before.
-fn call(address: SocketAddr, token: &str, tool: &str, n: u64) -> Result<Request<Full<Bytes>>> {
-    Ok(Request::post("/mcp")
+/// A request of this method, but for its body.
+pub fn request(address: SocketAddr, token: &str, method: &str) -> Builder {
+    Request::post("/mcp")
         .header(HOST, address.to_string())
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .header(ACCEPT, "application/json, text/event-stream")
         .header(CONTENT_TYPE, "application/json")
         .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
+        .header("mcp-method", method)
+}
+
+/// The n-th call: its arguments have never been seen before.
+fn call(address: SocketAddr, token: &str, tool: &str, n: u64) -> Result<Request<Full<Bytes>>> {
+    Ok(request(address, token, "tools/call")
         .header("mcp-name", tool)
         .body(Full::new(Bytes::from(message(tool, n))))?)
 }

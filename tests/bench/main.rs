@@ -5,12 +5,14 @@
 //! durable audit. Rounds are interleaved, so that whatever else the machine does hits all rows alike, and CPU
 //! time is what is compared, since it holds still when wall time does not. Runs on Linux only.
 
+mod added;
 mod backend;
 mod cpu;
 mod decision;
 mod filter;
 mod load;
 mod measure;
+mod messages;
 mod mints;
 mod noise;
 mod plan;
@@ -95,6 +97,9 @@ async fn run(plan: &Plan) -> Result<Report> {
         }
     }
     drop(rows);
+
+    say("lists, streams, large arguments");
+    report.messages = messages::measure(&setup, plan).await?;
 
     say("decisions by number of tool rules");
     let (mut trivial, mut all) = setup.rules().await?;

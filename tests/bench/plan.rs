@@ -13,6 +13,8 @@ pub struct Plan {
     pub memory_requests: u64,
     /// Mints in a round.
     pub mints: u64,
+    /// Large messages of a kind in a round.
+    pub messages: u64,
 }
 
 /// `make bench`.
@@ -22,6 +24,7 @@ pub const USUAL: Plan = Plan {
     warm_up: 6_000,
     memory_requests: 100_000,
     mints: 8_000,
+    messages: 20,
 };
 
 /// `make bench-full`.
@@ -31,6 +34,7 @@ pub const FULL: Plan = Plan {
     warm_up: 20_000,
     memory_requests: 1_000_000,
     mints: 20_000,
+    messages: 60,
 };
 
 /// Whether everything runs.
@@ -40,4 +44,5 @@ pub const SMOKE: Plan = Plan {
     warm_up: 100,
     memory_requests: 1_000,
     mints: 100,
+    messages: 2,
 };

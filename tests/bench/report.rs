@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use writ_tests::binaries::workspace;
 
+use crate::added::Messages;
 use crate::noise::Spread;
 
 /// One way through Envoy. Times are microseconds; everything is the median over the rounds.
@@ -69,6 +70,7 @@ pub struct Report {
     /// Hits per lookup of the filter's caches, by row.
     pub cache_hit_rates: BTreeMap<String, BTreeMap<String, f64>>,
     pub mints: Mints,
+    pub messages: Messages,
     pub wasm_bytes: u64,
     pub rounds: usize,
     pub requests_per_round: u64,
@@ -95,7 +97,8 @@ pub enum Bound {
 }
 
 impl Limit {
-    fn new(figure: &'static str, value: f64, bound: Bound) -> Self {
+    /// Compares.
+    pub fn new(figure: &'static str, value: f64, bound: Bound) -> Self {
         let met = match bound {
             Bound::AtMost(limit) => value <= limit,
             Bound::AtLeast(limit) => value >= limit,
@@ -164,6 +167,7 @@ impl Report {
                 Bound::AtMost(32.0),
             ),
         ];
+        self.limits.extend(self.messages.limits());
     }
 
     /// Whether every limit is met.
@@ -242,6 +246,7 @@ impl Report {
             );
             also.push((format!("VM MB, {rules} tool rules"), value));
         }
+        also.extend(self.messages.also());
         for (row, caches) in &self.cache_hit_rates {
             for (cache, rate) in caches {
                 also.push((

@@ -101,6 +101,31 @@ impl Setup {
         Ok(rows)
     }
 
+    /// Plain Envoy, the filter deciding alone, and the filter with its token service, for large messages.
+    pub async fn message_rows(&self) -> Result<[Row; 3]> {
+        let of_lists = filter::static_mode(&self.signer, &Policy::for_lists(TOOLS))?;
+        let gateway = filter::gateway_mode();
+        let (of_static, of_service) = (&self.static_callers, &self.service.callers);
+        Ok([
+            self.row("large_plain", Filters::Plain, of_static, None)
+                .await?,
+            self.row(
+                "large_policy",
+                Filters::Writ(&self.wasm, &of_lists),
+                of_static,
+                None,
+            )
+            .await?,
+            self.row(
+                "large_governed",
+                Filters::Writ(&self.wasm, &gateway),
+                of_service,
+                None,
+            )
+            .await?,
+        ])
+    }
+
     /// An Envoy whose policy allows everything, and one for each number of tool rules.
     pub async fn rules(&self) -> Result<(Row, Vec<Rules>)> {
         let configuration = filter::static_mode(&self.signer, &Policy::trivial())?;
