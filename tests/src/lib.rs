@@ -2,6 +2,7 @@
 //! condition and stopped for certain.
 //!
 //! - [`envoy`] runs a shipped Envoy YAML, with only ports and paths replaced;
+//! - [`guard`] runs another one on the sidecar's YAML, before the MCP server;
 //! - [`token_service`] runs the `writ` binary and its command line;
 //! - [`ledger`] is a real MCP server that verifies its tokens by itself;
 //! - [`idp`] is the corporate identity provider, a certified one;
@@ -20,6 +21,7 @@ pub mod clients;
 pub mod deployment;
 pub mod documents;
 pub mod envoy;
+pub mod guard;
 pub mod idp;
 pub mod ledger;
 pub mod mcp;

@@ -84,10 +84,9 @@ async fn the_ten_lines_of_the_readme_govern_a_server() {
 
 #[tokio::test]
 async fn the_filter_configurations_start_a_filter() {
-    for (n, json) in blocks("docs/configuration.md", "json filter")
-        .into_iter()
-        .enumerate()
-    {
+    let documents = ["docs/configuration.md", "docs/guard.md"];
+    let all = documents.map(|document| blocks(document, "json filter"));
+    for (n, json) in all.into_iter().flatten().enumerate() {
         let scratch = Scratch::new(&format!("filter-{n}")).unwrap();
         let indented: String = json
             .lines()
@@ -146,6 +145,21 @@ async fn the_gateway_guide_can_be_followed() {
         "one record for each registration and change: {kinds:?}"
     );
     service.serve().await.unwrap();
+}
+
+#[test]
+fn the_guards_guide_can_be_followed() {
+    let scratch = Scratch::new("guard-guide").unwrap();
+    let service = TokenService::prepare(&scratch, token_service::Options::default()).unwrap();
+    for command in blocks("docs/guard.md", "sh")
+        .iter()
+        .flat_map(|block| block.lines())
+    {
+        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+        service.cli(&arguments).unwrap();
+    }
+    let servers = service.cli(&["server", "list"]).unwrap();
+    assert_eq!(servers[0]["enforcement"], "guard");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use writ_tests::envoy::{Envoy, Options, Yaml};
+use writ_tests::guard;
 use writ_tests::scratch::Scratch;
 use writ_tests::token_service::{self, TokenService};
 use writ_tests::traps::{beside, table};
@@ -89,4 +90,98 @@ async fn the_doctor_notices_whatever_is_wrong_around_the_filter() {
         assert_eq!(noticed, trap.noticed, "{}", trap.name);
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// What is found of each guard's listener that is not right.
+#[tokio::test]
+async fn the_doctor_knows_a_guard_and_what_it_guards() {
+    let scratch = Scratch::new("doctor-guard").unwrap();
+    let service = TokenService::start(&scratch, token_service::Options::default())
+        .await
+        .unwrap();
+    for (id, enforcement) in [("ledger", "guard"), ("bank", "introspect")] {
+        let (resource, audience) = (format!("http://127.0.0.1/{id}"), format!("urn:{id}"));
+        let add = [
+            "server",
+            "add",
+            id,
+            "--resource",
+            &resource,
+            "--audience",
+            &audience,
+        ];
+        let how = ["--enforcement", enforcement];
+        service.cli(&[add.as_slice(), &how].concat()).unwrap();
+    }
+    let secret = guard::register(&service).unwrap();
+    let shipped = guard::sidecar_yaml(8080, service.gateway_port()).unwrap();
+    let (before, clusters) = shipped.as_str().split_once("\n  clusters:\n").unwrap();
+    let start = before.find("    - name: mcp\n      address").unwrap();
+    let listener = before.get(start..).unwrap();
+    let other = |name: &str, from: &str, to: &str| {
+        assert!(listener.contains(from), "{from}");
+        listener
+            .replacen("- name: mcp\n", &format!("- name: {name}\n"), 1)
+            .replace("port_value: 10000 }", "port_value: 0 }")
+            .replace(from, to)
+    };
+    let server = "\"server\": \"ledger\"";
+    let others = [
+        other("unknown", server, "\"server\": \"nobody\""),
+        other("introspecting", server, "\"server\": \"bank\""),
+        other(
+            "no-cluster",
+            "\"cluster\": \"writ\"",
+            "\"cluster\": \"elsewhere\"",
+        ),
+        other(
+            "switched-off",
+            "- name: writ\n",
+            "- name: writ\n                    disabled: true\n",
+        ),
+        other(
+            "retrying",
+            "timeout: 0s\n",
+            "timeout: 0s\n                            retry_policy: { retry_on: 5xx }\n",
+        ),
+    ];
+    let yaml = Yaml::text(format!(
+        "{before}\n{}\n  clusters:\n{clusters}",
+        others.join("\n")
+    ));
+    let options = Options {
+        env: vec![("WRIT_GUARD_SECRET".to_owned(), secret)],
+        ..Options::default()
+    };
+    let envoy = Envoy::start(&scratch, yaml, options).await.unwrap();
+    let output = service
+        .output(&["doctor", "--envoy-admin", &envoy.admin_url("/")])
+        .unwrap();
+    let found: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let wrong: BTreeMap<String, String> = found
+        .iter()
+        .filter(|one| one["level"] != "ok")
+        .filter_map(|one| {
+            let rest = one["found"].as_str()?.strip_prefix("listener ")?;
+            let (listener, _) = rest.split_once(':')?;
+            Some((
+                listener.to_owned(),
+                format!("{} {}", one["check"], one["level"]).replace('"', ""),
+            ))
+        })
+        .collect();
+    let expected = [
+        ("introspecting", "guard warning"),
+        ("no-cluster", "token service problem"),
+        ("switched-off", "filter problem"),
+        ("retrying", "retries problem"),
+        ("unknown", "guard problem"),
+    ];
+    let expected = expected.map(|(listener, what)| (listener.to_owned(), what.to_owned()));
+    assert_eq!(wrong, BTreeMap::from(expected), "the shipped one is right");
+    let guards = |one: &Value| one["found"] == "listener mcp: guards ledger";
+    assert!(found.iter().any(guards), "{found:?}");
 }

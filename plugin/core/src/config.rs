@@ -109,7 +109,8 @@ pub enum Mode {
 
 impl Mode {
     /// The token service, where there is one.
-    pub(crate) fn service(&self) -> Option<&TokenService> {
+    #[must_use]
+    pub fn service(&self) -> Option<&TokenService> {
         match self {
             Self::Gateway(service) => Some(service),
             Self::Guard(guard) => Some(&guard.service),

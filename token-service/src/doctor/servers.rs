@@ -29,7 +29,7 @@ pub(super) async fn examine(store: &Store, found: &mut Vec<Finding>) -> Option<R
         Finding::warning(
             CHECK,
             format!("nothing keeps a token from being used twice at: {}", trusting.join(", ")),
-            "let them introspect (docs/verifying.md), and register them with --enforcement introspect",
+            "put a guard before them (docs/guard.md) or let them introspect (docs/verifying.md), and register them with that --enforcement",
         )
     });
     Some(registry)

@@ -1,7 +1,6 @@
 //! What is buffered, and how the token service is reached.
 
 use serde_json::Value;
-use writ_core::config::Mode;
 
 use super::{
     super::Finding,
@@ -18,7 +17,7 @@ pub(super) fn examine(dump: &Dump<'_>, at: &Governed<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let mut found = vec![buffers(dump, at, config.max_body as u64)];
-    if let Mode::Gateway(service) = &config.mode {
+    if let Some(service) = config.mode.service() {
         found.push(token_service(dump, at, &service.cluster));
     }
     found

@@ -7,7 +7,7 @@ use super::{
     super::Finding,
     dump::{Dump, Governed, is, is_true, list, text},
 };
-use crate::registry::Registry;
+use crate::registry::{Enforcement, Registry};
 
 const ONCE: &str = "a token that was minted for one request is sent once";
 
@@ -228,30 +228,57 @@ fn bypasses(at: &Governed<'_>, places: &[Place<'_>]) -> Finding {
     )
 }
 
-/// In gateway mode a route's metadata names the server in the registry.
+/// In gateway mode a route's metadata names the server in the registry, in guard mode the configuration does.
 fn servers(
     at: &Governed<'_>,
     places: &[Place<'_>],
     registry: Option<&Registry>,
 ) -> Option<Finding> {
-    let config = at.config.as_ref().ok()?;
-    if !matches!(config.mode, Mode::Gateway(_)) {
-        return None;
+    match &at.config.as_ref().ok()?.mode {
+        Mode::Gateway(_) => Some(routed(at, places, registry)),
+        Mode::Guard(guard) => Some(guarded(at, &guard.server, registry)),
+        Mode::Static(_) => None,
     }
+}
+
+fn guarded(at: &Governed<'_>, id: &str, registry: Option<&Registry>) -> Finding {
+    let server = registry.map(|registry| registry.servers().find(|s| s.id.as_str() == id));
+    match server {
+        Some(None) => Finding::problem(
+            "guard",
+            format!(
+                "listener {}: guards {id}, which is not in the registry",
+                at.name
+            ),
+            "register it (`writ server add … --enforcement guard`), or correct the filter's `server`",
+        ),
+        Some(Some(server)) if server.enforcement != Enforcement::Guard => Finding::warning(
+            "guard",
+            format!(
+                "listener {}: guards {id}, and the registry says that another enforces: the server itself, or nobody",
+                at.name
+            ),
+            "register it with --enforcement guard; a server that introspects would find each token spent",
+        ),
+        Some(Some(_)) | None => Finding::ok("guard", format!("listener {}: guards {id}", at.name)),
+    }
+}
+
+fn routed(at: &Governed<'_>, places: &[Place<'_>], registry: Option<&Registry>) -> Finding {
     let named = |place: &Place<'_>| -> Option<String> {
         let metadata = place.value.get("metadata")?.get("filter_metadata")?;
         text(metadata.get("writ")?, "server").map(str::to_owned)
     };
     let named: Vec<String> = places.iter().filter_map(named).collect();
     if named.is_empty() {
-        return Some(Finding::problem(
+        return Finding::problem(
             "routes",
             format!(
                 "listener {}: no route names a server of the registry",
                 at.name
             ),
             "give each route its server: `metadata: { filter_metadata: { writ: { server: ID } } }`",
-        ));
+        );
     }
     let unknown: Vec<&str> = named
         .iter()
@@ -259,7 +286,7 @@ fn servers(
         .filter(|id| registry.is_some_and(|r| !r.servers().any(|s| s.id.as_str() == *id)))
         .collect();
     let nameless = nameless(at);
-    Some(if unknown.is_empty() && !nameless.is_empty() {
+    if unknown.is_empty() && !nameless.is_empty() {
         Finding::warning(
             "routes",
             format!(
@@ -284,7 +311,7 @@ fn servers(
             ),
             "register them (`writ server add`), or correct the routes' metadata",
         )
-    })
+    }
 }
 
 /// Routes that lead somewhere, through the filter, and name no server: the filter refuses what comes there.
