@@ -32,6 +32,7 @@ pub mod registrations;
 pub mod scratch;
 pub mod servers;
 pub mod signer;
+pub mod talking;
 pub mod token_service;
 pub mod tools;
 pub mod traps;

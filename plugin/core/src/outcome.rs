@@ -117,6 +117,8 @@ impl Watch {
             let end = End::of(host);
             match (end, self.status) {
                 (End::TimedOut, _) => CallResult::TimedOut,
+                // A stream that nobody waits for an answer on is over when its caller leaves.
+                (End::CallerLeft, Some(200..300)) if !self.answers => CallResult::Ok,
                 (End::CallerLeft, _) => CallResult::Cancelled,
                 (End::ServerBroke, _) | (_, None) => CallResult::CutOff,
                 (End::Proper, Some(status)) if !(200..300).contains(&status) => {

@@ -1268,26 +1268,30 @@ fn a_list_in_an_event_stream_shows_what_its_caller_may_call() {
     }
 }
 
+impl World {
+    /// A GET stream goes upstream.
+    fn opens_stream(&mut self, caller: &str) {
+        self.request(Some(caller), LIST);
+        let mut headers = self.proxy.headers.borrow_mut();
+        headers.extend(
+            [(":method", "GET"), ("accept", "text/event-stream")]
+                .map(|(n, v)| (n.into(), v.into())),
+        );
+        headers.remove("content-type");
+        headers.insert("authorization".to_owned(), format!("Bearer {caller}"));
+        drop(headers);
+        self.exchange = Exchange::new(3);
+        self.exchange
+            .on_request_headers(&mut self.gateway, &self.proxy, true);
+        self.mint(&World::discovery_claims());
+    }
+}
+
 #[test]
 fn a_list_that_is_delivered_again_on_a_stream_is_filtered_too() {
     let mut world = World::new();
     let caller = world.caller();
-    world.request(Some(&caller), LIST);
-    world.proxy.headers.borrow_mut().extend(
-        [(":method", "GET"), ("accept", "text/event-stream")].map(|(n, v)| (n.into(), v.into())),
-    );
-    world.proxy.headers.borrow_mut().remove("content-type");
-    let authorization = format!("Bearer {caller}");
-    world
-        .proxy
-        .headers
-        .borrow_mut()
-        .insert("authorization".to_owned(), authorization);
-    world.exchange = Exchange::new(3);
-    world
-        .exchange
-        .on_request_headers(&mut world.gateway, &world.proxy, true);
-    world.mint(&World::discovery_claims());
+    world.opens_stream(&caller);
     let stream = format!("id: 4\ndata: {TOOLS}\n\n");
     let shown = pass(&mut world, "text/event-stream", &[], &stream, 50);
     assert_eq!(shown, format!("id: 4\ndata: {SHOWN}\n\n"));

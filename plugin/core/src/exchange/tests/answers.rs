@@ -177,6 +177,13 @@ fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
         );
         assert_eq!(outcome.result_digest.is_some(), answered, "{body}");
     }
+    // Nobody waits for an answer on a GET stream.
+    let mut world = World::new();
+    let caller = world.caller();
+    world.opens_stream(&caller);
+    pass(&mut world, "text/event-stream", &[], &progress, 1 << 20);
+    world.proxy.flags.set(LEFT);
+    assert_eq!(world.outcome().result, CallResult::Ok);
     let mut world = World::new().sent(CALL);
     world.proxy.flags.set(LEFT);
     assert_eq!(world.outcome().result, CallResult::Cancelled);
