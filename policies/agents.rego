@@ -9,9 +9,11 @@ import data.writ.questions
 
 autonomous if input.agent.kind == "autonomous"
 
+# With what goes on with a tool's call: its task, and answers to what the server asks meanwhile.
 looking_around := {
 	"initialize", "server/discover", "ping", "stream/open", "session/close", "tools/list",
 	"notifications/initialized", "notifications/cancelled",
+	"tasks/get", "tasks/result", "tasks/update", "tasks/cancel",
 }
 
 granted if {
@@ -24,6 +26,12 @@ granted if {
 	autonomous
 	count(input.agent.tools) > 0
 	input.mcp.method in looking_around
+}
+
+granted if {
+	autonomous
+	count(input.agent.tools) > 0
+	startswith(input.mcp.method, "response/")
 }
 
 objections contains message if {

@@ -35,3 +35,11 @@ test_an_autonomous_agent_with_a_tool_may_look_around if {
 	stranger := object.union(request(null, [], "key"), {"mcp": {"method": "initialize"}})
 	not writ.call.allow with input as stranger
 }
+
+goes_on(method, tools) := object.union(request(null, tools, "key"), {"mcp": {"method": method}})
+
+test_an_autonomous_agent_answers_and_follows_what_it_was_allowed_to_call if {
+	writ.call.allow with input as goes_on("response/roots/list", ["reconcile"])
+	writ.call.allow with input as goes_on("tasks/get", ["reconcile"])
+	not writ.call.allow with input as goes_on("response/roots/list", [])
+}

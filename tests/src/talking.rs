@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use axum::Router;
 use rmcp::model::{
-    CallToolResult, ContentBlock, ListRootsRequest, ProgressNotificationParam, ServerCapabilities,
-    ServerConfig, ServerRequest,
+    CallToolResult, ContentBlock, ProgressNotificationParam, ServerCapabilities, ServerConfig,
+    ServerRequest,
 };
 use rmcp::service::{RequestContext, ServiceError};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -91,7 +91,8 @@ impl Tools {
         description = "Asks the client for its roots and tells what it heard"
     )]
     async fn ask(&self, context: RequestContext<RoleServer>) -> Result<String, ErrorData> {
-        let question = ServerRequest::ListRootsRequest(ListRootsRequest {
+        #[expect(deprecated, reason = "what the session era has is what is tested")]
+        let question = ServerRequest::ListRootsRequest(rmcp::model::ListRootsRequest {
             method: Default::default(),
             extensions: Default::default(),
         });

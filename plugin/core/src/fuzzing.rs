@@ -18,9 +18,9 @@ use crate::agree;
 use crate::config::{Config, Mode};
 use crate::headers::Headers;
 use crate::message::{self, Form, Id, Message};
-use crate::response::events::{Events, Passed, TooLong};
+use crate::response::events::{Events, Longer, Passed};
 use crate::response::list::made;
-use crate::response::{Entry, Judge};
+use crate::response::{Entry, Judge, Problem};
 use crate::seal::SealError;
 
 /// A message that is accepted is read as another parser reads it: method, target, id, arguments.
@@ -101,14 +101,15 @@ pub fn events(input: &[u8]) {
 /// What passed, and the data that was seen.
 type Seen = (Vec<u8>, Vec<Vec<u8>>);
 
-fn pass(stream: &[u8], chunk: usize) -> Result<Seen, TooLong> {
+fn pass(stream: &[u8], chunk: usize) -> Result<Seen, String> {
     let mut events = Events::new(256);
     let (mut out, mut seen) = (Vec::new(), Vec::new());
     for bytes in stream.chunks(chunk) {
-        events.see::<TooLong>(bytes, &mut out, &mut |_, data| {
+        let passed = events.see::<Problem>(bytes, &mut out, Longer::Ends, &mut |_, data| {
             seen.push(data.to_vec());
             Ok(changed(data).map_or(Passed::AsItIs, Passed::With))
-        })?;
+        });
+        passed.map_err(|problem| problem.to_string())?;
     }
     Ok((out, seen))
 }

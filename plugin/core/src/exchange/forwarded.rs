@@ -222,7 +222,7 @@ impl Exchange {
             accepted: Arc::clone(&asked.caller.accepted),
             server: asked.server.id.clone(),
             session: asked.session_id().map(str::to_owned),
-            id: message.id().cloned(),
+            id: message.reply_id().cloned(),
             request_id: asked.headers.request_id.clone(),
             is_stream: false,
             over: None,

@@ -1,7 +1,10 @@
 //! An event stream (WHATWG HTML, server-sent events), read event by event as its bytes come, at any boundary.
 //!
 //! Comments between events pass at once, so that keep-alives keep alive; an event passes when it is complete, as it came
-//! or with other data. An event that never completes is never passed on, which is what its reader would do with it.
+//! or with other data, or, where that is allowed of a long one, as it comes. An event that never completes is never passed on, which is what its reader would do with it.
+
+use super::long::{Long, Progress};
+use super::scan::{Large, NoPlainResult};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -34,6 +37,19 @@ pub(crate) struct Events {
     at_start: bool,
     /// The most bytes of one event.
     most: usize,
+    /// A longer one, which passes as it comes.
+    long: Option<Box<Long>>,
+    /// The last of these that is over.
+    passed: Option<Large>,
+}
+
+/// What becomes of an event that is longer than what is held for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Longer {
+    /// It passes as it comes, as long as it is a plain result.
+    Passes,
+    /// It ends the stream.
+    Ends,
 }
 
 /// An event is longer than what is held for it.
@@ -51,17 +67,34 @@ impl Events {
             after_cr: false,
             at_start: true,
             most,
+            long: None,
+            passed: None,
         }
     }
 
+    /// Whether an event that passes as it comes is not over.
+    pub(super) fn is_within_long(&self) -> bool {
+        self.long.is_some()
+    }
+
+    /// The last event that passed as it came and is over.
+    pub(super) fn passed(&mut self) -> Option<Large> {
+        self.passed.take()
+    }
+
     /// Takes the next bytes and adds to `out` what may pass; `judge` is asked about each complete event that has data.
-    pub(crate) fn see<E: From<TooLong>>(
+    pub(crate) fn see<E: From<TooLong> + From<NoPlainResult>>(
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
+        longer: Longer,
         judge: Judge<'_, E>,
     ) -> Result<(), E> {
         for &byte in bytes {
+            if self.long.is_some() {
+                self.pass(byte, out)?;
+                continue;
+            }
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
                 if self.event.is_empty() {
                     out.push(byte);
@@ -71,8 +104,17 @@ impl Events {
                 }
                 continue;
             }
-            if self.event.len() == self.most {
-                return Err(TooLong(self.most).into());
+            if self.event.len() >= self.most {
+                if longer == Longer::Ends {
+                    return Err(TooLong(self.most).into());
+                }
+                self.drop_mark();
+                self.long = Some(Box::default());
+                for byte in self.take() {
+                    self.pass(byte, out)?;
+                }
+                self.pass(byte, out)?;
+                continue;
             }
             self.event.push(byte);
             if matches!(byte, b'\n' | b'\r') {
@@ -83,11 +125,22 @@ impl Events {
         Ok(())
     }
 
-    fn end_line<E>(&mut self, out: &mut Vec<u8>, judge: Judge<'_, E>) -> Result<(), E> {
-        // Readers drop a byte order mark there, and nowhere else.
-        if std::mem::take(&mut self.at_start) && self.event.starts_with(BOM) {
-            self.event.drain(..BOM.len());
+    /// A byte of an event that passes as it comes.
+    fn pass(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), NoPlainResult> {
+        let Some(long) = &mut self.long else {
+            return Ok(());
+        };
+        let progress = long.byte(byte)?;
+        out.push(byte);
+        if progress == Progress::AtEnd {
+            self.after_cr = byte == b'\r';
+            self.passed = self.long.take().map(|long| long.end()).transpose()?;
         }
+        Ok(())
+    }
+
+    fn end_line<E>(&mut self, out: &mut Vec<u8>, judge: Judge<'_, E>) -> Result<(), E> {
+        self.drop_mark();
         let line = self.event.get(self.line..).unwrap_or_default();
         let empty = line.len() == 1;
         self.has_fields |= !empty && line.first() != Some(&b':');
@@ -107,6 +160,13 @@ impl Events {
             out.extend_from_slice(&self.take());
         }
         Ok(())
+    }
+
+    /// Readers drop a byte order mark at the beginning of a stream, and nowhere else.
+    fn drop_mark(&mut self) {
+        if std::mem::take(&mut self.at_start) && self.event.starts_with(BOM) {
+            self.event.drain(..BOM.len());
+        }
     }
 
     fn take(&mut self) -> Vec<u8> {
@@ -192,6 +252,9 @@ fn with_data(event: &[u8], data: Option<&[u8]>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::response::Problem;
+    use crate::response::scan::Said;
+    use sha2::{Digest as _, Sha256};
 
     /// Upper-cases events whose data begins with `x`, empties those whose data begins with `-`, and notes all data.
     fn passed(stream: &[u8], chunk: usize) -> (String, Vec<String>) {
@@ -199,7 +262,7 @@ mod tests {
         let mut events = Events::new(64);
         for bytes in stream.chunks(chunk) {
             events
-                .see::<TooLong>(bytes, &mut out, &mut |of_type, data| {
+                .see::<Problem>(bytes, &mut out, Longer::Ends, &mut |of_type, data| {
                     let text = [of_type, b"|", data].concat();
                     seen.push(String::from_utf8(text).unwrap());
                     Ok(match data.first() {
@@ -263,9 +326,54 @@ mod tests {
         let stream = b"data: x\n\n".repeat(1000);
         assert_eq!(passed(&stream, 7).1.len(), 1000);
         let mut events = Events::new(8);
-        let long = events.see::<TooLong>(b"data: 1234", &mut Vec::new(), &mut |_, _| {
-            Ok(Passed::AsItIs)
-        });
-        assert_eq!(long, Err(TooLong(8)));
+        let long =
+            events.see::<Problem>(b"data: 1234", &mut Vec::new(), Longer::Ends, &mut |_, _| {
+                Ok(Passed::AsItIs)
+            });
+        assert!(matches!(long, Err(Problem::TooLong(TooLong(8)))));
+    }
+
+    #[test]
+    fn a_long_event_may_pass_as_it_comes_and_what_is_no_result_does_not() {
+        let result = r#"{"id":1,|data:"result":{"content":["method","method"]},|id: 4|data: "x":"abcdefghijklmnop"}"#;
+        for end in ["\n", "\r\n", "\r"] {
+            let long = format!("event: message|data: {result}||: hi||data: x||").replace('|', end);
+            let (mut whole, mut seen) = (Vec::new(), Vec::new());
+            for chunk in 1..long.len() {
+                let mut events = Events::new(32);
+                let (mut out, mut data) = (Vec::new(), Vec::new());
+                for bytes in long.as_bytes().chunks(chunk) {
+                    let seen =
+                        events.see::<Problem>(bytes, &mut out, Longer::Passes, &mut |_, seen| {
+                            data.push(seen.to_vec());
+                            Ok(Passed::AsItIs)
+                        });
+                    seen.unwrap();
+                }
+                (whole, seen) = (out, data);
+                assert_eq!(String::from_utf8(whole.clone()).unwrap(), long, "{chunk}");
+                assert_eq!(seen, [b"x"], "{chunk}");
+                let (said, digest) = events.passed().unwrap().end();
+                assert_eq!(said, Said::Result);
+                let data = result
+                    .replace("|id: 4|data: ", "\n")
+                    .replace("|data:", "\n");
+                assert_eq!(digest.as_slice(), Sha256::digest(data).as_slice());
+            }
+            assert_eq!((whole.len(), seen.len()), (long.len(), 1));
+            let asks = long.replace("\"x\"", "\"method\"");
+            for asks in [
+                asks.clone(),
+                format!("\u{feff}{}", asks.split_once(end).unwrap().1),
+            ] {
+                let passed = Events::new(32).see::<Problem>(
+                    asks.as_bytes(),
+                    &mut Vec::new(),
+                    Longer::Passes,
+                    &mut |_, _| Ok(Passed::AsItIs),
+                );
+                assert!(matches!(passed, Err(Problem::NoPlainResult(_))), "{asks:?}");
+            }
+        }
     }
 }

@@ -17,6 +17,9 @@ use crate::refuse::Refusal;
 /// `-32601`, as JSON-RPC has it, and the server has its answer.
 const DENIED: &str = "writ/denied";
 
+/// The most questions that are denied within one answer; one more ends it.
+const MAX_DENIED: u32 = 16;
+
 /// MCP 2025-11-25: the client is to send its user to a URL first.
 const URL_ELICITATION_REQUIRED: &str = "-32042";
 
@@ -67,7 +70,7 @@ impl Answer {
                 envelope,
                 id,
                 method,
-            } => question(message, &envelope, (id, method), judge),
+            } => self.question(message, &envelope, (id, method), judge),
             Seen::Notification(envelope) => self.notification(message, &envelope, judge),
             Seen::Answer(envelope) => self.answer(message, &envelope, judge),
             Seen::Nothing => Ok(Passed::AsItIs),
@@ -108,7 +111,7 @@ impl Answer {
             (Some(_), Some(_)) => {
                 return Err(Unreadable::because("it has both a result and an error").into());
             }
-            (Some(error), _) => match url_elicitation(error, judge)? {
+            (Some(error), _) => match self.url_elicitation(error, judge)? {
                 Some(refusal) => self.refused(&refusal, id.as_ref()),
                 None => (Passed::AsItIs, CallResult::ProtocolError),
             },
@@ -151,7 +154,7 @@ impl Answer {
         judge: &mut dyn Judge,
     ) -> Result<Option<Refusal>, Problem> {
         if let Some(questions) = members.get("inputRequests")
-            && let Some(refusal) = input_requests(questions, judge)?
+            && let Some(refusal) = self.input_requests(questions, judge)?
         {
             return Ok(Some(refusal));
         }
@@ -173,80 +176,106 @@ impl Answer {
         }
     }
 
+    /// A question passes with the id that its answer is known by, and a denied one turned into one that nobody knows.
+    fn question(
+        &mut self,
+        message: &[u8],
+        envelope: &Members<'_>,
+        (id, method): (&RawValue, &RawValue),
+        judge: &mut dyn Judge,
+    ) -> Result<Passed, Problem> {
+        let read = read_id(id).zip(string(method));
+        let (number, name) =
+            read.ok_or_else(|| Unreadable::because("it asks with an id or a method that is none"))?;
+        let sealed = judge.seal(&name, &number)?;
+        let sealed = serde_json::Value::from(sealed).to_string();
+        match self.asks(judge, &name, params_of(envelope)?)? {
+            Ok(()) => {
+                let mut edits = Edits::of(message);
+                edits.replace(id.get(), sealed);
+                Ok(edits.made()?.map_or(Passed::AsItIs, Passed::With))
+            }
+            Err(reason) => {
+                let params = serde_json::json!({"method": name, "reason": reason});
+                let denied = format!(
+                    r#"{{"jsonrpc":"2.0","id":{sealed},"method":"{DENIED}","params":{params}}}"#
+                );
+                Ok(Passed::With(denied.into_bytes()))
+            }
+        }
+    }
+
+    /// MCP 2026-07-28: what the client is to find out before it asks again. One that is denied denies the result.
+    fn input_requests(
+        &mut self,
+        questions: &RawValue,
+        judge: &mut dyn Judge,
+    ) -> Result<Option<Refusal>, Problem> {
+        let questions = Members::of(questions)?
+            .ok_or_else(|| Unreadable::because("its `inputRequests` are no object"))?;
+        for question in questions.values() {
+            let question = Members::of(question)?;
+            let method = question
+                .as_ref()
+                .and_then(|q| q.get("method"))
+                .and_then(string);
+            let Some((question, method)) = question.as_ref().zip(method) else {
+                return Err(Unreadable::because("one of its `inputRequests` is no request").into());
+            };
+            if let Err(reason) = self.asks(judge, &method, params_of(question)?)? {
+                return Ok(Some(denied(&method, &reason)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// MCP 2025-11-25: an error that is a question.
+    fn url_elicitation(
+        &mut self,
+        error: &RawValue,
+        judge: &mut dyn Judge,
+    ) -> Result<Option<Refusal>, Problem> {
+        let Some(error) = Members::of(error)? else {
+            return Ok(None);
+        };
+        if error
+            .get("code")
+            .is_none_or(|code| code.get() != URL_ELICITATION_REQUIRED)
+        {
+            return Ok(None);
+        }
+        let method = "elicitation/create";
+        let asked = match error.get("data") {
+            Some(data) => parse_result(data.get().as_bytes()).map_err(Unreadable::from)?,
+            None => Value::new_object(),
+        };
+        let answer = self.asks(judge, method, asked)?;
+        Ok(answer.err().map(|reason| denied(method, &reason)))
+    }
+
+    /// Whether the server may ask this. One that goes on asking for what it is denied fills the audit trail.
+    fn asks(
+        &mut self,
+        judge: &mut dyn Judge,
+        method: &str,
+        params: Value,
+    ) -> Result<Result<(), String>, Problem> {
+        let answer = judge.asks(method, params);
+        if answer.is_err() {
+            self.denied += 1;
+            if self.denied > MAX_DENIED {
+                return Err(Problem::AsksOn);
+            }
+        }
+        Ok(answer)
+    }
+
     /// An error in place of an answer.
     fn refused(&mut self, refusal: &Refusal, id: Option<&Id>) -> (Passed, CallResult) {
         self.watch.because(refusal.to_string());
         let told = self.error(refusal, id).into_bytes();
         (Passed::With(told), CallResult::Withheld)
     }
-}
-
-/// A question passes with the id that its answer is known by, and a denied one turned into one that nobody knows.
-fn question(
-    message: &[u8],
-    envelope: &Members<'_>,
-    (id, method): (&RawValue, &RawValue),
-    judge: &mut dyn Judge,
-) -> Result<Passed, Problem> {
-    let read = read_id(id).zip(string(method));
-    let (number, name) =
-        read.ok_or_else(|| Unreadable::because("it asks with an id or a method that is none"))?;
-    let sealed = judge.seal(&name, &number)?;
-    let sealed = serde_json::Value::from(sealed).to_string();
-    match judge.asks(&name, params_of(envelope)?) {
-        Ok(()) => {
-            let mut edits = Edits::of(message);
-            edits.replace(id.get(), sealed);
-            Ok(edits.made()?.map_or(Passed::AsItIs, Passed::With))
-        }
-        Err(reason) => {
-            let params = serde_json::json!({"method": name, "reason": reason});
-            let denied = format!(
-                r#"{{"jsonrpc":"2.0","id":{sealed},"method":"{DENIED}","params":{params}}}"#
-            );
-            Ok(Passed::With(denied.into_bytes()))
-        }
-    }
-}
-
-/// MCP 2026-07-28: what the client is to find out before it asks again. One that is denied denies the result.
-fn input_requests(questions: &RawValue, judge: &mut dyn Judge) -> Result<Option<Refusal>, Problem> {
-    let questions = Members::of(questions)?
-        .ok_or_else(|| Unreadable::because("its `inputRequests` are no object"))?;
-    for question in questions.values() {
-        let question = Members::of(question)?;
-        let method = question
-            .as_ref()
-            .and_then(|q| q.get("method"))
-            .and_then(string);
-        let Some((question, method)) = question.as_ref().zip(method) else {
-            return Err(Unreadable::because("one of its `inputRequests` is no request").into());
-        };
-        if let Err(reason) = judge.asks(&method, params_of(question)?) {
-            return Ok(Some(denied(&method, &reason)));
-        }
-    }
-    Ok(None)
-}
-
-/// MCP 2025-11-25: an error that is a question.
-fn url_elicitation(error: &RawValue, judge: &mut dyn Judge) -> Result<Option<Refusal>, Problem> {
-    let Some(error) = Members::of(error)? else {
-        return Ok(None);
-    };
-    if error
-        .get("code")
-        .is_none_or(|code| code.get() != URL_ELICITATION_REQUIRED)
-    {
-        return Ok(None);
-    }
-    let method = "elicitation/create";
-    let asked = match error.get("data") {
-        Some(data) => parse_result(data.get().as_bytes()).map_err(Unreadable::from)?,
-        None => Value::new_object(),
-    };
-    let answer = judge.asks(method, asked);
-    Ok(answer.err().map(|reason| denied(method, &reason)))
 }
 
 fn denied(method: &str, reason: &str) -> Refusal {

@@ -4,21 +4,21 @@
 
 pub(crate) mod events;
 pub(crate) mod list;
+mod long;
 mod mask;
 mod message;
 mod scan;
 mod text;
 
-use sha2::{Digest as _, Sha256};
 use writ_policy::Value;
 use writ_policy::event::CallResult;
 use writ_policy::release::Release;
 
-use self::events::{Events, Passed, TooLong};
+use self::events::{Events, Longer, Passed, TooLong};
 pub(crate) use self::list::Entry;
 pub(crate) use self::mask::Masked;
 use self::message::Seen;
-use self::scan::{NoPlainResult, Said, Scan};
+use self::scan::{Large, NoPlainResult, Said};
 use self::text::Unreadable;
 use crate::host::Host;
 use crate::message::{Id, Message, STREAM_OPEN};
@@ -64,7 +64,7 @@ impl Expected {
             | "logging/setLevel"
             | "resources/subscribe"
             | "resources/unsubscribe" => Self::Formality,
-            _ if message.id().is_none() => Self::Formality,
+            _ if message.reply_id().is_none() => Self::Formality,
             _ => Self::Content,
         }
     }
@@ -91,6 +91,8 @@ pub(crate) struct Answer {
     expected: Expected,
     limits: Limits,
     watch: Watch,
+    /// Questions of the server's that were denied.
+    denied: u32,
 }
 
 #[derive(Debug)]
@@ -109,12 +111,6 @@ enum State {
     Refused(Problem),
     /// The caller has been told; what else comes is dropped.
     Told,
-}
-
-#[derive(Debug, Default)]
-struct Large {
-    scan: Scan,
-    digest: Sha256,
 }
 
 /// Why an answer is not shown.
@@ -136,6 +132,8 @@ pub(crate) enum Problem {
     Form,
     #[error("the server asks the client in place of answering it")]
     Asks,
+    #[error("the server goes on asking the client for what it is denied")]
+    AsksOn,
 }
 
 impl Answer {
@@ -143,11 +141,12 @@ impl Answer {
     pub(crate) fn new(request: &Message, request_id: &str, limits: Limits) -> Self {
         Self {
             state: State::Waiting,
-            id: request.id().cloned(),
+            id: request.reply_id().cloned(),
             request_id: request_id.to_owned(),
             expected: Expected::by(request),
             limits,
-            watch: Watch::new(request.id().is_some()),
+            watch: Watch::new(request.reply_id().is_some()),
+            denied: 0,
         }
     }
 
@@ -280,7 +279,12 @@ impl Answer {
     ) {
         let bytes = host.response_body(size).unwrap_or_default();
         let mut shown = Vec::with_capacity(bytes.len());
-        let seen = events.see::<Problem>(&bytes, &mut shown, &mut |of_type, data| {
+        // A result that no policy wants to see need not be held.
+        let longer = match self.expected {
+            Expected::Content if !judge.looks() => Longer::Passes,
+            _ => Longer::Ends,
+        };
+        let seen = events.see::<Problem>(&bytes, &mut shown, longer, &mut |of_type, data| {
             let first = data.iter().find(|byte| !byte.is_ascii_whitespace());
             let is_message = matches!(of_type, b"" | b"message");
             // What is no JSON object or array is a message to nobody, and a keep-alive to some.
@@ -290,11 +294,17 @@ impl Answer {
             let seen = Seen::read(data)?;
             self.see(data, seen, judge)
         });
+        if let Some(large) = events.passed() {
+            self.passed_large(large);
+        }
         match seen {
             Ok(()) => self.state = State::Stream(events),
             Err(problem) => {
                 let told = self.told(&problem);
-                shown.extend_from_slice(format!("event: message\ndata: {told}\n\n").as_bytes());
+                // Of an event that has passed in part the reader gets no more: half a document is no message.
+                let cut = if events.is_within_long() { "\n\n" } else { "" };
+                let told = format!("{cut}event: message\ndata: {told}\n\n");
+                shown.extend_from_slice(told.as_bytes());
             }
         }
         if shown != bytes {
@@ -328,24 +338,27 @@ impl Answer {
         mut large: Box<Large>,
     ) {
         let bytes = host.response_body(size).unwrap_or_default();
-        if let Err(problem) = large.scan.see(&bytes) {
+        if let Err(problem) = large.see(&bytes) {
             // Half a document is no message to anybody: there is nothing that could be told in it.
             self.watch.withheld(Problem::from(problem).to_string(), b"");
             host.set_response_body(size, b"");
             return;
         }
-        large.digest.update(&bytes);
         if end_of_stream {
-            let result = match large.scan.said() {
-                Said::Nothing => CallResult::Unknown,
-                Said::Result => CallResult::Ok,
-                Said::ToolError => CallResult::ToolError,
-            };
-            self.watch
-                .answered_as(result, large.digest.finalize().into());
+            self.passed_large(*large);
         } else {
             self.state = State::Large(large);
         }
+    }
+
+    fn passed_large(&mut self, large: Large) {
+        let (said, digest) = large.end();
+        let result = match said {
+            Said::Nothing => CallResult::Unknown,
+            Said::Result => CallResult::Ok,
+            Said::ToolError => CallResult::ToolError,
+        };
+        self.watch.answered_as(result, digest);
     }
 
     fn tell(&mut self, host: &dyn Host, size: usize, problem: &Problem) {

@@ -1,12 +1,35 @@
 //! An answer that is too large to be held, looked at as it passes: whether it is what a client may be given unheld, and how
 //! the call went. Whatever else it is is told before its end, and half a message is none to its reader.
 
+use sha2::{Digest as _, Sha256};
+
 /// The longest name of a member that matters.
 const LONGEST: usize = 16;
 
+/// A message that is too large to be held, on its way: looked at, and its digest taken.
+#[derive(Debug, Default)]
+pub(crate) struct Large {
+    scan: Scan,
+    digest: Sha256,
+}
+
+impl Large {
+    /// Takes the next bytes.
+    pub(super) fn see(&mut self, bytes: &[u8]) -> Result<(), NoPlainResult> {
+        self.scan.see(bytes)?;
+        self.digest.update(bytes);
+        Ok(())
+    }
+
+    /// What the document said, now that it is over, and its SHA-256.
+    pub(super) fn end(self) -> (Said, [u8; 32]) {
+        (self.scan.said, self.digest.finalize().into())
+    }
+}
+
 /// Looks at one JSON document, at any chunk boundary.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+struct Scan {
     depth: usize,
     /// Whether the containers at the first two levels are objects.
     objects: [bool; 2],
@@ -43,13 +66,7 @@ struct Text {
 pub(crate) struct NoPlainResult;
 
 impl Scan {
-    /// What the document has said.
-    pub(super) fn said(&self) -> Said {
-        self.said
-    }
-
-    /// Takes the next bytes.
-    pub(super) fn see(&mut self, bytes: &[u8]) -> Result<(), NoPlainResult> {
+    fn see(&mut self, bytes: &[u8]) -> Result<(), NoPlainResult> {
         bytes.iter().try_for_each(|byte| self.byte(*byte))
     }
 
@@ -138,7 +155,7 @@ mod tests {
                 .as_bytes()
                 .chunks(chunk)
                 .try_for_each(|bytes| scan.see(bytes));
-            all.push(seen.map(|()| scan.said()));
+            all.push(seen.map(|()| scan.said));
         }
         let first = all.pop().unwrap();
         assert!(all.iter().all(|other| *other == first), "{document}");

@@ -8,6 +8,8 @@ const RESULT: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"te
 const MASKED: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"_meta":{"writ/masked":{"card_number":1}},"content":[{"type":"text","text":"card [card number]"}], "n":12345678901234567890}}"#;
 const MASKS: &str = "package writ\ncall := {`allow`: true}\nresult := {`allow`: true, `mask`: [`card_numbers`]} if input.mcp.tool == `listAccounts`";
 
+const NOTED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
 impl World {
     /// With this policy in place of the library.
     fn of(rego: &str) -> Self {
@@ -26,9 +28,13 @@ impl World {
         let caller = self.caller();
         self.request(Some(&caller), message);
         let sent: Json = serde_json::from_str(message).unwrap();
-        let mut claims = Self::minted_claims(message);
-        claims["authorization_details"][0]["method"] = sent["method"].clone();
-        claims["authorization_details"][0]["target"] = sent["params"]["name"].clone();
+        let mut claims = match sent.get("id") {
+            Some(_) => Self::minted_claims(message),
+            None => Self::discovery_claims(),
+        };
+        if sent.get("id").is_some() {
+            claims["authorization_details"][0]["target"] = sent["params"]["name"].clone();
+        }
         self.mint(&claims);
         assert_eq!(self.proxy.resumed.get(), 1);
         self
@@ -177,6 +183,20 @@ fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
         );
         assert_eq!(outcome.result_digest.is_some(), answered, "{body}");
     }
+    // A notification that was accepted.
+    let mut world = World::new().sent(NOTED);
+    world
+        .proxy
+        .response
+        .replace(BTreeMap::from([(":status".to_owned(), "202".to_owned())]));
+    world
+        .exchange
+        .on_response_headers(&mut world.gateway, &world.proxy, true);
+    let accepted = world.outcome();
+    assert_eq!(
+        (accepted.result, accepted.result_digest),
+        (CallResult::Ok, None)
+    );
     // Nobody waits for an answer on a GET stream.
     let mut world = World::new();
     let caller = world.caller();
@@ -304,8 +324,28 @@ fn a_result_too_large_to_be_looked_at_passes_only_where_the_policy_says_so() {
 #[test]
 fn a_large_answer_passes_unheld_unless_it_is_no_plain_result() {
     let large = RESULT.replace("card", &"x".repeat(2 << 20));
-    let mut world = World::new().sent(CALL);
-    assert!(pass(&mut world, "application/json", &[], &large, 60_000) == large);
+    for (content_type, body) in [
+        ("application/json", large.clone()),
+        ("text/event-stream", event(&large)),
+    ] {
+        let mut world = World::new().sent(CALL);
+        assert!(pass(&mut world, content_type, &[], &body, 60_000) == body);
+        let outcome = world.outcome();
+        assert_eq!(outcome.result, CallResult::Ok);
+        assert_eq!(
+            outcome.result_digest,
+            Some(content_digest(large.as_bytes()))
+        );
+    }
+    // A policy that wants to see results has to be able to.
+    let mut world = World::of(MASKS).sent(CALL);
+    let shown = pass(&mut world, "text/event-stream", &[], &event(&large), 60_000);
+    assert!(
+        error_in(&shown)["message"]
+            .as_str()
+            .unwrap()
+            .contains("larger than")
+    );
     for asks in [
         large.replace(
             r#""n":1"#,
@@ -396,6 +436,21 @@ fn a_denied_question_is_one_that_every_client_declines_and_is_on_record() {
 }
 
 #[test]
+fn a_server_that_goes_on_asking_for_what_it_is_denied_is_cut_off() {
+    let mut world = World::of(LITTLE).sent(CALL);
+    let stream = event(&SAMPLING.replace("10", "11")).repeat(1000);
+    let shown = pass(&mut world, "text/event-stream", &[], &stream, 10_000);
+    assert_eq!(shown.matches("writ/denied").count(), 16);
+    assert!(shown.contains("goes on asking"), "{shown}");
+    world.exchange.on_end(&mut world.gateway, &world.proxy);
+    let events = world.events();
+    assert_eq!(events.len(), 18);
+    assert!(
+        matches!(events.last(), Some(Event::Outcome(outcome)) if outcome.result == CallResult::Withheld)
+    );
+}
+
+#[test]
 fn a_question_in_place_of_an_answer_is_none() {
     for body in [
         SAMPLING.to_owned(),
@@ -469,7 +524,13 @@ fn an_event_that_is_no_message_ends_the_stream_with_an_error() {
             "duplicate key",
         ),
         (event("not json"), "not JSON that every reader"),
-        (event(&"x".repeat(2 << 20)), "larger than"),
+        (
+            event(&format!(
+                r#"{{"x":"{}","method":"x"}}"#,
+                "x".repeat(2 << 20)
+            )),
+            "no plain result",
+        ),
         (
             "event: other\ndata: {\"method\":1,\"method\":2}\n\n".to_owned(),
             "duplicate key",
@@ -480,10 +541,11 @@ fn an_event_that_is_no_message_ends_the_stream_with_an_error() {
         let stream = format!("{progress}{bad}{}", event(RESULT));
         let shown = pass(&mut world, "text/event-stream", &[], &stream, 10_000);
         let rest = shown.strip_prefix(&progress).unwrap();
-        let error = error_in(rest);
+        let (_, last) = rest.trim_end().rsplit_once("\n\n").unwrap_or(("", rest));
+        let error = error_in(last);
         assert_eq!(error["code"], 502);
         assert!(error["message"].as_str().unwrap().contains(told), "{error}");
-        assert!(!rest.contains("4111"), "{rest}");
+        assert!(!rest.contains("4111"));
         let outcome = world.outcome();
         assert_eq!(outcome.result, CallResult::Withheld);
         assert!(outcome.reason.unwrap().contains(told));
