@@ -40,8 +40,8 @@ pub struct Snapshot {
     pub revoked: BTreeSet<String>,
 }
 
-/// A compiled policy and its data.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A compiled policy and its data; empty for who decides nothing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyBundle {
     /// Names the policy in audit records: a digest of program and data.

@@ -13,12 +13,14 @@ use super::{
 };
 use crate::{
     config::duration,
-    connect::{Access, Connected, PATH, Passed, Place, Settings},
+    connect::{Connected, Identity, PATH, Passed, Place, Registration, Settings},
     registry::Id,
 };
 
 /// The secret of a gateway.
 const GATEWAY_SECRET: &str = "WRIT_GATEWAY_SECRET";
+/// What a server registers itself with.
+const REGISTRATION_TOKEN: &str = "WRIT_REGISTRATION_TOKEN";
 /// Longer than any secret and any certificate chain, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
 
@@ -36,8 +38,13 @@ const MAX_FILE: u64 = 256 * 1024;
 )]
 pub(super) struct Connect {
     /// The server's id in the registry.
-    #[arg(long, value_name = "ID")]
-    server: Id,
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "register",
+        requires = "gateway"
+    )]
+    server: Option<Id>,
     /// Where the endpoint listens; its path is /mcp.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -45,8 +52,18 @@ pub(super) struct Connect {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8182")]
     service: String,
     /// The gateway as which it asks there.
-    #[arg(long, value_name = "ID")]
-    gateway: Id,
+    #[arg(long, value_name = "ID", requires = "server")]
+    gateway: Option<Id>,
+    /// Register the server instead, with the initial access token in WRIT_REGISTRATION_TOKEN, unless this file has its
+    /// registration already; the server then proves who it is with its own secret.
+    #[arg(long, value_name = "FILE", requires_all = ["issuer", "resource"], conflicts_with_all = ["server", "secret_file", "identity_file"])]
+    register: Option<PathBuf>,
+    /// The issuer that it registers at: the public URL of the token service.
+    #[arg(long, value_name = "URL", requires = "register")]
+    issuer: Option<Url>,
+    /// The public URL that it registers with: the gateway's.
+    #[arg(long, value_name = "URL", requires = "register")]
+    resource: Option<Url>,
     /// A file with the secret, instead of the environment variable.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -140,10 +157,10 @@ impl Connect {
     }
 
     fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, CliError> {
-        let access = self.access(env)?;
+        let place = self.place()?;
         Ok(Settings {
-            access,
-            server: self.server.to_string(),
+            identity: self.identity(&place, env)?,
+            place,
             listen: self.listen,
             hosts: self.hosts,
             origins: self.origins,
@@ -158,21 +175,42 @@ impl Connect {
         })
     }
 
-    fn access(&self, env: impl Fn(&str) -> Option<String>) -> Result<Access, CliError> {
-        let place = self.place()?;
-        let secret = match (&place, &self.secret_file) {
+    fn identity(
+        &self,
+        place: &Place,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Identity, CliError> {
+        let env = |name| env(name).filter(|value| !value.is_empty());
+        if let (Some(file), Some(issuer), Some(resource)) =
+            (&self.register, &self.issuer, &self.resource)
+        {
+            if matches!(place, Place::Tls { .. }) {
+                let told = "--register is for a token service on this machine: a server has no certificate of its own";
+                return Err(CliError::Usage(told.to_owned()));
+            }
+            return Ok(Identity::Registering(Registration {
+                issuer: issuer.as_str().trim_end_matches('/').to_owned(),
+                resource: resource.to_string(),
+                token: env(REGISTRATION_TOKEN).map(SecretString::from),
+                file: file.clone(),
+            }));
+        }
+        let (Some(server), Some(gateway)) = (&self.server, &self.gateway) else {
+            let told = "name the server with --server and its gateway with --gateway, or let it --register";
+            return Err(CliError::Usage(told.to_owned()));
+        };
+        let secret = match (place, &self.secret_file) {
             (Place::Tls { .. }, _) => None,
             (_, Some(file)) => Some(read(file)?),
-            (_, None) => {
-                let secret = env(GATEWAY_SECRET).filter(|secret| !secret.is_empty());
-                Some(secret.ok_or_else(|| {
-                    CliError::Usage(format!("the secret of `{}` is missing: set {GATEWAY_SECRET}, or name a file with --secret-file", self.gateway))
-                })?)
-            }
+            (_, None) => Some(env(GATEWAY_SECRET).ok_or_else(|| {
+                CliError::Usage(format!(
+                    "the secret of `{gateway}` is missing: set {GATEWAY_SECRET}, or name a file with --secret-file"
+                ))
+            })?),
         };
-        Ok(Access {
-            place,
-            id: self.gateway.to_string(),
+        Ok(Identity::Guarded {
+            server: server.to_string(),
+            gateway: gateway.to_string(),
             secret: secret.map(|secret| SecretString::from(secret.trim_end().to_owned())),
         })
     }

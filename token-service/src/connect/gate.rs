@@ -51,17 +51,15 @@ pub(super) struct Admitted {
 #[derive(Debug)]
 pub(super) struct Gate {
     service: Arc<Service>,
-    server: String,
     single_use: SingleUse,
     reports: Semaphore,
 }
 
 impl Gate {
     /// The gate of `server`.
-    pub(super) fn new(service: Arc<Service>, server: &str, single_use: SingleUse) -> Self {
+    pub(super) fn new(service: Arc<Service>, single_use: SingleUse) -> Self {
         Self {
             service,
-            server: server.to_owned(),
             single_use,
             reports: Semaphore::new(REPORTS),
         }
@@ -113,7 +111,7 @@ impl Gate {
         request: Request<'_>,
     ) -> Result<Passed, guard::Refusal> {
         let guarded = Guarded {
-            server: &self.server,
+            server: self.service.server(),
             audience: &known.audience,
             issuer: &known.issuer,
         };
@@ -135,7 +133,7 @@ impl Gate {
         arrival: &Arrival<'_>,
     ) -> Result<(), Refusal> {
         let asked = json!({
-            "server": self.server,
+            "server": self.service.server(),
             "token": arrival.token,
             "source_ip": arrival.source_ip,
             "request_id": arrival.request_id,
@@ -148,7 +146,10 @@ impl Gate {
                 Difference::Spent,
             ))),
             Err(error) => {
-                tracing::warn!(server = self.server, "a token could not be spent: {error}");
+                tracing::warn!(
+                    server = self.service.server(),
+                    "a token could not be spent: {error}"
+                );
                 Err(Refusal::Undecided)
             }
         }
@@ -162,7 +163,7 @@ impl Gate {
         let time = rfc3339(SystemClock.now());
         let owner = rogue.owner.as_ref();
         let event = event::Rogue {
-            server: self.server.clone(),
+            server: self.service.server().to_owned(),
             credential: rogue.credential,
             reason: refusal.to_string(),
             issuer: rogue.issuer.clone(),
@@ -176,14 +177,14 @@ impl Gate {
             count: 1,
         };
         tracing::warn!(
-            server = self.server,
+            server = self.service.server(),
             credential = rogue.credential.word(),
             source_ip = arrival.source_ip,
             "a rogue access was refused"
         );
         if let Err(error) = self.report(event).await {
             tracing::error!(
-                server = self.server,
+                server = self.service.server(),
                 "a rogue access could not be reported: {error}"
             );
         }

@@ -1,7 +1,7 @@
 //! `writ connect`: an MCP server that speaks lines on its standard streams, behind a Streamable HTTP endpoint with the
 //! guard's checks built in.
 //!
-//! A request is admitted by the [`gate`] (with what [`service`] knows and [`spent`] remembers), and served by the
+//! A request is admitted by the [`gate`] (with what [`service`] knows and [`spent`] remembers; a server may [`register`] itself there), and served by the
 //! [`endpoint`]: over a process of its client's own ([`sessions`]) or over everybody's ([`shared`]), as the server
 //! speaks, which [`learn`] finds out. Either is a [`process`] with a [`channel`] that tells whose messages are whose
 //! ([`wire`]), in an [`environment`] without secrets.
@@ -14,6 +14,7 @@ mod gate;
 mod learn;
 mod outbox;
 mod process;
+mod register;
 mod service;
 mod sessions;
 mod shared;
@@ -22,13 +23,15 @@ mod wire;
 
 use std::{ffi::OsString, net::SocketAddr, sync::Arc, time::Duration};
 
+use secrecy::SecretString;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use self::{
     endpoint::Bridge,
     gate::{Gate, SingleUse},
+    learn::Learned,
     process::Recipe,
-    service::Service,
+    service::{Access, Known, Service},
     sessions::Sessions,
     shared::Shared,
     spent::Spent,
@@ -37,7 +40,8 @@ pub use self::{
     endpoint::{Hosts, HostsError, PATH},
     environment::Passed,
     learn::StartError,
-    service::{Access, Place, ServiceError},
+    register::{Registration, RegistrationError},
+    service::{Place, ServiceError},
 };
 use crate::{
     clock::{Clock as _, SystemClock, unix},
@@ -47,10 +51,10 @@ use crate::{
 /// What to connect, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The server's id in the registry.
-    pub server: String,
-    /// How to reach the token service.
-    pub access: Access,
+    /// Where the token service's listener for gateways is.
+    pub place: Place,
+    /// Which server it is, and who asks for it there.
+    pub identity: Identity,
     /// Where the endpoint is.
     pub listen: SocketAddr,
     /// Further values of `Host` that requests may have.
@@ -75,12 +79,31 @@ pub struct Settings {
     pub max_message: usize,
 }
 
+/// Which server it is, and who asks for it at the token service.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// A registered server, and a gateway that guards it.
+    Guarded {
+        /// The server's id in the registry.
+        server: String,
+        /// The gateway's.
+        gateway: String,
+        /// The gateway's secret, where that is how it proves who it is.
+        secret: Option<SecretString>,
+    },
+    /// A server that registers itself, and is its own guard.
+    Registering(Registration),
+}
+
 /// Why a server is not connected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The token service.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The registration.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
     /// The server.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -122,31 +145,34 @@ impl Connected {
             .command
             .split_first()
             .ok_or(ConnectError::NoCommand)?;
-        let service = Arc::new(Service::new(settings.access, &settings.server)?);
-        let known = service.refresh().await?;
         let failed = |source| ConnectError::Listen {
             address: settings.listen,
             source,
         };
         let listening = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listening.local_addr().map_err(failed)?;
-        let hosts = Hosts::new(address, &known.resource, &settings.hosts, &settings.origins)?;
+        let label = match &settings.identity {
+            Identity::Guarded { server, .. } => server,
+            Identity::Registering(registration) => &registration.resource,
+        };
         let recipe = Arc::new(Recipe::new(
-            &settings.server,
+            label,
             program,
             arguments,
             environment::clean(std::env::vars_os(), &settings.passed),
             settings.max_message,
         ));
-        let learned = match learn::learn(&recipe, settings.start_time).await {
-            Ok(learned) => learned,
+        let started = start(&settings, &recipe, address).await;
+        let (service, known, learned) = match started {
+            Ok(started) => started,
             Err(error) => {
                 recipe.all_ended().await;
-                return Err(error.into());
+                return Err(error);
             }
         };
+        let hosts = Hosts::new(address, &known.resource, &settings.hosts, &settings.origins)?;
         tracing::info!(
-            server = settings.server,
+            server = service.server(),
             sessions_only = learned.stateless.is_none(),
             tools = learned.tools.len(),
             "the MCP server runs"
@@ -160,7 +186,7 @@ impl Connected {
         let (stop, stopped) = watch::channel(false);
         let bridge = Arc::new(Bridge {
             hosts,
-            gate: Gate::new(Arc::clone(&service), &settings.server, single_use),
+            gate: Gate::new(Arc::clone(&service), single_use),
             sessions: Arc::new(Sessions::new(
                 Arc::clone(&recipe),
                 settings.max_sessions,
@@ -198,5 +224,45 @@ impl Connected {
         };
         tokio::join!(self.bridge.sessions.stop(), shared);
         self.recipe.all_ended().await;
+    }
+}
+
+/// Finds out what the server speaks, and what is known of it at the token service, where it registers itself first if it is to.
+async fn start(
+    settings: &Settings,
+    recipe: &Arc<Recipe>,
+    address: SocketAddr,
+) -> Result<(Arc<Service>, Arc<Known>, Learned), ConnectError> {
+    let service = |access: Access, server: &str| {
+        Service::new(settings.place.clone(), access, server).map(Arc::new)
+    };
+    match &settings.identity {
+        Identity::Guarded {
+            server,
+            gateway,
+            secret,
+        } => {
+            let access = Access {
+                id: gateway.clone(),
+                secret: secret.clone(),
+            };
+            let service = service(access, server)?;
+            let known = service.refresh().await?;
+            let learned = learn::learn(recipe, settings.start_time).await?;
+            Ok((service, known, learned))
+        }
+        Identity::Registering(registration) => {
+            let learned = learn::learn(recipe, settings.start_time).await?;
+            let upstream = format!("http://{address}{PATH}");
+            let tools = learned.tools.iter().map(String::as_str);
+            let registered = registration.registered(&upstream, tools).await?;
+            let access = Access {
+                id: registered.server_id.clone(),
+                secret: Some(registered.introspection_secret.into()),
+            };
+            let service = service(access, &registered.server_id)?;
+            let known = service.refresh().await?;
+            Ok((service, known, learned))
+        }
     }
 }

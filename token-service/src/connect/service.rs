@@ -36,15 +36,13 @@ const REMEMBERED: usize = 4096;
 /// What clocks may differ by, in seconds.
 pub(super) const SKEW_S: u64 = 5;
 
-/// How to reach the token service.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// Where its listener for gateways is.
-    pub place: Place,
-    /// Who asks: a gateway, or the server itself.
-    pub id: String,
+/// Who asks.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// The id of a gateway, or of the server itself.
+    pub(super) id: String,
     /// The secret, where that is how it proves who it is.
-    pub secret: Option<SecretString>,
+    pub(super) secret: Option<SecretString>,
 }
 
 /// Where the listener for gateways is.
@@ -200,7 +198,7 @@ impl Service {
     ///
     /// # Errors
     /// When the certificates cannot be used.
-    pub(super) fn new(access: Access, server: &str) -> Result<Self, ServiceError> {
+    pub(super) fn new(place: Place, access: Access, server: &str) -> Result<Self, ServiceError> {
         // An error says that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -208,7 +206,7 @@ impl Service {
             .timeout(REQUEST_TIME)
             .no_proxy()
             .user_agent(concat!("writ-connect/", env!("CARGO_PKG_VERSION")));
-        let (client, base) = match &access.place {
+        let (client, base) = match &place {
             Place::Loopback(url) => (client, url.as_str()),
             Place::Unix(path) => (client.unix_socket(path.as_path()), "http://localhost/"),
             Place::Tls {
@@ -230,6 +228,11 @@ impl Service {
             server: server.to_owned(),
             latest: watch::Sender::new(None),
         })
+    }
+
+    /// The server that it is about.
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     /// What is known now; none when the service has been away for too long.

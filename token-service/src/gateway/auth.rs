@@ -1,4 +1,4 @@
-//! Gateways prove who they are with their secret, or with their certificate (RFC 8705).
+//! Gateways, and servers that are their own guards, prove who they are with their secret, or with their certificate (RFC 8705).
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use axum::http::HeaderMap;
 
 use crate::{
     http::{PeerCertificate, basic},
-    registry::{Gateway, Registry, Status},
+    oauth::introspect,
+    registry::{Gateway, GatewayProof, Registry, Status},
 };
 
 /// The gateway that proves itself, when it is approved in this registry. Where there is TLS only a certificate counts: a
@@ -38,4 +39,47 @@ pub fn authenticate(
         }
     };
     (gateway.status == Status::Approved).then(|| Arc::clone(gateway))
+}
+
+/// The guard that proves itself: a gateway, or a server that is its own guard and proves who it is with the secret that it
+/// introspects with. Such a one asks for itself only, and nothing is minted for it.
+#[must_use]
+pub fn authenticate_guard(
+    registry: &Registry,
+    headers: &HeaderMap,
+    certificate: &PeerCertificate,
+) -> Option<Guard> {
+    if let Some(gateway) = authenticate(registry, headers, certificate) {
+        return Some(Guard::Gateway(gateway));
+    }
+    // As with gateways: a secret is for connections that stay on this machine.
+    if certificate.0.is_some() {
+        return None;
+    }
+    let server = introspect::authenticate(registry, headers)?;
+    Some(Guard::Itself(Arc::new(Gateway {
+        id: server.id.clone(),
+        proof: GatewayProof::Secret(server.secret.clone()),
+        servers: [server.id.to_string()].into(),
+        status: server.status,
+    })))
+}
+
+/// Who guards a server.
+#[derive(Clone, Debug)]
+pub enum Guard {
+    /// A gateway.
+    Gateway(Arc<Gateway>),
+    /// The server itself, as if it were a gateway for nothing else.
+    Itself(Arc<Gateway>),
+}
+
+impl Guard {
+    /// What it may ask about.
+    #[must_use]
+    pub fn as_gateway(&self) -> &Arc<Gateway> {
+        match self {
+            Self::Gateway(gateway) | Self::Itself(gateway) => gateway,
+        }
+    }
 }

@@ -13,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{GatewayError, authenticate};
+use super::{GatewayError, authenticate_guard};
 use crate::{
     app::SharedApp,
     audit::TryKind,
@@ -56,10 +56,11 @@ pub(super) async fn serve(
 ) -> Result<Response, GatewayError> {
     let registry = app.current_registry().await?;
     let now = app.clock.now();
-    let Some(gateway) = authenticate(&registry, &headers, &certificate) else {
+    let Some(guard) = authenticate_guard(&registry, &headers, &certificate) else {
         app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
         return Err(GatewayError::Unauthorized);
     };
+    let gateway = guard.as_gateway();
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|e| GatewayError::Malformed(format!("the body does not name a token: {e}")))?;
     let server = registry

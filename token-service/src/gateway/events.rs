@@ -7,7 +7,7 @@ use axum::{
 };
 use writ_policy::event::{EventBatch, MAX_EVENTS};
 
-use super::{GatewayError, authenticate, report};
+use super::{GatewayError, authenticate_guard, report};
 use crate::{
     app::SharedApp,
     audit::TryKind,
@@ -32,7 +32,7 @@ pub(super) async fn serve(
 ) -> Result<StatusCode, GatewayError> {
     let registry = app.current_registry().await?;
     let now = app.clock.now();
-    let Some(gateway) = authenticate(&registry, &headers, &certificate) else {
+    let Some(guard) = authenticate_guard(&registry, &headers, &certificate) else {
         app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
         return Err(GatewayError::Unauthorized);
     };
@@ -44,7 +44,7 @@ pub(super) async fn serve(
     }
     metrics::counter!("writ_events_total").increment(batch.events.len() as u64);
     app.store
-        .report(report::of(&registry, &gateway, &batch, now)?)
+        .report(report::of(&registry, guard.as_gateway(), &batch, now)?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,9 +13,9 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 use writ_core::seal::key_of_server;
-use writ_policy::snapshot::{AgentEntry, FORMAT, SealKey, ServerEntry, Snapshot};
+use writ_policy::snapshot::{AgentEntry, FORMAT, PolicyBundle, SealKey, ServerEntry, Snapshot};
 
-use super::{GatewayError, authenticate};
+use super::{GatewayError, Guard, authenticate_guard};
 use crate::{
     app::{App, SharedApp},
     audit::TryKind,
@@ -52,12 +52,12 @@ pub(super) async fn serve(
     headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
     let registry = app.current_registry().await?;
-    let Some(gateway) = authenticate(&registry, &headers, &certificate) else {
+    let Some(guard) = authenticate_guard(&registry, &headers, &certificate) else {
         app.tries
             .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
         return Err(GatewayError::Unauthorized);
     };
-    let built = app.snapshots.get(&app, &registry, &gateway)?;
+    let built = app.snapshots.get(&app, &registry, &guard)?;
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|v| v.to_str().ok());
@@ -77,21 +77,21 @@ pub(super) async fn serve(
 }
 
 impl Snapshots {
-    fn get(
-        &self,
-        app: &App,
-        registry: &Registry,
-        gateway: &Gateway,
-    ) -> Result<Built, GatewayError> {
+    fn get(&self, app: &App, registry: &Registry, guard: &Guard) -> Result<Built, GatewayError> {
         let policy = app.policy();
         let current =
             |b: &&Built| b.registry == registry.revision() && b.policy == policy.revision();
         let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(built) = held().get(gateway.id.as_str()).filter(current) {
+        // No id has a colon: a server and a gateway of one name are two.
+        let key = match guard {
+            Guard::Gateway(gateway) => gateway.id.to_string(),
+            Guard::Itself(server) => format!("server:{}", server.id),
+        };
+        if let Some(built) = held().get(&key).filter(current) {
             return Ok(built.clone());
         }
-        let built = build(app, registry, &policy, gateway)?;
-        held().insert(gateway.id.to_string(), built.clone());
+        let built = build(app, registry, &policy, guard)?;
+        held().insert(key, built.clone());
         Ok(built)
     }
 }
@@ -100,15 +100,20 @@ fn build(
     app: &App,
     registry: &Registry,
     policy: &Policy,
-    gateway: &Gateway,
+    guard: &Guard,
 ) -> Result<Built, GatewayError> {
+    let gateway = guard.as_gateway();
     let mut snapshot = Snapshot {
         format: FORMAT,
         revision: String::new(),
         issued_at: String::new(),
         issuer: app.config.issuer.clone(),
         jwks: app.keys.jwks().as_ref().clone(),
-        policy: policy.bundle().clone(),
+        policy: match guard {
+            Guard::Gateway(_) => policy.bundle().clone(),
+            // It decides nothing: what others may do is none of its business.
+            Guard::Itself(_) => PolicyBundle::default(),
+        },
         servers: registry
             .servers()
             .filter(|s| gateway.servers.contains(s.id.as_str()))

@@ -87,7 +87,7 @@ pub async fn serve(
 }
 
 /// The server whose Basic credentials these are, when it is approved in this registry.
-pub(super) fn authenticate(registry: &Registry, headers: &HeaderMap) -> Option<Arc<Server>> {
+pub(crate) fn authenticate(registry: &Registry, headers: &HeaderMap) -> Option<Arc<Server>> {
     let credentials = basic::credentials(headers)?;
     let server = registry.server(&credentials.id)?;
     let proven = server.secret.verify(credentials.secret()) && server.status == Status::Approved;

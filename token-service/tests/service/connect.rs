@@ -1,19 +1,33 @@
 //! `writ connect`: a server on standard streams behind an endpoint with the guard's checks, as a client of both eras and
 //! as somebody without a token find it.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use writ_core::message::content_digest;
 use writ_token_service::{
-    audit::Record,
-    connect::{Access, ConnectError, Connected, Passed, Place, ServiceError, Settings, StartError},
+    audit::{Record, Verdict},
+    connect::{
+        ConnectError, Connected, Identity, Passed, Place, Registration, RegistrationError,
+        ServiceError, Settings, StartError,
+    },
+    registry::Status,
+    secret::{self, SecretHash},
+    store::{
+        initial_tokens::{self, InitialToken},
+        registrations::Registered,
+    },
 };
 
 use crate::harness::{Form, RESOURCE, Service};
 
-const POLICY: &str = "package writ\ncall := {\"allow\": true, \"reason\": \"whatever it is\"}\n";
+const POLICY: &str = r#"package writ
+call := {"allow": true, "reason": "whatever it is"}
+registration := {"decision": "hold", "reason": "a person decides"}
+"#;
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,15 +45,19 @@ async fn service() -> Service {
     .await
 }
 
+fn guarded_by(gateway: &str, secret: &str) -> Identity {
+    Identity::Guarded {
+        server: "ledger".to_owned(),
+        gateway: gateway.to_owned(),
+        secret: Some(secret.to_owned().into()),
+    }
+}
+
 fn settings(service: &Service, speaks: &str) -> Settings {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/connect/server.py");
     Settings {
-        server: "ledger".to_owned(),
-        access: Access {
-            place: Place::Loopback(service.gateway_url("/").parse().unwrap()),
-            id: "edge".to_owned(),
-            secret: Some(service.gateway_secret.clone().into()),
-        },
+        place: Place::Loopback(service.gateway_url("/").parse().unwrap()),
+        identity: guarded_by("edge", &service.gateway_secret),
         listen: "127.0.0.1:0".parse().unwrap(),
         hosts: Vec::new(),
         origins: Vec::new(),
@@ -56,9 +74,29 @@ fn settings(service: &Service, speaks: &str) -> Settings {
 
 /// Asks for a token for a message, or for a request without one.
 fn form(service: &Service, message: &Value) -> Form {
-    let method = message["method"].as_str().unwrap_or_default();
+    // An answer to the one question that the server has.
+    let Some(method) = message["method"].as_str() else {
+        let context =
+            json!({"request_id": "r", "source_ip": "::1", "answers": "elicitation/create"});
+        let digest = content_digest(message.to_string().as_bytes());
+        let details = json!([{"type": "mcp_request", "server": "ledger",
+            "method": "response/elicitation/create", "content_digest": digest}]);
+        let mut named = message.clone();
+        named["method"] = "response/elicitation/create".into();
+        return Form::new(&service.caller_token(), &named)
+            .with("authorization_details", details.to_string())
+            .with("mcp_message", URL_SAFE_NO_PAD.encode(message.to_string()))
+            .with("mcp_context", context.to_string());
+    };
     let discovery = method.starts_with("notifications/")
-        || ["initialize", "tools/list", "server/discover", "stream/open"].contains(&method);
+        || [
+            "initialize",
+            "tools/list",
+            "prompts/list",
+            "server/discover",
+            "stream/open",
+        ]
+        .contains(&method);
     let is_bodiless = ["stream/open", "session/close"].contains(&method);
     let form = if is_bodiless {
         let context = json!({"request_id": "r", "source_ip": "::1", "method": method});
@@ -314,7 +352,8 @@ async fn messages_without_a_session_share_a_process_and_keep_their_ids() {
         "sub"
     );
 
-    let unknown = stateless(json!({"jsonrpc": "2.0", "id": 5, "method": "no/such", "params": {}}));
+    let unknown =
+        stateless(json!({"jsonrpc": "2.0", "id": 5, "method": "prompts/list", "params": {}}));
     let refused = setup.post(None, &unknown).await;
     assert_eq!(refused.status(), StatusCode::NOT_FOUND);
     assert_eq!(
@@ -584,21 +623,38 @@ async fn nothing_passes_while_the_service_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_of_the_servers_is_answered_by_the_client_it_was_for() {
+async fn a_question_of_the_servers_is_answered_in_its_session_once() {
     let setup = Setup::start("sessions").await;
-    let session = setup.initialize().await;
+    let (session, other) = (setup.initialize().await, setup.initialize().await);
     let mut events = Events::of(setup.post(Some(&session), &call("ask", &json!({}))).await);
     let question = events.next().await.unwrap();
     assert_eq!(question["method"], "elicitation/create");
+
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept"}});
+    let unasked = setup.post(Some(&other), &answer).await;
+    assert_eq!(unasked.status(), StatusCode::BAD_REQUEST);
+    let taken = setup.post(Some(&session), &answer).await;
+    assert_eq!(taken.status(), StatusCode::ACCEPTED);
+    let result = events.next().await.unwrap();
+    assert_eq!(
+        (&result["id"], &result["result"]["content"][0]["text"]),
+        (&1.into(), &"{\"action\": \"accept\"}".into())
+    );
+    let again = setup.post(Some(&session), &answer).await;
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST);
+    setup.connected.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_when_it_ends_is_told() {
+    let setup = Setup::start_with("sessions", |settings| settings.grace = Duration::ZERO).await;
+    let session = setup.initialize().await;
+    let mut events = Events::of(setup.post(Some(&session), &call("ask", &json!({}))).await);
+    events.next().await.unwrap();
     setup.connected.stop().await;
     let told = events.next().await.unwrap();
-    assert!(
-        told["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("stopped"),
-        "{told}"
-    );
+    let message = told["error"]["message"].as_str().unwrap();
+    assert!(message.contains("stopped"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -649,8 +705,7 @@ async fn a_gateway_guards_its_own_servers_only() {
     let service = service().await;
     let settings = || settings(&service, "sessions");
     let mut other = settings();
-    other.access.id = "core".to_owned();
-    other.access.secret = Some(service.core_secret.clone().into());
+    other.identity = guarded_by("core", &service.core_secret);
     let error = Connected::start(other).await.unwrap_err();
     assert!(
         matches!(
@@ -660,10 +715,127 @@ async fn a_gateway_guards_its_own_servers_only() {
         "{error}"
     );
     let mut wrong = settings();
-    wrong.access.secret = Some("wrong".to_owned().into());
+    wrong.identity = guarded_by("edge", "wrong");
     let error = Connected::start(wrong).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::Service(ServiceError::Unauthorized(_))),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard() {
+    let service = service().await;
+    let file = service.dir.path().join("registration.json");
+    let registering = |token: Option<&str>| {
+        let registration = Registration {
+            issuer: service.public_url(""),
+            resource: "http://127.0.0.1:10000/files".to_owned(),
+            token: token.map(|token| token.to_owned().into()),
+            file: file.clone(),
+        };
+        Settings {
+            identity: Identity::Registering(registration),
+            ..settings(&service, "sessions")
+        }
+    };
+    let error = Connected::start(registering(None)).await.unwrap_err();
+    let none = matches!(
+        error,
+        ConnectError::Registration(RegistrationError::NoToken(_))
+    );
+    assert!(none, "{error}");
+    let error = Connected::start(registering(Some("wrong")))
+        .await
+        .unwrap_err();
+    let refused = matches!(
+        error,
+        ConnectError::Registration(RegistrationError::Refused { .. })
+    );
+    assert!(refused, "{error}");
+    assert!(!file.exists(), "nothing is left in the way of the next try");
+
+    let token = secret::generate();
+    let initial = InitialToken {
+        id: "t".to_owned(),
+        owner: "files".to_owned(),
+        labels: std::collections::BTreeMap::new(),
+        count: 1,
+        used: 0,
+        expires_at: "2100-01-01T00:00:00Z".to_owned(),
+    };
+    let mut tx = service.store().write().await.unwrap();
+    initial_tokens::add(
+        tx.conn(),
+        &initial,
+        &SecretHash::of(&token),
+        Timestamp::now(),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let waiting = tokio::spawn(Connected::start(registering(Some(&token))));
+    let start = std::time::Instant::now();
+    let server = loop {
+        let servers = service.store().servers().await.unwrap();
+        if let Some(server) = servers.into_iter().find(|s| s.owner == "files") {
+            break server;
+        }
+        if waiting.is_finished() {
+            panic!("not registered: {:?}", waiting.await);
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing registers itself");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(server.status, Status::Pending);
+    assert!(
+        server.tools.contains(&"echo".to_owned()),
+        "{:?}",
+        server.tools
+    );
+    assert!(!waiting.is_finished());
+    let id = server.id.to_string();
+    service
+        .store()
+        .decide(Registered::Server, &id, Verdict::Allow, Timestamp::now())
+        .await
+        .unwrap();
+    let connected = waiting.await.unwrap().unwrap();
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let url = format!("http://{}/mcp", connected.address);
+    let message = call("echo", &json!({"text": "hi"}));
+    let refused = service.http.post(url).json(&message).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let records = service.records().await;
+    let rogue = records.iter().find(|r| r.kind.as_str() == "rogue").unwrap();
+    assert_eq!(rogue.server.as_deref(), Some(id.as_str()));
+    connected.stop().await;
+
+    // It is the same server the next time, and its secret is good for nothing but guarding itself.
+    let again = Connected::start(registering(None)).await.unwrap();
+    again.stop().await;
+    let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let secret = kept["introspection_secret"].as_str();
+    let snapshot = service
+        .http
+        .get(service.gateway_url("/gateway/v1/snapshot"))
+        .basic_auth(&id, secret)
+        .send()
+        .await
+        .unwrap();
+    let snapshot: Value = snapshot.json().await.unwrap();
+    let servers: Vec<_> = snapshot["servers"].as_object().unwrap().keys().collect();
+    assert_eq!(servers, [&id]);
+    assert_eq!(snapshot["policy"]["program"], "");
+    let minting = service
+        .http
+        .post(service.gateway_url("/oauth/token"))
+        .basic_auth(&id, secret)
+        .form(&Form::new(&service.caller_token(), &message).0)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(minting.status(), StatusCode::UNAUTHORIZED);
 }

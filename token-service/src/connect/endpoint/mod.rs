@@ -190,6 +190,3 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
             one == "*/*" || one.eq_ignore_ascii_case(wanted) || one.eq_ignore_ascii_case(&any)
         })
 }
-
-#[cfg(test)]
-mod tests;
