@@ -62,6 +62,8 @@ python_clients() {
     cmp -s "$wanted" .venv/requirements.txt && return
     say "installing the Python clients into .venv"
     .venv/bin/pip install --quiet --disable-pip-version-check -r "$wanted"
+    # What uvx starts a server with later, without the network.
+    UV_CACHE_DIR=.venv/uv-cache .venv/bin/uvx --quiet --python .venv/bin/python --with "$(grep '^mcp==' "$wanted")" python -c ''
     cp "$wanted" .venv/requirements.txt
 }
 

@@ -9,7 +9,7 @@
 //! - [`oauth`] gets a caller's token as an agent would;
 //! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
 //! - [`documents`] hosts what an application says about itself, over TLS;
-//! - [`servers`] runs MCP servers on the other SDKs;
+//! - [`servers`] runs MCP servers on the other SDKs, [`connector`] one on standard streams behind `writ connect`;
 //! - [`traps`] is what can be wrong around the filter, and a server that sees what then happens;
 //! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
 //! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
@@ -18,6 +18,7 @@
 
 pub mod binaries;
 pub mod clients;
+pub mod connector;
 pub mod deployment;
 pub mod documents;
 pub mod envoy;

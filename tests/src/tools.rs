@@ -111,3 +111,31 @@ pub fn typescript_clients() -> Result<PathBuf> {
 pub fn python_clients() -> PathBuf {
     workspace().join("tests/clients/python")
 }
+
+/// uvx, with the Python MCP SDK in its cache: its command, and the environment that it needs.
+pub fn uvx() -> Result<(Vec<String>, Vec<(String, String)>)> {
+    let venv = workspace().join(".venv");
+    let (uvx, cache) = (venv.join("bin/uvx"), venv.join("uv-cache"));
+    ensure!(
+        uvx.is_file() && cache.is_dir(),
+        "there is no {} with a cache in {}: run `make deps`",
+        uvx.display(),
+        cache.display()
+    );
+    let wanted = std::fs::read_to_string(python_clients().join("requirements.txt"))?;
+    let sdk = wanted.lines().find(|line| line.starts_with("mcp=="));
+    let sdk = sdk.context("requirements.txt does not name the MCP SDK")?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let python = text(&venv.join("bin/python"));
+    let command = [
+        &text(&uvx),
+        "--offline",
+        "--python",
+        &python,
+        "--with",
+        sdk,
+        "python",
+    ];
+    let environment = vec![("UV_CACHE_DIR".to_owned(), text(&cache))];
+    Ok((command.map(str::to_owned).into(), environment))
+}

@@ -7,8 +7,10 @@ use writ_policy::engine::{Data, Evaluator, Module, compile};
 use writ_policy::library;
 use writ_tests::binaries::workspace;
 use writ_tests::envoy::{Envoy, Options, Yaml};
+use writ_tests::process::Process;
 use writ_tests::scratch::Scratch;
 use writ_tests::token_service::{self, TokenService};
+use writ_tests::wait::PATIENCE;
 
 /// The fenced blocks of a document whose info string is `info`.
 fn blocks(document: &str, info: &str) -> Vec<String> {
@@ -103,6 +105,112 @@ async fn the_filter_configurations_start_a_filter() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_guide_to_servers_on_standard_streams_can_be_followed() {
+    let scratch = Scratch::new("guide-connect").unwrap();
+    let service = TokenService::start(&scratch, token_service::Options::default())
+        .await
+        .unwrap();
+    let mut secret = String::new();
+    for line in blocks("docs/connect.md", "sh").remove(0).lines() {
+        let words: Vec<_> = line.split_whitespace().skip(1).collect();
+        let printed = service.cli(&words).unwrap().remove(0);
+        secret = printed["secret"].as_str().unwrap().to_owned();
+    }
+    let command = blocks("docs/connect.md", "sh connect").remove(0);
+    let command = command.replace("SECRET=…", &format!("SECRET={secret}"));
+    let mut connect = connect_as_written(&command, &service, &scratch);
+    connect
+        .until("`writ connect` as in the guide", PATIENCE, is_ready)
+        .await
+        .unwrap();
+    assert!(connect.terminate(PATIENCE).await.unwrap().success());
+    service.cli(&["server", "remove", "everything"]).unwrap();
+
+    let add = [
+        "registration",
+        "token",
+        "add",
+        "--count",
+        "1",
+        "--owner",
+        "platform team",
+    ];
+    let written = blocks("docs/connect.md", "sh token").remove(0);
+    assert_eq!(written.replace('"', ""), format!("writ {}", add.join(" ")));
+    let token = service.cli_secret(&add).unwrap();
+    let command = blocks("docs/connect.md", "sh register").remove(0);
+    let command = command
+        .replace("TOKEN=…", &format!("TOKEN={token}"))
+        .replace(
+            "everything.json",
+            &scratch.path().join("everything.json").to_string_lossy(),
+        )
+        .replace("http://127.0.0.1:8181", &service.issuer());
+    let mut connect = connect_as_written(&command, &service, &scratch);
+    connect
+        .until(
+            "a server that waits for a person",
+            PATIENCE,
+            async |process| process.log().contains("waits for a person").then_some(()),
+        )
+        .await
+        .unwrap();
+    let servers = service.cli(&["server", "list"]).unwrap();
+    let id = servers[0]["id"].as_str().unwrap();
+    service.cli(&["server", "approve", id]).unwrap();
+    connect
+        .until("its approval", PATIENCE, is_ready)
+        .await
+        .unwrap();
+    assert!(connect.terminate(PATIENCE).await.unwrap().success());
+}
+
+async fn is_ready(process: &Process) -> Option<()> {
+    let lines = process
+        .log()
+        .lines()
+        .filter(|line| *line == "ready")
+        .count();
+    (lines > 0).then_some(())
+}
+
+/// Runs a command of the guide, with the package as it is installed here, and ports that are free.
+fn connect_as_written(command: &str, service: &TokenService, scratch: &Scratch) -> Process {
+    let listener = format!("--service http://127.0.0.1:{}", service.gateway_port());
+    let command = command
+        .replace(
+            "npx -y @modelcontextprotocol/server-everything",
+            "npx --no-install mcp-server-everything",
+        )
+        .replace(
+            "--listen 127.0.0.1:8080",
+            &format!("--listen 127.0.0.1:0 {listener}"),
+        )
+        .replace(
+            " writ connect",
+            &format!(" exec {} connect", service.binary().display()),
+        );
+    let mut shell = std::process::Command::new("sh");
+    let path = std::env::var("PATH").unwrap_or_default();
+    shell
+        .args(["-euc", &command])
+        .current_dir(writ_tests::tools::typescript_clients().unwrap())
+        .env(
+            "PATH",
+            format!("{path}:{}", workspace().join(".venv/bin").display()),
+        );
+    let name = format!(
+        "connect-{}",
+        if command.contains("--register") {
+            "register"
+        } else {
+            "guide"
+        }
+    );
+    Process::spawn(&name, shell, scratch.path()).unwrap()
 }
 
 #[tokio::test]
