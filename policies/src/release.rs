@@ -158,7 +158,7 @@ impl Mask {
                 (Ok("with"), Value::String(value)) if value.len() <= MAX_TEXT => {
                     with = value.to_string();
                 }
-                (Ok("path"), Value::Array(steps)) if steps.len() > 0 => {
+                (Ok("path"), Value::Array(steps)) if !steps.is_empty() => {
                     path = Some(
                         steps
                             .iter()

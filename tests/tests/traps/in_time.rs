@@ -10,7 +10,7 @@ use writ_tests::traps::upstream::STREAMS;
 use writ_tests::traps::{Edit, Trap};
 use writ_tests::wait::{PATIENCE, until};
 
-use super::{Site, WORKS};
+use super::{Site, WORKS, instead};
 
 /// The shipped times, so short that a test can wait for them.
 const QUICK_REQUESTS: Edit = ("request_timeout: 30s", "request_timeout: 1s");
@@ -34,7 +34,7 @@ const QUICK: [Trap; 4] = [
     quick("quick-headers", &[QUICK_HEADERS]),
     quick("quick-streams", &[QUICK_STREAMS]),
     quick(
-        "quick-silent-streams",
+        "silent-streams",
         &[
             QUICK_STREAMS,
             ("                            idle_timeout: 3600s\n", ""),
@@ -44,7 +44,7 @@ const QUICK: [Trap; 4] = [
 
 #[tokio::test]
 async fn requests_arrive_soon_and_responses_take_their_time() {
-    let traps = LIMITS.iter().copied().chain(QUICK);
+    let traps = instead(LIMITS, &QUICK);
     let site = Site::start("traps-time", traps).await;
     slow_requests(&site).await;
     streams(&site).await;
@@ -108,7 +108,7 @@ async fn streams(site: &Site) {
     })
     .await
     .unwrap();
-    for trap in ["quick-silent-streams", "short-responses"] {
+    for trap in ["silent-streams", "short-responses"] {
         let mut stream = begun(site.spoilt(trap), &whole).await;
         let answer = to_the_end(&mut stream).await;
         assert!(answer.contains("first"), "{trap}: {answer}");

@@ -19,8 +19,8 @@ use std::net::SocketAddr;
 
 use bad::{Answer, Post};
 use writ_tests::deployment::{Deployment, Options};
-use writ_tests::traps::Trap;
 use writ_tests::traps::upstream::{Reached, Upstream};
+use writ_tests::traps::{Trap, table};
 
 /// A tool that the server answers at once.
 const WORKS: &str = "works";
@@ -38,6 +38,36 @@ call := {"allow": false, "reason": input.request.id} if input.mcp.tool == "by-wh
 
 visible := {"allow": true}
 "#;
+
+/// Traps of the table, but for those that a test has made small enough to try, or quick enough.
+fn instead(table: &[Trap], own: &[Trap]) -> Vec<Trap> {
+    let same = |trap: &&Trap| own.iter().all(|one| one.name != trap.name);
+    table.iter().filter(same).chain(own).copied().collect()
+}
+
+/// So that none is added to the table, and to what the doctor notices, without its harm being shown.
+#[test]
+fn every_trap_is_tried() {
+    let tried = [
+        include_str!("in_time.rs"),
+        include_str!("on_record.rs"),
+        include_str!("read_one_way.rs"),
+        include_str!("seen.rs"),
+        include_str!("sent_once.rs"),
+        include_str!("unchanged.rs"),
+        include_str!("within_bounds.rs"),
+    ]
+    .concat();
+    // The one is tried in tests/bad_envoy.rs, the other only costs time.
+    let elsewhere = ["headers-go-on", "http1-mints"];
+    for trap in table::all() {
+        let named = format!("\"{}\"", trap.name);
+        assert!(
+            tried.contains(&named) || elsewhere.contains(&trap.name),
+            "{named} is in the table, and no test tries it"
+        );
+    }
+}
 
 /// The shipped gateway and spoilt ones beside it, before a server that believes everybody.
 struct Site {

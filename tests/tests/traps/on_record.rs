@@ -11,8 +11,12 @@ async fn a_caller_chooses_neither_its_address_nor_its_request_id() {
     let told = async |tool: &str, trap: Option<&str>| {
         let call = site
             .call(tool)
-            .header("x-forwarded-for", "203.0.113.9")
             .header("x-request-id", "chosen-by-the-caller");
+        // Who comes with a forwarded address is internal to nobody.
+        let call = match tool {
+            FROM_WHERE => call.header("x-forwarded-for", "203.0.113.9"),
+            _ => call,
+        };
         let to = trap.map_or_else(|| site.shipped(), |trap| site.spoilt(trap));
         let (answer, reached) = site.send(&call, to).await;
         assert_eq!(reached.len(), 0, "{answer}");
@@ -24,8 +28,10 @@ async fn a_caller_chooses_neither_its_address_nor_its_request_id() {
     assert!(known.contains("127.0.0.1"), "{known}");
     assert!(!known.contains("203.0.113.9"), "{known}");
 
-    let chosen = told(BY_WHICH_ID, Some("keeps-request-ids")).await;
-    assert!(chosen.contains("chosen-by-the-caller"), "{chosen}");
+    for trap in ["keeps-request-ids", "private-networks-are-internal"] {
+        let chosen = told(BY_WHICH_ID, Some(trap)).await;
+        assert!(chosen.contains("chosen-by-the-caller"), "{trap}: {chosen}");
+    }
     let given = told(BY_WHICH_ID, None).await;
     assert!(!given.contains("chosen-by-the-caller"), "{given}");
 
@@ -35,8 +41,8 @@ async fn a_caller_chooses_neither_its_address_nor_its_request_id() {
         .filter(|record| record["kind"] == "denied")
         .map(|record| record["request_id"].as_str().unwrap_or_default())
         .collect();
-    assert_eq!(ids.len(), 4, "{records:?}");
+    assert_eq!(ids.len(), 5, "{records:?}");
     assert!(ids.iter().all(|id| !id.is_empty()), "{ids:?}");
     let chosen = ids.iter().filter(|id| **id == "chosen-by-the-caller");
-    assert!(chosen.count() >= 1, "{ids:?}");
+    assert_eq!(chosen.count(), 3, "{ids:?}");
 }

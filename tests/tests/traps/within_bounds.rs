@@ -12,7 +12,7 @@ use writ_tests::traps::table::LIMITS;
 use writ_tests::traps::{Edit, Trap};
 
 use super::bad::{Post, jsonrpc_error};
-use super::{Site, WORKS};
+use super::{Site, WORKS, instead};
 
 /// The shipped bucket with room for this many calls and nothing more for an hour.
 const FEW: usize = 5;
@@ -28,7 +28,7 @@ const SMALL_BUCKETS: [Trap; 3] = [
         noticed: &[],
     },
     Trap {
-        name: "small-bucket-not-enforced",
+        name: "rate-limit-not-enforced",
         listener: &[
             SMALL_BUCKET,
             (
@@ -40,7 +40,7 @@ const SMALL_BUCKETS: [Trap; 3] = [
         noticed: &[],
     },
     Trap {
-        name: "no-bucket",
+        name: "no-rate-limit",
         listener: &[
             SMALL_BUCKET,
             (
@@ -55,7 +55,7 @@ const SMALL_BUCKETS: [Trap; 3] = [
 
 #[tokio::test]
 async fn bodies_are_refused_by_the_filter_and_floods_by_envoy() {
-    let traps = LIMITS.iter().copied().chain(SMALL_BUCKETS);
+    let traps = instead(LIMITS, &SMALL_BUCKETS);
     let site = Site::start("traps-bounds", traps).await;
     buffers(&site).await;
     windows(&site).await;
@@ -116,8 +116,8 @@ async fn windows(site: &Site) {
 async fn floods(site: &Site) {
     let call = site.call(WORKS);
     for (trap, reached) in [
-        ("no-bucket", 2 * FEW),
-        ("small-bucket-not-enforced", 2 * FEW),
+        ("no-rate-limit", 2 * FEW),
+        ("rate-limit-not-enforced", 2 * FEW),
         ("small-bucket", FEW),
     ] {
         site.upstream.reached();

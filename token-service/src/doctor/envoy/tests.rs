@@ -316,3 +316,17 @@ fn a_listener_of_a_control_plane_is_looked_at_like_any_other() {
     );
     assert_eq!(wrong(&dump), []);
 }
+
+#[test]
+fn a_guard_is_looked_at_like_a_gateway() {
+    let config = in_manager("/http_filters/1/typed_config/config/configuration");
+    let guard = json!({"mode": "guard", "server": "ledger", "token_service":
+        {"cluster": "writ", "gateway_id": "ledger-guard", "secret_env": "WRIT_GUARD_SECRET"}});
+    let mut dump = with(&config, "value", json!(guard.to_string()));
+    assert_eq!(wrong(&dump), []);
+    let service = dump
+        .pointer_mut("/configs/1/static_clusters/1/cluster")
+        .unwrap();
+    service["name"] = json!("other");
+    assert_eq!(wrong(&dump), [("token service", Level::Problem)]);
+}
