@@ -112,10 +112,15 @@ pub fn python_clients() -> PathBuf {
     workspace().join("tests/clients/python")
 }
 
-/// uvx, with the Python MCP SDK in its cache: its command, and the environment that it needs.
-pub fn uvx() -> Result<(Vec<String>, Vec<(String, String)>)> {
+/// Where uvx has the Python MCP SDK (`UV_CACHE_DIR`).
+pub fn uv_cache() -> PathBuf {
+    workspace().join(".venv/uv-cache")
+}
+
+/// The command of uvx for a script on the Python MCP SDK, which it has in [`uv_cache`].
+pub fn uvx() -> Result<Vec<String>> {
     let venv = workspace().join(".venv");
-    let (uvx, cache) = (venv.join("bin/uvx"), venv.join("uv-cache"));
+    let (uvx, cache) = (venv.join("bin/uvx"), uv_cache());
     ensure!(
         uvx.is_file() && cache.is_dir(),
         "there is no {} with a cache in {}: run `make deps`",
@@ -136,6 +141,5 @@ pub fn uvx() -> Result<(Vec<String>, Vec<(String, String)>)> {
         sdk,
         "python",
     ];
-    let environment = vec![("UV_CACHE_DIR".to_owned(), text(&cache))];
-    Ok((command.map(str::to_owned).into(), environment))
+    Ok(command.map(str::to_owned).into())
 }

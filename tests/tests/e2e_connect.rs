@@ -87,13 +87,14 @@ fn npx() -> connector::Options {
 
 /// A server of ours on the Python SDK, by uvx.
 fn uvx() -> connector::Options {
-    let (mut command, env) = tools::uvx().unwrap();
+    let mut command = tools::uvx().unwrap();
+    let cache = tools::uv_cache().to_string_lossy().into_owned();
     let script = tools::python_clients().join("stdio_server.py");
     command.push(script.to_string_lossy().into_owned());
     connector::Options {
         options: ["--pass-env", "UV_CACHE_DIR"].map(str::to_owned).into(),
         command,
-        env,
+        env: vec![("UV_CACHE_DIR".to_owned(), cache)],
         directory: None,
     }
 }
