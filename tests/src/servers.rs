@@ -23,6 +23,22 @@ impl Server {
         Self::node(scratch, "reference").await
     }
 
+    /// A server on the TypeScript SDK that logs each call as it understood it.
+    pub async fn typescript_witness(scratch: &Scratch) -> Result<Self> {
+        Self::node(scratch, "witness").await
+    }
+
+    /// The same on the Python SDK.
+    pub async fn python_witness(scratch: &Scratch) -> Result<Self> {
+        Self::python(scratch, "witness").await
+    }
+
+    async fn python(scratch: &Scratch, name: &str) -> Result<Self> {
+        let mut command = Command::new(tools::python()?);
+        command.arg(tools::python_clients().join(format!("{name}.py")));
+        Self::start(scratch, &format!("{name}-python"), command).await
+    }
+
     async fn node(scratch: &Scratch, name: &str) -> Result<Self> {
         let mut command = Command::new(tools::node()?);
         command.arg(

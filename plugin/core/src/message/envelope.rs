@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use writ_policy::{Object, Value};
 
-use super::json::{Numbers, Strict};
+use super::json::{Numbers, Strict, checked_key};
 use super::{Form, Id, MAX_NAME, Problem, member, method};
 
 /// A message whose members agree.
@@ -153,6 +153,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         let mut envelope = Envelope::default();
         let mut seen = Object::new();
         while let Some(key) = map.next_key::<String>()? {
+            checked_key(&key)?;
             if seen
                 .insert(Value::from(key.as_str()), Value::Null)
                 .is_some()

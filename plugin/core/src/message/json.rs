@@ -1,8 +1,8 @@
 //! Strict JSON: what two parsers could read differently is refused, not guessed at.
 //!
 //! On top of what `serde_json` refuses (invalid UTF-8, lone surrogates, trailing data): duplicate keys anywhere
-//! (RFC 8259 section 4 leaves their meaning open), more than [`MAX_DEPTH`] levels, and whole numbers beyond
-//! ±(2^53 − 1), which JavaScript rounds (RFC 7493 section 2.2).
+//! (RFC 8259 section 4 leaves their meaning open), more than [`MAX_DEPTH`] levels, whole numbers beyond ±(2^53 − 1),
+//! which JavaScript rounds (RFC 7493 section 2.2), and the key `__proto__`, which it takes for an object's prototype.
 
 use std::fmt;
 
@@ -158,8 +158,19 @@ impl Visitor<'_> for Key {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Value, E> {
+        checked_key(key)?;
         Ok(Value::from(key))
     }
+}
+
+/// Refuses a key that some readers do not take for a key: what it holds would be other members, or none.
+pub(crate) fn checked_key<E: Error>(key: &str) -> Result<(), E> {
+    if key == "__proto__" {
+        return Err(E::custom(
+            "the key `__proto__`, which parsers read differently",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -196,6 +207,8 @@ mod tests {
             b"{\"a\":1,\"a\":1}",
             b"{\"a\":1,\"\\u0061\":1}",
             b"{\"x\":[{\"a\":1,\"b\":{\"c\":1,\"c\":2}}]}",
+            b"{\"__proto__\":{\"a\":1}}",
+            b"[{\"a\":{\"\\u005f_proto__\":null}}]",
             b"\"\\ud800\"",
             b"\"\\udc00\\ud800\"",
             b"\"\xff\"",
