@@ -9,7 +9,8 @@
 //! - [`oauth`] gets a caller's token as an agent would;
 //! - [`mcp`] speaks MCP with rmcp or by hand, [`clients`] with the other SDKs;
 //! - [`documents`] hosts what an application says about itself, over TLS;
-//! - [`servers`] runs MCP servers on the other SDKs, [`connector`] one on standard streams behind `writ connect`;
+//! - [`reference`] is a server of both eras on rmcp, [`servers`] runs its siblings on the other SDKs, [`connector`] one on
+//!   standard streams behind `writ connect`;
 //! - [`traps`] is what can be wrong around the filter, and a server that sees what then happens;
 //! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
 //! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
@@ -29,6 +30,7 @@ pub mod mcp;
 pub mod oauth;
 pub mod ports;
 pub mod process;
+pub mod reference;
 pub mod registrations;
 pub mod scratch;
 pub mod servers;

@@ -9,7 +9,7 @@ use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::auth::{AuthClient, AuthorizationManager, AuthorizationRequest, OAuthState};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
-use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceError};
+use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, ServiceError};
 use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -42,12 +42,22 @@ pub type McpClient = RunningService<RoleClient, ClientConfig>;
 
 /// Connects rmcp to `url` with this bearer token.
 pub async fn connect(url: &str, token: &str, era: Era) -> Result<McpClient> {
+    connect_as(ClientConfig::default(), url, token, era).await
+}
+
+/// The same for a client that has answers of its own to what a server asks.
+pub async fn connect_as<H: ClientHandler>(
+    handler: H,
+    url: &str,
+    token: &str,
+    era: Era,
+) -> Result<RunningService<RoleClient, H>> {
     crate::provide_tls();
     let config = StreamableHttpClientTransportConfig::with_uri(url)
         .auth_header(token)
         .custom_headers(HashMap::new());
     let transport = StreamableHttpClientTransport::from_config(config);
-    ClientConfig::default()
+    handler
         .serve_with_lifecycle(transport, era.lifecycle())
         .await
         .with_context(|| format!("cannot connect to {url}"))
@@ -104,8 +114,8 @@ pub async fn connect_authorized(
 }
 
 /// Calls a tool.
-pub async fn call(
-    client: &McpClient,
+pub async fn call<H: ClientHandler>(
+    client: &RunningService<RoleClient, H>,
     tool: &str,
     arguments: Value,
 ) -> Result<CallToolResult, ServiceError> {

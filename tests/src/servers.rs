@@ -19,8 +19,13 @@ pub struct Server {
 
 impl Server {
     /// The server of the conformance suite's scenarios, on the TypeScript SDK, in both eras.
-    pub async fn typescript(scratch: &Scratch) -> Result<Self> {
+    pub async fn typescript_reference(scratch: &Scratch) -> Result<Self> {
         Self::node(scratch, "reference").await
+    }
+
+    /// Its sibling on the Python SDK, with what [`crate::reference`] has.
+    pub async fn python_reference(scratch: &Scratch) -> Result<Self> {
+        Self::python(scratch, "reference").await
     }
 
     /// A server on the TypeScript SDK that logs each call as it understood it.

@@ -169,24 +169,30 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answered).into_owned()
 }
 
-async fn pairs(scratch: &Scratch) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    for (sdk, witness) in Witness::all(scratch).await {
-        pairs.push(Pair::start(scratch, sdk, witness).await);
-    }
-    pairs
+async fn pairs(scratch: &Scratch) -> [Pair; 3] {
+    let started = Witness::all(scratch)
+        .await
+        .map(|(sdk, witness)| Pair::start(scratch, sdk, witness));
+    all_of(started).await
+}
+
+/// Three things at once.
+async fn all_of<T>([one, another, last]: [impl Future<Output = T>; 3]) -> [T; 3] {
+    tokio::join!(one, another, last).into()
 }
 
 #[tokio::test]
 async fn a_message_is_refused_or_understood_alike() {
     let scratch = Scratch::new("differential").unwrap();
     let cases = corpus::all();
-    let mut found = Vec::new();
-    for mut pair in pairs(&scratch).await {
+    let tried = pairs(&scratch).await.map(async |mut pair| {
+        let mut found = Vec::new();
         for case in &cases {
             found.extend(pair.try_case(case).await);
         }
-    }
+        found
+    });
+    let found = all_of(tried).await.concat();
     assert!(
         found.is_empty(),
         "{} of {}:\n{}",
@@ -199,7 +205,7 @@ async fn a_message_is_refused_or_understood_alike() {
 #[tokio::test]
 async fn nothing_is_smuggled_past_the_filter() {
     let scratch = Scratch::new("smuggling").unwrap();
-    for mut pair in pairs(&scratch).await {
+    let tried = pairs(&scratch).await.map(async |mut pair| {
         for (name, bytes) in corpus::smuggled::all() {
             let answered = exchange(pair.address(), &bytes).await;
             for call in pair.heard().await {
@@ -210,5 +216,6 @@ async fn nothing_is_smuggled_past_the_filter() {
                 );
             }
         }
-    }
+    });
+    all_of(tried).await;
 }

@@ -2,10 +2,17 @@
 
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import { play } from "./story.mjs";
+import { CreateMessageRequestSchema, ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js";
+import { ELICITED, SAMPLED, play } from "./story.mjs";
 
 await play({
-  client: () => new Client({ name: "writ-tests", version: "1.0.0" }),
+  client: () => {
+    const capabilities = { elicitation: {}, sampling: {} };
+    const client = new Client({ name: "writ-tests", version: "1.0.0" }, { capabilities });
+    client.setRequestHandler(ElicitRequestSchema, () => ELICITED);
+    client.setRequestHandler(CreateMessageRequestSchema, () => SAMPLED);
+    return client;
+  },
   transport: (url, options) => new StreamableHTTPClientTransport(url, options),
   finish: (transport, landed) => transport.finishAuth(landed.searchParams.get("code")),
   call: (client, call, options) => client.callTool(call, undefined, options),

@@ -56,7 +56,7 @@ impl Sdk {
 pub struct Story(Script);
 
 impl Story {
-    /// Starts the script. A step is `{"list": true}` or `{"call": tool, "arguments": {…}, "progress": bool}`.
+    /// Starts the script. What a step can be is said in `tests/clients/ts/story.mjs`.
     pub async fn start(sdk: Sdk, url: &str, token: Option<&str>, steps: &Value) -> Result<Self> {
         let told = json!({ "url": url, "token": token, "mode": sdk.mode(), "steps": steps });
         sdk.start(&told).await.map(Self)
