@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use writ_policy::{Object, Value};
 
 use super::json::{Numbers, Strict, checked_key};
-use super::{Form, Id, MAX_NAME, Problem, member, method};
+use super::{Era, Form, Id, MAX_NAME, META_VERSION, Problem, member, method};
 
 /// A message whose members agree.
 pub(super) struct Checked {
@@ -97,6 +97,8 @@ impl Envelope {
         if let Some(parameter) = method::subject(&method).parameter() {
             match member(&params, parameter) {
                 Some(Value::String(name)) if !name.is_empty() && name.len() <= MAX_NAME => {}
+                // The server is to say that it has no such method any more.
+                None if method::is_removed(&method) && is_stateless(&params) => {}
                 _ => return Err(Problem::Parameter { method, parameter }),
             }
         }
@@ -128,6 +130,11 @@ impl Envelope {
             params: Value::from(answer),
         })
     }
+}
+
+fn is_stateless(params: &Value) -> bool {
+    let version = member(params, "_meta").and_then(|meta| member(meta, META_VERSION));
+    matches!(version, Some(Value::String(version)) if Era::of(Some(version)) == Era::Stateless)
 }
 
 struct EnvelopeSeed<'a> {

@@ -152,6 +152,11 @@ pub(crate) fn subject(method: &str) -> Subject {
     find(method).map_or(Subject::None, |row| row.subject)
 }
 
+/// Whether `method` acts on something and is gone since 2026-07-28.
+pub(crate) fn is_removed(method: &str) -> bool {
+    matches!(method, "resources/subscribe" | "resources/unsubscribe")
+}
+
 /// On what kind of token `method` travels. What is not known gets one of its own.
 pub(crate) fn travel(method: &str) -> Travel {
     match find(method) {

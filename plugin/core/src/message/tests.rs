@@ -215,3 +215,20 @@ fn policies_see_what_a_request_is_repeated_with() {
     let expected = Value::from_json_str(r#"{"ask":{"action":"accept"}}"#).unwrap();
     assert_eq!(message.mcp(None, None).input_responses, Some(&expected));
 }
+
+#[test]
+fn a_method_that_is_gone_needs_no_target_and_has_none() {
+    let body = |version: &str, params: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}}}}}"#
+        )
+    };
+    let message = parse(body("2026-07-28", "").as_bytes()).unwrap();
+    assert_eq!(message.target(), None);
+    for (version, params) in [("2025-11-25", ""), ("2026-07-28", r#""uri":7,"#)] {
+        assert!(matches!(
+            problem(&body(version, params)).1,
+            Problem::Parameter { .. }
+        ));
+    }
+}
