@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn no_seed_panics() {
-        let targets: [(&str, fn(&[u8])); 5] = [
+        type Target = (&'static str, fn(&[u8]));
+        let targets: [Target; 5] = [
             ("message", super::message),
             ("events", super::events),
             ("list", super::list),

@@ -53,7 +53,8 @@ impl World {
 
 #[test]
 fn what_was_taken_back_ends_what_is_under_way() {
-    let cases: [(fn(&mut Json), &str); 5] = [
+    type Case = (fn(&mut Json), &'static str);
+    let cases: [Case; 5] = [
         (|s| s["revoked"] = json!(["c1"]), "revoked"),
         (
             |s| s["disabled_subjects"] = json!(["alice"]),
