@@ -9,8 +9,8 @@ use writ_tests::deployment::Deployment;
 use writ_tests::ledger::tap::Heard;
 use writ_tests::mcp::{self, Era, McpClient};
 
-use crate::arrival;
 use crate::stage::Stage;
+use crate::{arrival, guarded};
 
 /// Plays every scene; what goes wrong is on the stage.
 pub async fn tell(demo: &Deployment, stage: &mut Stage) {
@@ -19,6 +19,7 @@ pub async fn tell(demo: &Deployment, stage: &mut Stage) {
     nobody(demo, stage).await;
     past_the_gateway(demo, stage, user_token.as_deref()).await;
     a_stolen_token(demo, stage).await;
+    guarded::a_server_that_checks_nothing(demo, stage).await;
 }
 
 /// (a), (b), (c): the assistant finds its way in and alice signs in, then it works for her within what she may do.
