@@ -10,6 +10,7 @@ mod backend;
 mod cpu;
 mod decision;
 mod filter;
+mod guard;
 mod load;
 mod measure;
 mod messages;
@@ -123,6 +124,9 @@ async fn run(plan: &Plan) -> Result<Report> {
             .insert(one.rules.to_string(), one.memory);
     }
     drop((trivial, all));
+
+    say("the guard");
+    report.guards = guard::measure(&setup, plan).await?;
 
     say("mints alone");
     report.mints = mints::measure(&setup.service, plan.rounds, plan.mints).await?;

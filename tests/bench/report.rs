@@ -9,6 +9,7 @@ use serde::Serialize;
 use writ_tests::binaries::workspace;
 
 use crate::added::Messages;
+use crate::guard::Guards;
 use crate::noise::Spread;
 
 /// One way through Envoy. Times are microseconds; everything is the median over the rounds.
@@ -69,6 +70,7 @@ pub struct Report {
     pub vm_memory_bytes: BTreeMap<String, Memory>,
     /// Hits per lookup of the filter's caches, by row.
     pub cache_hit_rates: BTreeMap<String, BTreeMap<String, f64>>,
+    pub guards: Guards,
     pub mints: Mints,
     pub messages: Messages,
     pub wasm_bytes: u64,
@@ -150,6 +152,11 @@ impl Report {
                 "decision_us with 100,000 tool rules",
                 decision("100000"),
                 Bound::AtMost(40.0),
+            ),
+            Limit::new(
+                "p50 added by a guard, local, in ms",
+                self.guards.local_added_ms(),
+                Bound::AtMost(0.35),
             ),
             Limit::new(
                 "durable mints per second",
@@ -255,6 +262,7 @@ impl Report {
                 ));
             }
         }
+        also.extend(self.guards.lines());
         let mints = &self.mints;
         also.push((
             format!("mints/s, {} callers, one core", mints.callers),

@@ -14,6 +14,8 @@ use crate::policy::{self, GROUP};
 
 /// The MCP server's id.
 pub const SERVER: &str = "bench";
+/// The audience of tokens minted for it.
+pub const AUDIENCE: &str = "urn:example:bench";
 /// The gateway's id.
 pub const GATEWAY: &str = "edge";
 /// Users who call.
@@ -33,6 +35,8 @@ pub struct Bench {
     pub gateway_secret: String,
     pub resource: String,
     pub callers: Callers,
+    /// Signs as the service does.
+    pub signer: Signer,
 }
 
 impl Bench {
@@ -58,7 +62,7 @@ impl Bench {
             "--resource",
             &resource,
             "--audience",
-            "urn:example:bench",
+            AUDIENCE,
             "--enforcement",
             "aud_only",
             "--scope",
@@ -87,6 +91,7 @@ impl Bench {
             gateway_secret,
             resource,
             callers,
+            signer,
         })
     }
 }

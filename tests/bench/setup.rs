@@ -1,7 +1,7 @@
 //! Everything that runs: the binaries as they are released, the backend, the token service, the Envoys.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -53,6 +53,21 @@ impl Setup {
             signer,
             scratch,
         })
+    }
+
+    /// What answers.
+    pub fn backend(&self) -> SocketAddr {
+        self.backend
+    }
+
+    /// The filter.
+    pub fn wasm(&self) -> &Path {
+        &self.wasm
+    }
+
+    /// Where everything's files go.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// The size of the filter.
