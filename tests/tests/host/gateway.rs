@@ -126,6 +126,9 @@ impl Gateway {
             ("cookie", "session=1"),
             ("accept", "application/json, text/event-stream"),
             ("content-type", "application/json"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", TOOL),
         ])
     }
 
