@@ -190,7 +190,7 @@ impl Answer {
             }
             "application/json" => State::Whole,
             "text/event-stream" => State::Stream(Events::new(self.most())),
-            _ if success && self.expected == Expected::List => State::Refused(Problem::Form),
+            _ if success && self.expected != Expected::Formality => State::Refused(Problem::Form),
             _ => State::Pass,
         };
         if matches!(self.state, State::Refused(_)) {

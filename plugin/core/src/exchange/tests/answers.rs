@@ -158,12 +158,7 @@ fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
         (stream, progress.clone(), LEFT, CallResult::Cancelled),
         (stream, progress.clone(), RESET, CallResult::CutOff),
         (stream, progress.clone(), IDLE, CallResult::TimedOut),
-        (
-            "text/plain",
-            "upstream request timeout".to_owned(),
-            TIMEOUT,
-            CallResult::TimedOut,
-        ),
+        ("text/plain", "ok".to_owned(), 0, CallResult::Withheld),
         // The answer to another request is not this one's.
         (
             stream,
@@ -207,9 +202,16 @@ fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
     let mut world = World::new().sent(CALL);
     world.proxy.flags.set(LEFT);
     assert_eq!(world.outcome().result, CallResult::Cancelled);
-    let mut world = World::new().sent(CALL);
-    pass(&mut world, "text/plain", &[(":status", "502")], "no", 10);
-    assert_eq!(world.outcome().result, CallResult::HttpError);
+    // The proxy's own answers.
+    for (status, flags, expected) in [
+        ("502", 0, CallResult::HttpError),
+        ("504", TIMEOUT, CallResult::TimedOut),
+    ] {
+        let mut world = World::new().sent(CALL);
+        pass(&mut world, "text/plain", &[(":status", status)], "no", 10);
+        world.proxy.flags.set(flags);
+        assert_eq!(world.outcome().result, expected);
+    }
 }
 
 #[test]
