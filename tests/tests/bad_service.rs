@@ -38,7 +38,13 @@ fn assert_unavailable(answer: &Answer, case: &str) {
 /// A second gateway whose token service goes wrong when told to.
 async fn gateway_with_faults(deployment: &Deployment) -> (Envoy, Faulty) {
     let faulty = Faulty::before(deployment.service.gateway_port()).await;
-    let yaml = gateway_yaml(deployment.ledger.address().port(), faulty.address.port()).unwrap();
+    // The server is registered with the address of the first gateway.
+    let yaml = gateway_yaml(deployment.ledger.address().port(), faulty.address.port())
+        .and_then(|yaml| {
+            let skew = r#""clock_skew": "5s""#;
+            yaml.replace(skew, &format!(r#""allowed_hosts": ["*"], {skew}"#))
+        })
+        .unwrap();
     let options = envoy::Options {
         name: "envoy-faulty".to_owned(),
         env: vec![(

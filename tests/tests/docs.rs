@@ -415,9 +415,35 @@ fn no_link_leads_nowhere() {
             .skip(1)
             .map(|rest| rest.split(')').next().unwrap())
         {
-            let exists =
-                link.starts_with("https://") || workspace().join(folder).join(link).exists();
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, section) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => workspace().join(&document),
+                file => workspace().join(folder).join(file),
+            };
+            let exists = target.exists() && (section.is_empty() || has_section(&target, section));
             assert!(exists, "{document} links to {link}, which is not there");
         }
     }
+}
+
+/// Whether a document has a heading that links name so: in lower case, with hyphens for spaces, without punctuation.
+fn has_section(document: &Path, section: &str) -> bool {
+    std::fs::read_to_string(document)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .any(|heading| {
+            let name: String = (heading
+                .trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .chars())
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
+            name == section
+        })
 }
