@@ -92,15 +92,23 @@ async fn a_guard_spends_tokens_of_its_own_server_only() {
         told,
         json!({"active": false, "credential": "foreign_token"})
     );
-    for wrong in [
-        ("edge", "wrong"),
-        ("nobody", "x"),
-        ("ledger", &service.server_secret),
-    ] {
+    for wrong in [("edge", "wrong"), ("nobody", "x"), ("ledger", "wrong")] {
         let response = consume(&service, wrong, &asked("ledger", &token)).await;
         assert_eq!(refusal(response).await, (401, "invalid_client".to_owned()));
     }
     assert_eq!(spend(&service, &token).await, json!({"active": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_may_be_its_own_guard_and_nobody_elses() {
+    let service = Service::start().await;
+    let (token, _) = service.mint(&call("echo")).await;
+    let server = ("ledger", service.server_secret.as_str());
+    let response = consume(&service, server, &asked("other", &token)).await;
+    assert_eq!(refusal(response).await, (403, "invalid_target".to_owned()));
+    let response = consume(&service, server, &asked("ledger", &token)).await;
+    let told: Value = response.json().await.unwrap();
+    assert_eq!(told, json!({"active": true}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
