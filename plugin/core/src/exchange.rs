@@ -5,33 +5,30 @@
 
 mod answer;
 mod forwarded;
+mod minting;
 mod session;
+mod verdict;
 mod way_back;
 
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use writ_policy::decision::{Decision, DenialCause, Obligations};
-use writ_policy::event::{Call, Denied, DiscoveryUse, Event};
+use writ_policy::event::{Call, Event};
 
-use self::forwarded::{Forwarded, Upward};
+use self::forwarded::Forwarded;
+use self::minting::Minting;
 use self::session::Session;
-use self::way_back::shows;
 use crate::admit::{http_method, no_snapshot, route, source_ip};
 use crate::agree;
-use crate::config::{CallerToken, Mode};
-use crate::gateway::{DiscoveryKey, Gateway, report};
+use crate::config::Mode;
+use crate::gateway::Gateway;
 use crate::guard::Visit;
 use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
-use crate::message::{self, Form, Message, Travel, content_digest};
-use crate::mint::{self, Context, Expected, MintError};
+use crate::message::{self, Form, Message};
 use crate::refuse::{Challenge, Refusal, Scheme};
 use crate::rules::{ServerRule, WELL_KNOWN};
-
-/// A discovery token is used again only if it lives at least this many seconds longer.
-const DISCOVERY_MARGIN_S: u64 = 2;
 
 /// What the proxy is to do with the request or response at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +90,6 @@ struct Question<'a> {
 struct Recording {
     event: Event,
     reply: Reply,
-}
-
-#[derive(Debug)]
-struct Minting {
-    asked: Asked,
-    expected: Expected,
-    message: Message,
-    request_bytes: u64,
 }
 
 impl Exchange {
@@ -306,209 +295,6 @@ impl Exchange {
         }
     }
 
-    /// Asks the policy, then denies, mints or (without token service) forwards.
-    fn decide(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        mut asked: Asked,
-        question: Question<'_>,
-    ) -> Flow {
-        if let Err(refusal) = asked.open_session() {
-            return self.turn_away(gateway, host, &asked, question, refusal);
-        }
-        let (server, message) = (&asked.server, &question.message);
-        if let Err(unknown) = message.check_known(&server.id, &server.methods) {
-            let refusal = Refusal::UnknownMethod(unknown, asked.headers.era());
-            return self.turn_away(gateway, host, &asked, question, refusal);
-        }
-        let task = asked.task(gateway);
-        let mcp = question
-            .message
-            .mcp(asked.headers.mcp_version.as_deref(), asked.session_name());
-        let Some(rules) = &mut gateway.rules else {
-            return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
-        };
-        let decision = asked.ask(&mcp, task.as_ref(), |input| rules.evaluator.call(input));
-        let decision = match (decision, question.message.completes()) {
-            (Decision::Allow { .. }, Some(entry)) if !shows(gateway, &asked, entry) => {
-                let told = format!("{} is not visible to you", entry.name);
-                Decision::deny(DenialCause::Policy, told)
-            }
-            (decision, _) => decision,
-        };
-        match decision {
-            Decision::Deny { cause, reason } => {
-                let denied = (cause, Refusal::Denied(reason));
-                self.deny(gateway, host, &asked, question, denied)
-            }
-            Decision::Allow { obligations, .. } => match &gateway.config.mode {
-                Mode::Static(config) => {
-                    let keep = config.caller_token == CallerToken::Keep;
-                    self.forward_plainly(gateway, host, asked, question.message, keep)
-                }
-                Mode::Gateway(_) | Mode::Guard(_) => {
-                    self.obtain(gateway, host, asked, question, &obligations)
-                }
-            },
-        }
-    }
-
-    /// Refuses what no policy has to be asked about. What somebody tries with others' names, or beyond what is known, is on
-    /// record as a denial is.
-    fn turn_away(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        asked: &Asked,
-        question: Question<'_>,
-        refusal: Refusal,
-    ) -> Flow {
-        let cause = match &refusal {
-            Refusal::UnknownSession => DenialCause::Session,
-            Refusal::UnknownQuestion => DenialCause::Question,
-            Refusal::UnknownMethod(..) => DenialCause::Method,
-            _ => {
-                let refused = Refused {
-                    message: Some(&question.message),
-                    ..Refused::of(asked)
-                };
-                return self.refuse(gateway, host, &refusal, &refused);
-            }
-        };
-        self.deny(gateway, host, asked, question, (cause, refusal))
-    }
-
-    /// Records a denial, then answers with it.
-    fn deny(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        asked: &Asked,
-        question: Question<'_>,
-        (cause, refusal): (DenialCause, Refusal),
-    ) -> Flow {
-        gateway.stats.denied += 1;
-        let reply = refusal.reply(question.message.reply_id(), &asked.headers.request_id, None);
-        let Mode::Gateway(service) = &gateway.config.mode else {
-            return self.answer(host, &reply);
-        };
-        let policy_revision = gateway
-            .rules
-            .as_ref()
-            .map(|rules| rules.policy_revision.clone())
-            .unwrap_or_default();
-        let event = Event::Denied(Denied {
-            call: asked.call_of(&question.message),
-            cause,
-            reason: refusal.to_string(),
-            policy_revision,
-            content_digest: Some(content_digest(question.body)),
-        });
-        match report(host, service, std::slice::from_ref(&event)) {
-            Ok(call) => {
-                self.phase = Phase::Recording(call, Box::new(Recording { event, reply }));
-                Flow::Pause
-            }
-            Err(_) => {
-                gateway.reports.add(event);
-                self.answer(host, &reply)
-            }
-        }
-    }
-
-    /// Gets the token that the message may go upstream on.
-    fn obtain(
-        &mut self,
-        gateway: &mut Gateway,
-        host: &dyn Host,
-        asked: Asked,
-        question: Question<'_>,
-        obligations: &Obligations,
-    ) -> Flow {
-        let (Mode::Gateway(service), Some(rules)) = (&gateway.config.mode, &gateway.rules) else {
-            return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
-        };
-        let content_digest = content_digest(question.body);
-        let request_bytes = question.body.len() as u64;
-        if question.message.travel() == Travel::Discovery
-            && let Some(minted) = gateway.discovery.get(&asked.discovery_key())
-            && minted.expires > asked.now.as_secs() + DISCOVERY_MARGIN_S
-        {
-            gateway.reports.add(Event::DiscoveryUse(DiscoveryUse {
-                call: asked.call_of(&question.message),
-                token_id: minted.id.clone(),
-                policy_revision: rules.policy_revision.clone(),
-            }));
-            gateway.stats.discovery_reused += 1;
-            let upward = Upward {
-                minted: &minted,
-                content_digest: &content_digest,
-                request_bytes,
-            };
-            self.forward(gateway, host, asked, question.message, upward);
-            return Flow::Continue;
-        }
-        let Question { message, body } = question;
-        let request = mint::Request {
-            caller: &asked.caller,
-            server: &asked.server,
-            message: &message,
-            body,
-            content_digest: &content_digest,
-            obligations,
-            context: Context {
-                request_id: &asked.headers.request_id,
-                time: &asked.time,
-                source_ip: &asked.source_ip,
-                method: body.is_empty().then(|| message.method()),
-                answers: message.answered(),
-                protocol_version: asked.headers.mcp_version.as_deref(),
-                session: asked.session_name(),
-                task: asked.headers.task.as_deref(),
-                headers: &asked.headers.shown,
-                policy_revision: &rules.policy_revision,
-                dpop_proof: asked.caller.proof.as_deref(),
-            },
-        };
-        match request.send(host, service) {
-            Ok(call) => {
-                let claims = &asked.caller.accepted.claims;
-                let expected = Expected {
-                    issuer: rules.issuer.clone(),
-                    audience: asked.server.upstream_audience.clone(),
-                    server: asked.server.id.clone(),
-                    subject: claims.subject.clone(),
-                    client_id: claims.client_id.clone(),
-                    travel: message.travel(),
-                    method: message.method().to_owned(),
-                    target: message.target().map(str::to_owned),
-                    content_digest,
-                };
-                self.phase = Phase::Minting(
-                    call,
-                    Box::new(Minting {
-                        asked,
-                        expected,
-                        message,
-                        request_bytes,
-                    }),
-                );
-                Flow::Pause
-            }
-            Err(_) => {
-                let refusal = Refusal::Unavailable(
-                    "the token service cannot be reached; try again".to_owned(),
-                );
-                let refused = Refused {
-                    message: Some(&message),
-                    ..Refused::of(&asked)
-                };
-                self.refuse(gateway, host, &refusal, &refused)
-            }
-        }
-    }
-
     /// The answer to a call of this request has come.
     pub fn on_answer(&mut self, gateway: &mut Gateway, host: &dyn Host, call: CallId) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -528,54 +314,6 @@ impl Exchange {
                 self.phase = Phase::Visit(visit);
             }
             other => self.phase = other,
-        }
-    }
-
-    fn on_token(&mut self, gateway: &mut Gateway, host: &dyn Host, minting: Minting) {
-        let Minting {
-            asked,
-            expected,
-            message,
-            request_bytes,
-        } = minting;
-        let refused = |asked| Refused {
-            message: Some(&message),
-            ..Refused::of(asked)
-        };
-        match mint::read(host, &expected, gateway.clock.as_secs()) {
-            Ok(minted) => {
-                if expected.travel == Travel::Discovery {
-                    gateway
-                        .discovery
-                        .insert(asked.discovery_key(), minted.clone());
-                } else {
-                    gateway.stats.minted += 1;
-                }
-                let upward = Upward {
-                    minted: &minted,
-                    content_digest: &expected.content_digest,
-                    request_bytes,
-                };
-                self.forward(gateway, host, asked, message, upward);
-                host.resume_request();
-            }
-            Err(MintError::Denied(reason)) => {
-                gateway.stats.denied += 1;
-                self.refuse(gateway, host, &Refusal::Denied(reason), &refused(&asked));
-            }
-            Err(MintError::Caller(description)) => {
-                let refusal = Refusal::NotAccepted {
-                    kind: "refused_by_service",
-                    description,
-                };
-                self.refuse(gateway, host, &refusal, &refused(&asked));
-            }
-            Err(MintError::Failed(problem)) => {
-                log::error!("no token for a call to {}: {problem}", asked.server.id);
-                let refusal =
-                    Refusal::Unavailable(format!("{problem}; nothing was forwarded, try again"));
-                self.refuse(gateway, host, &refusal, &refused(&asked));
-            }
         }
     }
 
@@ -670,14 +408,6 @@ impl<'a> Refused<'a> {
 }
 
 impl Asked {
-    fn discovery_key(&self) -> DiscoveryKey {
-        DiscoveryKey {
-            caller: self.caller.accepted.digest,
-            server: self.server.id.clone(),
-            task: self.headers.task.clone(),
-        }
-    }
-
     fn call_of(&self, message: &Message) -> Call {
         let target = message.target().map(str::to_owned);
         self.call(message.method().to_owned(), target)

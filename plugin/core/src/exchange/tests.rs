@@ -18,8 +18,12 @@ use writ_policy::{engine, library};
 use writ_policy::event::{CallResult, EventBatch};
 use writ_policy::snapshot::{FORMAT, SealKey};
 
+use writ_policy::decision::DenialCause;
+use writ_policy::event::Denied;
+
 use super::*;
 use crate::host::{Call as HostCall, CallRefused};
+use crate::message::content_digest;
 
 const NOW: u64 = 1_795_000_000;
 const RESOURCE: &str = "https://gateway.example/ledger/mcp";

@@ -1,0 +1,126 @@
+//! The verdict on a message: what the policy says, and the record of a no before anybody hears it.
+
+use writ_policy::decision::{Decision, DenialCause};
+use writ_policy::event::{Denied, Event};
+
+use super::way_back::shows;
+use super::{Asked, Exchange, Flow, Phase, Question, Recording, Refused};
+use crate::admit::no_snapshot;
+use crate::config::{CallerToken, Mode};
+use crate::gateway::{Gateway, report};
+use crate::host::Host;
+use crate::message::content_digest;
+use crate::refuse::Refusal;
+
+impl Exchange {
+    /// Asks the policy, then denies, mints or (without token service) forwards.
+    pub(super) fn decide(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        mut asked: Asked,
+        question: Question<'_>,
+    ) -> Flow {
+        if let Err(refusal) = asked.open_session() {
+            return self.turn_away(gateway, host, &asked, question, refusal);
+        }
+        let (server, message) = (&asked.server, &question.message);
+        if let Err(unknown) = message.check_known(&server.id, &server.methods) {
+            let refusal = Refusal::UnknownMethod(unknown, asked.headers.era());
+            return self.turn_away(gateway, host, &asked, question, refusal);
+        }
+        let task = asked.task(gateway);
+        let mcp = question
+            .message
+            .mcp(asked.headers.mcp_version.as_deref(), asked.session_name());
+        let Some(rules) = &mut gateway.rules else {
+            return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
+        };
+        let decision = asked.ask(&mcp, task.as_ref(), |input| rules.evaluator.call(input));
+        let decision = match (decision, question.message.completes()) {
+            (Decision::Allow { .. }, Some(entry)) if !shows(gateway, &asked, entry) => {
+                let told = format!("{} is not visible to you", entry.name);
+                Decision::deny(DenialCause::Policy, told)
+            }
+            (decision, _) => decision,
+        };
+        match decision {
+            Decision::Deny { cause, reason } => {
+                let denied = (cause, Refusal::Denied(reason));
+                self.deny(gateway, host, &asked, question, denied)
+            }
+            Decision::Allow { obligations, .. } => match &gateway.config.mode {
+                Mode::Static(config) => {
+                    let keep = config.caller_token == CallerToken::Keep;
+                    self.forward_plainly(gateway, host, asked, question.message, keep)
+                }
+                Mode::Gateway(_) | Mode::Guard(_) => {
+                    self.obtain(gateway, host, asked, question, &obligations)
+                }
+            },
+        }
+    }
+
+    /// Refuses what no policy has to be asked about. What somebody tries with others' names, or beyond what is known, is on
+    /// record as a denial is.
+    pub(super) fn turn_away(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: &Asked,
+        question: Question<'_>,
+        refusal: Refusal,
+    ) -> Flow {
+        let cause = match &refusal {
+            Refusal::UnknownSession => DenialCause::Session,
+            Refusal::UnknownQuestion => DenialCause::Question,
+            Refusal::UnknownMethod(..) => DenialCause::Method,
+            _ => {
+                let refused = Refused {
+                    message: Some(&question.message),
+                    ..Refused::of(asked)
+                };
+                return self.refuse(gateway, host, &refusal, &refused);
+            }
+        };
+        self.deny(gateway, host, asked, question, (cause, refusal))
+    }
+
+    /// Records a denial, then answers with it.
+    fn deny(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        asked: &Asked,
+        question: Question<'_>,
+        (cause, refusal): (DenialCause, Refusal),
+    ) -> Flow {
+        gateway.stats.denied += 1;
+        let reply = refusal.reply(question.message.reply_id(), &asked.headers.request_id, None);
+        let Mode::Gateway(service) = &gateway.config.mode else {
+            return self.answer(host, &reply);
+        };
+        let policy_revision = gateway
+            .rules
+            .as_ref()
+            .map(|rules| rules.policy_revision.clone())
+            .unwrap_or_default();
+        let event = Event::Denied(Denied {
+            call: asked.call_of(&question.message),
+            cause,
+            reason: refusal.to_string(),
+            policy_revision,
+            content_digest: Some(content_digest(question.body)),
+        });
+        match report(host, service, std::slice::from_ref(&event)) {
+            Ok(call) => {
+                self.phase = Phase::Recording(call, Box::new(Recording { event, reply }));
+                Flow::Pause
+            }
+            Err(_) => {
+                gateway.reports.add(event);
+                self.answer(host, &reply)
+            }
+        }
+    }
+}
