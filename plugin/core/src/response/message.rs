@@ -20,6 +20,9 @@ const DENIED: &str = "writ/denied";
 /// The most questions that are denied within one answer; one more ends it.
 const MAX_DENIED: u32 = 16;
 
+/// How many of the server's open questions are kept in mind within one answer, to be called off.
+const MAX_ASKED: usize = 64;
+
 /// MCP 2025-11-25: the client is to send its user to a URL first.
 const URL_ELICITATION_REQUIRED: &str = "-32042";
 
@@ -77,7 +80,7 @@ impl Answer {
         }
     }
 
-    /// A notification about a task can carry what a result would.
+    /// A notification about a task can carry what a result would, and one can call off a question.
     fn notification(
         &mut self,
         message: &[u8],
@@ -91,6 +94,13 @@ impl Answer {
             return Ok(Passed::AsItIs);
         };
         let mut edits = Edits::of(message);
+        let method = envelope.get("method").and_then(string);
+        if method.as_deref() == Some("notifications/cancelled")
+            && let Some(id) = params.get("requestId")
+            && let Some(sealed) = self.asked_as(id)
+        {
+            edits.replace(id.get(), sealed.to_owned());
+        }
         let carries = params.get("result").is_some();
         match self.carried(&params, text, carries, &mut edits, judge)? {
             // The client finds out when it asks for the task.
@@ -192,7 +202,11 @@ impl Answer {
         match self.asks(judge, &name, params_of(envelope)?)? {
             Ok(()) => {
                 let mut edits = Edits::of(message);
-                edits.replace(id.get(), sealed);
+                edits.replace(id.get(), sealed.clone());
+                if self.asked.len() == MAX_ASKED {
+                    self.asked.pop_front();
+                }
+                self.asked.push_back((number, sealed));
                 Ok(edits.made()?.map_or(Passed::AsItIs, Passed::With))
             }
             Err(reason) => {
@@ -203,6 +217,15 @@ impl Answer {
                 Ok(Passed::With(denied.into_bytes()))
             }
         }
+    }
+
+    /// What the client knows a question of this answer by.
+    fn asked_as(&self, id: &RawValue) -> Option<&str> {
+        let id = read_id(id)?;
+        let mut asked = self.asked.iter().rev();
+        asked
+            .find(|(of, _)| *of == id)
+            .map(|(_, sealed)| sealed.as_str())
     }
 
     /// MCP 2026-07-28: what the client is to find out before it asks again. One that is denied denies the result.

@@ -10,6 +10,8 @@ mod message;
 mod scan;
 mod text;
 
+use std::collections::VecDeque;
+
 use writ_policy::Value;
 use writ_policy::event::CallResult;
 use writ_policy::release::Release;
@@ -93,6 +95,8 @@ pub(crate) struct Answer {
     watch: Watch,
     /// Questions of the server's that were denied.
     denied: u32,
+    /// The latest that went on, each with the id that the client knows it by, as JSON.
+    asked: VecDeque<(Id, String)>,
 }
 
 #[derive(Debug)]
@@ -147,6 +151,7 @@ impl Answer {
             limits,
             watch: Watch::new(request.reply_id().is_some()),
             denied: 0,
+            asked: VecDeque::new(),
         }
     }
 

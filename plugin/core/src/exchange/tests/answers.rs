@@ -406,6 +406,27 @@ fn a_servers_question_reaches_the_client_under_a_sealed_id() {
 }
 
 #[test]
+fn a_question_is_called_off_under_the_id_that_the_client_knows_it_by() {
+    let off = |id: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+        )
+    };
+    let (this, other) = (off("\"q-1\""), off("7"));
+    let stream = [SAMPLING, &this, &other, RESULT].map(event).concat();
+    let make = || World::of(LITTLE).sent(CALL);
+    let (_, shown) = World::answered_with(make, "text/event-stream", &stream);
+    let messages: Vec<Json> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    assert_eq!(messages[1]["params"]["requestId"], messages[0]["id"]);
+    assert_ne!(messages[0]["id"], "q-1");
+    assert_eq!(messages[2]["params"]["requestId"], 7);
+}
+
+#[test]
 fn a_denied_question_is_one_that_every_client_declines_and_is_on_record() {
     for denied in [
         SAMPLING.replace("10", "11"),
