@@ -3,10 +3,37 @@
 use std::cell::RefCell;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use writ_policy::{Object, Value};
 
-use super::json::{Numbers, Strict, checked_key};
+use super::json::{Numbers, Strict, checked_key, is_taken_for};
 use super::{Era, Form, Id, MAX_NAME, META_VERSION, Problem, member, method};
+
+/// The members of a JSON-RPC message.
+const ENVELOPE: [&str; 6] = ["error", "id", "jsonrpc", "method", "params", "result"];
+
+/// The members of `params` that say what is asked for.
+const PARAMS: [&str; 13] = [
+    "_meta",
+    "argument",
+    "arguments",
+    "cursor",
+    "inputResponses",
+    "level",
+    "name",
+    "protocolVersion",
+    "ref",
+    "requestId",
+    "requestState",
+    "taskId",
+    "uri",
+];
+
+/// The members of `_meta` that say how it is asked.
+const META: [&str; 2] = [META_VERSION, "io.modelcontextprotocol/clientCapabilities"];
+
+const OTHER_CASE: &str =
+    "a member has the name of one of MCP's in another case, which parsers read differently";
 
 /// A message whose members agree.
 pub(super) struct Checked {
@@ -81,6 +108,11 @@ impl Envelope {
             Some(params @ Value::Object(_)) => params,
             Some(_) => return Err(Problem::Envelope("`params` must be an object")),
         };
+        if has_other_case(&params, &PARAMS)
+            || member(&params, "_meta").is_some_and(|meta| has_other_case(meta, &META))
+        {
+            return Err(Problem::Envelope(OTHER_CASE));
+        }
         if matches!(method.as_str(), "tools/call" | "prompts/get")
             && !matches!(member(&params, "arguments"), None | Some(Value::Object(_)))
         {
@@ -132,6 +164,15 @@ impl Envelope {
     }
 }
 
+fn has_other_case(value: &Value, members: &[&str]) -> bool {
+    let Value::Object(object) = value else {
+        return false;
+    };
+    object
+        .iter()
+        .any(|(key, _)| matches!(key, Value::String(key) if is_taken_for(key, members)))
+}
+
 fn is_stateless(params: &Value) -> bool {
     let version = member(params, "_meta").and_then(|meta| member(meta, META_VERSION));
     matches!(version, Some(Value::String(version)) if Era::of(Some(version)) == Era::Stateless)
@@ -161,11 +202,22 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         let mut seen = Object::new();
         while let Some(key) = map.next_key::<String>()? {
             checked_key(&key)?;
+            if is_taken_for(&key, &ENVELOPE) {
+                return Err(A::Error::custom(OTHER_CASE));
+            }
             if seen
                 .insert(Value::from(key.as_str()), Value::Null)
                 .is_some()
             {
                 return Err(A::Error::custom("duplicate key in the message"));
+            }
+            if key == "id" {
+                let id = map.next_value::<&RawValue>()?;
+                let id = written_id(id.get())
+                    .ok_or_else(|| A::Error::custom("`id` must be a string or a whole number"))?;
+                envelope.has_id = true;
+                self.id.replace(Some(id));
+                continue;
             }
             let value = map.next_value_seed(Strict {
                 depth: 1,
@@ -174,13 +226,6 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
             match key.as_str() {
                 "jsonrpc" => {
                     envelope.version = matches!(&value, Value::String(v) if v.as_ref() == "2.0");
-                }
-                "id" => {
-                    envelope.has_id = true;
-                    let id = read_id(&value).ok_or_else(|| {
-                        A::Error::custom("`id` must be a string or a whole number")
-                    })?;
-                    self.id.replace(Some(id));
                 }
                 "method" => envelope.method = Some(value),
                 "params" => envelope.params = Some(value),
@@ -199,4 +244,14 @@ pub(super) fn read_id(value: &Value) -> Option<Id> {
         Value::Number(number) if number.is_integer() => number.as_i64().map(Id::Number),
         _ => None,
     }
+}
+
+/// An id as it is written: what is none to some readers (`-0`, `1.0`, a number that not every reader holds) is none here.
+fn written_id(text: &str) -> Option<Id> {
+    if text.starts_with('"') {
+        let text: String = serde_json::from_str(text).ok()?;
+        return (text.len() <= MAX_NAME).then_some(Id::String(text));
+    }
+    let number: i64 = text.parse().ok().filter(|_| text != "-0")?;
+    (number.unsigned_abs() < 1 << 53).then_some(Id::Number(number))
 }

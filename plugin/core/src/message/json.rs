@@ -173,6 +173,27 @@ pub(crate) fn checked_key<E: Error>(key: &str) -> Result<(), E> {
     Ok(())
 }
 
+/// Whether a key is not one of `members` but is read as one by parsers that care neither for case nor for what stands behind
+/// a NUL.
+pub(crate) fn is_taken_for(key: &str, members: &[&str]) -> bool {
+    if members.contains(&key) {
+        return false;
+    }
+    if key.is_ascii() && !key.contains('\0') {
+        return members
+            .iter()
+            .any(|member| member.eq_ignore_ascii_case(key));
+    }
+    let key = key.split('\0').next().unwrap_or_default();
+    // Unicode folds the long s to s, and the sign for Kelvin, as lower case does, to k.
+    let folded: String = key
+        .chars()
+        .map(|c| if c == 'ſ' { 's' } else { c })
+        .flat_map(char::to_lowercase)
+        .collect();
+    members.iter().any(|member| member.to_lowercase() == folded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +204,19 @@ mod tests {
             r#"{"a":[1,-2,0.5,1e3,true,null,"é\u00e9\ud83d\ude00"],"b":{"a":9007199254740991}}"#;
         let value = parse(text.as_bytes()).unwrap();
         assert_eq!(value, Value::from_json_str(text).unwrap());
+    }
+
+    #[test]
+    fn a_key_is_taken_for_one_that_differs_in_case_only() {
+        let members = ["name", "params", "tasks", "taskId"];
+        for key in [
+            "Name", "NAME", "paramſ", "tasKs", "name\0", "name\0x", "Name\0", "taskid",
+        ] {
+            assert!(is_taken_for(key, &members), "{key:?}");
+        }
+        for key in ["name", "names", "nam", "", "x\0name", "nаme"] {
+            assert!(!is_taken_for(key, &members), "{key:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MAX_DENIED: u32 = 16;
 const MAX_ASKED: usize = 64;
 
 /// MCP 2025-11-25: the client is to send its user to a URL first.
-const URL_ELICITATION_REQUIRED: &str = "-32042";
+const URL_ELICITATION_REQUIRED: f64 = -32042.0;
 
 /// A message, as far as its envelope says.
 pub(super) enum Seen<'a> {
@@ -44,7 +44,7 @@ pub(super) enum Seen<'a> {
 
 impl<'a> Seen<'a> {
     pub(super) fn read(message: &'a [u8]) -> Result<Self, Unreadable> {
-        let envelope = Members::read(message)?;
+        let envelope = Members::read(message)?.as_mcp_names_them()?;
         let answers = envelope.get("result").is_some() || envelope.get("error").is_some();
         match (envelope.get("method"), envelope.get("id"), answers) {
             (Some(_), _, true) => Err(Unreadable::because("it both asks and answers")),
@@ -117,6 +117,10 @@ impl Answer {
     ) -> Result<Passed, Problem> {
         let id = envelope.get("id").and_then(read_id);
         let ours = self.id.is_some() && id == self.id;
+        // What was asked says what is to be looked at: the answer to something else is none here.
+        if !ours && self.expected != Expected::Stream && envelope.get("result").is_some() {
+            return Err(Problem::Foreign);
+        }
         let (passed, result) = match (envelope.get("error"), envelope.get("result")) {
             (Some(_), Some(_)) => {
                 return Err(Unreadable::because("it has both a result and an error").into());
@@ -127,7 +131,8 @@ impl Answer {
             },
             (None, Some(text)) => {
                 let result = Members::of(text)?
-                    .ok_or_else(|| Unreadable::because("its result is no object"))?;
+                    .ok_or_else(|| Unreadable::because("its result is no object"))?
+                    .as_mcp_names_them()?;
                 let mut edits = Edits::of(message);
                 if matches!(self.expected, Expected::List | Expected::Stream) {
                     list::filter(&result, self.limits.ttl_ms, judge, &mut edits)?;
@@ -263,7 +268,8 @@ impl Answer {
         };
         if error
             .get("code")
-            .is_none_or(|code| code.get() != URL_ELICITATION_REQUIRED)
+            .and_then(|code| code.get().parse::<f64>().ok())
+            .is_none_or(|code| code != URL_ELICITATION_REQUIRED)
         {
             return Ok(None);
         }

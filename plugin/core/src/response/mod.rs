@@ -136,6 +136,8 @@ pub(crate) enum Problem {
     Form,
     #[error("the server asks the client in place of answering it")]
     Asks,
+    #[error("the server answers another request than the one that it was sent")]
+    Foreign,
     #[error("the server goes on asking the client for what it is denied")]
     AsksOn,
 }
@@ -195,7 +197,10 @@ impl Answer {
             }
             "application/json" => State::Whole,
             "text/event-stream" => State::Stream(Events::new(self.most())),
-            _ if success && self.expected != Expected::Formality => State::Refused(Problem::Form),
+            // Nobody reads what acknowledges a notification or an answer.
+            _ if success && (self.id.is_some() || self.expected != Expected::Formality) => {
+                State::Refused(Problem::Form)
+            }
             _ => State::Pass,
         };
         if matches!(self.state, State::Refused(_)) {

@@ -9,6 +9,32 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::message::is_taken_for;
+
+/// The members of answers and of the entries of lists that are looked at here.
+const ANSWERS: [&str; 20] = [
+    "cacheScope",
+    "code",
+    "content",
+    "error",
+    "id",
+    "inputRequests",
+    "isError",
+    "jsonrpc",
+    "method",
+    "name",
+    "params",
+    "prompts",
+    "resourceTemplates",
+    "resources",
+    "result",
+    "structuredContent",
+    "tools",
+    "ttlMs",
+    "uri",
+    "uriTemplate",
+];
+
 /// More members than any object of MCP has.
 const MAX_MEMBERS: usize = 256;
 
@@ -49,6 +75,20 @@ impl<'a> Members<'a> {
             Ok(Some(serde_json::from_str(value.get())?))
         } else {
             Ok(None)
+        }
+    }
+
+    /// The same, when none of its members is one of MCP's in all but case: some readers take it for that one.
+    pub(super) fn as_mcp_names_them(self) -> Result<Self, Unreadable> {
+        match self
+            .0
+            .iter()
+            .any(|(Text(key), _)| is_taken_for(key, &ANSWERS))
+        {
+            true => Err(Unreadable::because(
+                "a member has the name of one of MCP's in another case",
+            )),
+            false => Ok(self),
         }
     }
 

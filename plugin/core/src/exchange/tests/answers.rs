@@ -28,13 +28,14 @@ impl World {
         let caller = self.caller();
         self.request(Some(&caller), message);
         let sent: Json = serde_json::from_str(message).unwrap();
-        let mut claims = match sent.get("id") {
-            Some(_) => Self::minted_claims(message),
-            None => Self::discovery_claims(),
-        };
-        if sent.get("id").is_some() {
+        let looks_around = matches!(sent["method"].as_str(), Some("ping" | "tools/list"));
+        let claims = if looks_around || sent.get("id").is_none() {
+            Self::discovery_claims()
+        } else {
+            let mut claims = Self::minted_claims(message);
             claims["authorization_details"][0]["target"] = sent["params"]["name"].clone();
-        }
+            claims
+        };
         self.mint(&claims);
         assert_eq!(self.proxy.resumed.get(), 1);
         self
@@ -164,7 +165,7 @@ fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
             stream,
             event(&result("{}").replace('7', "8")),
             0,
-            CallResult::CutOff,
+            CallResult::Withheld,
         ),
     ] {
         let mut world = World::new().sent(CALL);
@@ -424,6 +425,44 @@ fn a_question_is_called_off_under_the_id_that_the_client_knows_it_by() {
     assert_eq!(messages[1]["params"]["requestId"], messages[0]["id"]);
     assert_ne!(messages[0]["id"], "q-1");
     assert_eq!(messages[2]["params"]["requestId"], 7);
+}
+
+#[test]
+fn the_answer_to_another_request_is_none() {
+    let other = RESULT.replace(r#""id":7"#, r#""id":8"#);
+    assert_ne!(other, RESULT);
+    let ping = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
+    for sent in [ping, CALL, NOTED] {
+        let make = || World::of(MASKS).sent(sent);
+        for (content_type, body) in [
+            ("text/event-stream", event(&other)),
+            ("application/json", other.clone()),
+        ] {
+            let (_, shown) = World::answered_with(make, content_type, &body);
+            assert!(!shown.contains("4111"), "{shown}");
+            let told = error_in(&shown)["message"].to_string();
+            assert!(told.contains("another request"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn members_in_another_case_are_not_shown() {
+    for answer in [
+        r#"{"jsonrpc":"2.0","id":7,"result":{"Tools":[{"name":"a"}]}}"#,
+        r#"{"jsonrpc":"2.0","ID":7,"Method":"sampling/createMessage"}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a","NAME":"b"}]}}"#,
+    ] {
+        let make = || World::new().sent(r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#);
+        let (_, shown) = World::answered_with(make, "application/json", answer);
+        assert!(
+            error_in(&shown)["message"]
+                .as_str()
+                .unwrap()
+                .contains("another case"),
+            "{shown}"
+        );
+    }
 }
 
 #[test]

@@ -484,7 +484,14 @@ fn the_memory_is_bounded_and_makes_room_when_tokens_have_expired() {
         ring.spend(&proxy, &token(256), NOW + 29),
         Err(NotSpent::Full)
     );
-    assert_eq!(ring.spend(&proxy, &token(256), NOW + 30), Ok(()));
+    // What has run out is forgotten, and is not good again for that.
+    let expired = ring.spend(&proxy, &token(7), NOW + 30);
+    assert_eq!(expired, Err(NotSpent::Older));
+    let later = Spend {
+        expires: NOW + 60,
+        ..token(256)
+    };
+    assert_eq!(ring.spend(&proxy, &later, NOW + 30), Ok(()));
     assert_eq!(proxy.shared.borrow().len(), 2, "no key more");
 }
 

@@ -16,16 +16,19 @@ struct Digit {
 
 /// Where card numbers are, from left to right.
 pub(super) fn find(text: &str) -> impl Iterator<Item = Range<usize>> {
-    let mut rest = 0;
+    let (mut rest, mut run, mut first) = (0, Vec::new(), 0);
     std::iter::from_fn(move || {
         loop {
-            let run = next_run(text.as_bytes(), rest)?;
-            let from = run.first().map_or(rest, |digit| digit.at);
-            let fraction = is_fraction(text.as_bytes(), from);
-            if let Some(card) = (!fraction).then(|| card_in(&run)).flatten() {
-                rest = card.end;
+            if let Some((card, next)) = card_in(&run, first) {
+                first = next;
                 return Some(card);
             }
+            run = next_run(text.as_bytes(), rest)?;
+            let from = run.first().map_or(rest, |digit| digit.at);
+            first = match is_fraction(text.as_bytes(), from) {
+                true => run.len(),
+                false => 0,
+            };
             rest = run.last().map_or(text.len(), |digit| digit.at + 1);
         }
     })
@@ -65,14 +68,16 @@ fn is_fraction(bytes: &[u8], at: usize) -> bool {
     before(1) == Some(&b'.') && before(2).is_some_and(u8::is_ascii_digit)
 }
 
-/// The first card number in a run: the longest that begins and ends with groups of it.
-fn card_in(run: &[Digit]) -> Option<Range<usize>> {
-    (0..run.len()).find_map(|first| {
+/// The first card number in a run, from its digit `from` on, and the digit behind it: the longest that begins and ends with
+/// groups of it.
+fn card_in(run: &[Digit], from: usize) -> Option<(Range<usize>, usize)> {
+    (from..run.len()).find_map(|first| {
         let begin = run.get(first).filter(|digit| digit.begins)?;
         LENGTHS.rev().find_map(|length| {
             let digits = run.get(first..first + length)?;
             let end = digits.last().filter(|digit| digit.ends)?;
-            (is_of_a_network(digits) && checks(digits)).then(|| begin.at..end.at + 1)
+            (is_of_a_network(digits) && checks(digits))
+                .then(|| (begin.at..end.at + 1, first + length))
         })
     })
 }
@@ -114,6 +119,12 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         find(text).map(|range| &text[range]).collect()
+    }
+
+    #[test]
+    fn a_run_of_many_cards_is_read_once() {
+        let text = "4111 1111 1111 1111 ".repeat(10_000);
+        assert_eq!(find(&text).count(), 10_000);
     }
 
     #[test]

@@ -72,10 +72,11 @@ const DASHES: &str = "-----";
 
 /// Where credentials are, from left to right.
 pub(super) fn find(text: &str) -> impl Iterator<Item = Range<usize>> {
-    let mut at = 0;
+    let (mut at, mut digitless) = (0, 0);
     std::iter::from_fn(move || {
         while at < text.len() {
-            let length = private_key(text, at).or_else(|| token(text.as_bytes(), at));
+            let length =
+                private_key(text, at).or_else(|| token(text.as_bytes(), at, &mut digitless));
             let start = at;
             at += length.unwrap_or(1);
             if length.is_some() {
@@ -86,8 +87,9 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The length of the token that begins at `at`.
-fn token(bytes: &[u8], at: usize) -> Option<usize> {
+/// The length of the token that begins at `at`. Up to `digitless` there is known to be no digit: a word of many beginnings
+/// is read once.
+fn token(bytes: &[u8], at: usize, digitless: &mut usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
     if !matches!(rest.first()?, b'g' | b'x' | b's' | b'A' | b'n') {
         return None;
@@ -102,11 +104,17 @@ fn token(bytes: &[u8], at: usize) -> Option<usize> {
     }
     FORMS.iter().find_map(|form| {
         let rest = rest.strip_prefix(form.prefix.as_bytes())?;
+        if form.digit && at < *digitless {
+            return None;
+        }
         let length = rest.iter().take_while(|byte| (form.rest)(**byte)).count();
         let (least, most) = form.length;
         let rest = rest.get(..length)?;
-        let fits = (least..=most).contains(&length)
-            && (!form.digit || rest.iter().any(u8::is_ascii_digit));
+        if form.digit && !rest.iter().any(u8::is_ascii_digit) {
+            *digitless = at + form.prefix.len() + length;
+            return None;
+        }
+        let fits = (least..=most).contains(&length);
         fits.then_some(form.prefix.len() + length)
     })
 }
@@ -133,6 +141,13 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         find(text).map(|range| &text[range]).collect()
+    }
+
+    #[test]
+    fn a_word_of_many_beginnings_is_read_once() {
+        assert!(found(&"sk-".repeat(100_000)).is_empty());
+        let late = format!("{} sk-abcdefghijklmnopqrst1", "sk-".repeat(1000));
+        assert_eq!(found(&late), ["sk-abcdefghijklmnopqrst1"]);
     }
 
     #[test]
