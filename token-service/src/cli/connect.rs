@@ -3,6 +3,8 @@
 use std::{ffi::OsString, io::Read as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use secrecy::SecretString;
 use tokio::signal::unix::SignalKind;
 use url::{Host, Url};
@@ -134,6 +136,11 @@ impl Connect {
     /// Runs until it is told to end.
     pub(super) async fn run(self, output: &mut Output) -> Result<(), CliError> {
         start_log(output.is_json());
+        // The server runs as we do: it is not to read our environment, with its secrets, from outside.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+            tracing::warn!("the server's process can read this one's environment: {error}");
+        }
         let mut ends = [
             signals(SignalKind::terminate())?,
             signals(SignalKind::interrupt())?,

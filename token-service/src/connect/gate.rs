@@ -65,6 +65,15 @@ impl Gate {
         }
     }
 
+    /// Looks at what a request brings to prove itself, before its body is waited for.
+    pub(super) async fn look(&self, peer: Peer, parts: &Parts) -> Result<(), Refusal> {
+        let known = self.service.known().ok_or(Refusal::Undecided)?;
+        match self.hold(&known, &presented(parts)) {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(self.refuse(refusal, &Arrival::of(peer, parts)).await),
+        }
+    }
+
     /// Lets a request pass that was decided on.
     pub(super) async fn admit(
         &self,
@@ -110,6 +119,15 @@ impl Gate {
         presented: &Presented<'_>,
         request: Request<'_>,
     ) -> Result<Passed, guard::Refusal> {
+        self.hold(known, presented)?.check(request)
+    }
+
+    /// The token, when it was minted for this server and its holder may go on.
+    fn hold(
+        &self,
+        known: &Known,
+        presented: &Presented<'_>,
+    ) -> Result<guard::Admitted, guard::Refusal> {
         let guarded = Guarded {
             server: self.service.server(),
             audience: &known.audience,
@@ -118,7 +136,7 @@ impl Gate {
         let admitted = guard::admit(presented, &guarded, |token| known.verify(token, now()))?;
         let accepted = Arc::clone(admitted.accepted());
         let credential = match known.standing(&accepted) {
-            Standing::Good => return admitted.check(request),
+            Standing::Good => return Ok(admitted),
             Standing::Disabled => Credential::Disabled,
             Standing::Revoked => Credential::Revoked,
         };

@@ -10,6 +10,9 @@ use writ_core::guard::Spend;
 /// Tokens that are remembered: so many calls may come within a token's life.
 const MOST: usize = 64 * 1024;
 
+/// How much longer than it is good a token is remembered, in seconds.
+const MARGIN_S: u64 = 60;
+
 /// Why a token is not spent here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotSpent {
@@ -67,7 +70,8 @@ impl Spent {
         if held.ids.len() >= self.most {
             return Err(NotSpent::Full);
         }
-        let end = token.expires.saturating_add(self.skew);
+        // Longer than it is good for, so that no step of the clock makes it good again.
+        let end = token.expires.saturating_add(self.skew + MARGIN_S);
         held.ids.insert(token.token_id.clone());
         held.by_end.insert((end, token.token_id.clone()));
         Ok(())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use writ_policy::event::Event;
 
 use crate::{
     http::{PeerCertificate, basic},
@@ -75,6 +76,25 @@ pub enum Guard {
 }
 
 impl Guard {
+    /// What it is called on record: no server passes for a gateway.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Gateway(gateway) => gateway.id.to_string(),
+            Self::Itself(server) => format!("server:{}", server.id),
+        }
+    }
+
+    /// Whether it may put `event` on record. A server knows of nothing but what it refused itself.
+    #[must_use]
+    pub fn may_report(&self, event: &Event) -> bool {
+        match (self, event) {
+            (Self::Gateway(_), _) => true,
+            (Self::Itself(server), Event::Rogue(rogue)) => rogue.server == server.id.as_str(),
+            (Self::Itself(_), _) => false,
+        }
+    }
+
     /// What it may ask about.
     #[must_use]
     pub fn as_gateway(&self) -> &Arc<Gateway> {

@@ -60,7 +60,7 @@ pub(super) async fn serve(
         app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
         return Err(GatewayError::Unauthorized);
     };
-    let gateway = guard.as_gateway();
+    let (gateway, name) = (guard.as_gateway(), guard.name());
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|e| GatewayError::Malformed(format!("the body does not name a token: {e}")))?;
     let server = registry
@@ -72,7 +72,7 @@ pub(super) async fn serve(
         Finding::Rogue(rogue) => {
             let credential = rogue.credential;
             let arrival = Arrival {
-                gateway: Some(gateway.id.as_str()),
+                gateway: Some(&name),
                 source_ip: Some(&asked.source_ip),
                 request_id: Some(&asked.request_id),
             };

@@ -42,9 +42,13 @@ pub(super) async fn serve(
         let told = format!("a batch may have {MAX_EVENTS} events; send the rest in another one");
         return Err(GatewayError::Malformed(told));
     }
+    if !batch.events.iter().all(|event| guard.may_report(event)) {
+        let told = "a server reports what it refused itself, and nothing else";
+        return Err(GatewayError::Malformed(told.to_owned()));
+    }
     metrics::counter!("writ_events_total").increment(batch.events.len() as u64);
     app.store
-        .report(report::of(&registry, guard.as_gateway(), &batch, now)?)
+        .report(report::of(&registry, &guard, &batch, now)?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@ use writ_policy::event::{
     Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, Rogue, Unauthenticated,
 };
 
+use super::Guard;
 use crate::{
     audit::{Kind, Record, Verdict, clip, printable},
     clock::unix,
@@ -27,29 +28,30 @@ const BELIEVED_S: i64 = 3600;
 
 pub(super) fn of(
     registry: &Registry,
-    gateway: &Gateway,
+    guard: &Guard,
     batch: &EventBatch,
     now: Timestamp,
 ) -> Result<Report, serde_json::Error> {
+    let (gateway, name) = (guard.as_gateway(), guard.name());
     let mut report = Report {
         now: unix(now),
         ..Report::default()
     };
     let mut times_seen: HashMap<EventKey, u32> = HashMap::new();
     for event in &batch.events {
-        let first_key = key(gateway, event, 0)?;
+        let first_key = key(&name, event, 0)?;
         let seen = times_seen.entry(first_key).or_default();
         let key = match *seen {
             0 => first_key,
-            before => key(gateway, event, before)?,
+            before => key(&name, event, before)?,
         };
         *seen += 1;
         let reported = match event {
-            Event::Unauthenticated(tries) => Reported::Tried(tried(registry, gateway, tries, now)),
-            Event::Denied(denied) => by(gateway, of_denied(denied, now)),
-            Event::DiscoveryUse(used) => by(gateway, of_discovery_use(used, now)),
-            Event::Outcome(outcome) => by(gateway, of_outcome(outcome, now)),
-            Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(gateway, rogue, now))),
+            Event::Unauthenticated(tries) => Reported::Tried(tried(registry, &name, tries, now)),
+            Event::Denied(denied) => by(&name, of_denied(denied, now)),
+            Event::DiscoveryUse(used) => by(&name, of_discovery_use(used, now)),
+            Event::Outcome(outcome) => by(&name, of_outcome(outcome, now)),
+            Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(gateway, &name, rogue, now))),
         };
         report.events.push((Some(key), reported));
     }
@@ -57,9 +59,9 @@ pub(super) fn of(
 }
 
 /// The same for the same event sent again; another for two alike in one batch.
-fn key(gateway: &Gateway, event: &Event, before: u32) -> Result<EventKey, serde_json::Error> {
+fn key(name: &str, event: &Event, before: u32) -> Result<EventKey, serde_json::Error> {
     let mut hash = Sha256::new();
-    hash.update(gateway.id.as_str());
+    hash.update(name);
     hash.update([0]);
     hash.update(before.to_be_bytes());
     hash.update(serde_json::to_vec(event)?);
@@ -67,8 +69,8 @@ fn key(gateway: &Gateway, event: &Event, before: u32) -> Result<EventKey, serde_
     Ok(EventKey(digest.first_chunk().copied().unwrap_or_default()))
 }
 
-fn by(gateway: &Gateway, mut record: Record) -> Reported {
-    record.gateway = Some(gateway.id.to_string());
+fn by(name: &str, mut record: Record) -> Reported {
+    record.gateway = Some(name.to_owned());
     Reported::Record(Box::new(record))
 }
 
@@ -122,9 +124,9 @@ fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
 }
 
 /// A guard believes nobody, and is believed about its own servers only.
-fn of_rogue(gateway: &Gateway, rogue: &Rogue, now: Timestamp) -> Record {
+fn of_rogue(gateway: &Gateway, name: &str, rogue: &Rogue, now: Timestamp) -> Record {
     let mut record = Record::new(Kind::Rogue, now);
-    record.gateway = Some(gateway.id.to_string());
+    record.gateway = Some(name.to_owned());
     let own = gateway.servers.contains(&rogue.server);
     record.server = own.then(|| rogue.server.clone());
     record.decision = Some(Verdict::Deny);
@@ -160,7 +162,7 @@ fn of_call(kind: Kind, call: &Call, now: Timestamp) -> Record {
     record
 }
 
-fn tried(registry: &Registry, gateway: &Gateway, tries: &Unauthenticated, now: Timestamp) -> Tried {
+fn tried(registry: &Registry, name: &str, tries: &Unauthenticated, now: Timestamp) -> Tried {
     let word = |k: &str| {
         (1..=32).contains(&k.len()) && k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     };
@@ -183,7 +185,7 @@ fn tried(registry: &Registry, gateway: &Gateway, tries: &Unauthenticated, now: T
             .server(&tries.server)
             .map(|s| s.id.to_string())
             .unwrap_or_default(),
-        gateway: Some(gateway.id.to_string()),
+        gateway: Some(name.to_owned()),
         first: first.min(last),
         last,
         count: tries.count.clamp(1, 1_000_000_000),

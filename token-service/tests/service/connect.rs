@@ -440,7 +440,7 @@ async fn an_answer_that_is_too_large_is_an_error_and_a_new_process() {
     let echo = stateless(call("echo", &json!({"text": "again"})));
     assert_eq!(setup.text(None, &echo).await, "again");
     let body = stateless(call("echo", &json!({"text": "x".repeat(100_000)})));
-    let refused = setup.post_with("x", None, &body).await;
+    let refused = setup.post(None, &body).await;
     assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
     setup.connected.stop().await;
 }

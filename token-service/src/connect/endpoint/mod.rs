@@ -17,7 +17,10 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use writ_core::{
     guard,
     message::{SESSION_CLOSE, STREAM_OPEN},
@@ -37,6 +40,8 @@ use crate::http::Peer;
 pub const PATH: &str = "/mcp";
 /// Requests that are looked at or in flight at a time.
 const REQUESTS: usize = 512;
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_secs(30);
 /// The header that names a session.
 const SESSION: &str = "mcp-session-id";
 
@@ -96,8 +101,10 @@ async fn answer(
     match parts.method {
         Method::POST => {
             check_media_types(headers)?;
-            let body = to_bytes(body, bridge.max_body)
+            bridge.gate.look(peer.clone(), parts).await?;
+            let body = timeout(BODY_TIME, to_bytes(body, bridge.max_body))
                 .await
+                .map_err(|_| Refusal::Slow(BODY_TIME))?
                 .map_err(|_| Refusal::TooLarge(bridge.max_body))?;
             let admitted = bridge
                 .gate

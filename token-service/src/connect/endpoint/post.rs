@@ -64,6 +64,9 @@ pub(super) async fn serve(
 /// MCP 2026-07-28: a message that stands for itself.
 async fn stateless(bridge: &Bridge, body: &Bytes, message: &Message) -> Result<Response, Refusal> {
     let id = match &message.kind {
+        Kind::Request { id, method } if is_of_one(method) => {
+            return Err(Refusal::NotShared.to(id));
+        }
         Kind::Request { id, .. } => id,
         // The transport has no other messages of clients: cancelling is closing the stream.
         Kind::Notification { .. } => return Ok(StatusCode::ACCEPTED.into_response()),
@@ -75,6 +78,16 @@ async fn stateless(bridge: &Bridge, body: &Bytes, message: &Message) -> Result<R
     let channel = channel.ok_or_else(|| Refusal::NotRunning.to(id))?;
     let reply = request(&channel, body, message, id).await?;
     Ok(answered(reply, status).await)
+}
+
+/// Whether a method changes the process or asks for what is one client's. The process is everybody's, and cannot tell them
+/// apart.
+fn is_of_one(method: &str) -> bool {
+    method.starts_with("tasks/")
+        || matches!(
+            method,
+            "initialize" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+        )
 }
 
 /// The HTTP status of an error that is the first and only thing to say (MCP 2026-07-28, basic/transports).

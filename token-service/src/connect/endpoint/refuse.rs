@@ -86,6 +86,14 @@ pub(in super::super) enum Refusal {
         "unsupported protocol version {STATELESS}: this server speaks with sessions only; send `initialize`"
     )]
     SessionsOnly,
+    /// The process that answers is everybody's.
+    #[error(
+        "this method needs a session here: without one a process answers that all clients share; send `initialize`"
+    )]
+    NotShared,
+    /// It did not come.
+    #[error("the body did not come within {0:?}")]
+    Slow(Duration),
     /// It is started again.
     #[error("the MCP server does not run at the moment; it is being started again")]
     NotRunning,
@@ -127,6 +135,8 @@ impl Refusal {
             Self::Guard(guard::Refusal::Message(_)) => StatusCode::BAD_REQUEST,
             Self::Guard(_) => StatusCode::UNAUTHORIZED,
             Self::StreamIsOpen => StatusCode::CONFLICT,
+            Self::NotShared => StatusCode::NOT_FOUND,
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Header(_)
             | Self::NoMessage
             | Self::NoSession
