@@ -88,7 +88,7 @@ fn shown(
     let entries: Vec<&RawValue> = serde_json::from_str(list.get())?;
     let mut kept = Vec::with_capacity(entries.len());
     for entry in &entries {
-        let members = Members::read(entry.get().as_bytes())?.as_mcp_names_them()?;
+        let members = Members::read(entry.get().as_bytes())?.named_as_in_mcp()?;
         let name = members.get(key).and_then(string);
         // What has no name cannot be asked about.
         let text = entry.get();

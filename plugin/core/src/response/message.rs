@@ -44,7 +44,7 @@ pub(super) enum Seen<'a> {
 
 impl<'a> Seen<'a> {
     pub(super) fn read(message: &'a [u8]) -> Result<Self, Unreadable> {
-        let envelope = Members::read(message)?.as_mcp_names_them()?;
+        let envelope = Members::read(message)?.named_as_in_mcp()?;
         let answers = envelope.get("result").is_some() || envelope.get("error").is_some();
         match (envelope.get("method"), envelope.get("id"), answers) {
             (Some(_), _, true) => Err(Unreadable::because("it both asks and answers")),
@@ -132,7 +132,7 @@ impl Answer {
             (None, Some(text)) => {
                 let result = Members::of(text)?
                     .ok_or_else(|| Unreadable::because("its result is no object"))?
-                    .as_mcp_names_them()?;
+                    .named_as_in_mcp()?;
                 let mut edits = Edits::of(message);
                 if matches!(self.expected, Expected::List | Expected::Stream) {
                     list::filter(&result, self.limits.ttl_ms, judge, &mut edits)?;

@@ -79,7 +79,7 @@ impl<'a> Members<'a> {
     }
 
     /// The same, when none of its members is one of MCP's in all but case: some readers take it for that one.
-    pub(super) fn as_mcp_names_them(self) -> Result<Self, Unreadable> {
+    pub(super) fn named_as_in_mcp(self) -> Result<Self, Unreadable> {
         match self
             .0
             .iter()
