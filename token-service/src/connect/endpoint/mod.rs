@@ -101,7 +101,7 @@ async fn answer(
     match parts.method {
         Method::POST => {
             check_media_types(headers)?;
-            bridge.gate.look(peer.clone(), parts).await?;
+            bridge.gate.look(peer, parts).await?;
             let body = timeout(BODY_TIME, to_bytes(body, bridge.max_body))
                 .await
                 .map_err(|_| Refusal::Slow(BODY_TIME))?
