@@ -83,10 +83,7 @@ impl Snapshots {
             |b: &&Built| b.registry == registry.revision() && b.policy == policy.revision();
         let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // No id has a colon: a server and a gateway of one name are two.
-        let key = match guard {
-            Guard::Gateway(gateway) => gateway.id.to_string(),
-            Guard::Itself(server) => format!("server:{}", server.id),
-        };
+        let key = guard.name();
         if let Some(built) = held().get(&key).filter(current) {
             return Ok(built.clone());
         }
