@@ -94,8 +94,12 @@ mod tests {
     fn a_token_is_spent_once_for_as_long_as_it_is_good() {
         let spent = Spent::new(100, 5);
         assert_eq!(spent.spend(&token("a", 110), 110), Ok(()));
-        assert_eq!(spent.spend(&token("a", 110), 144), Err(NotSpent::Before));
-        assert_eq!(spent.spend(&token("b", 144), 145), Ok(()));
+        let forgotten = 140 + 5 + MARGIN_S;
+        assert_eq!(
+            spent.spend(&token("a", 110), forgotten - 1),
+            Err(NotSpent::Before)
+        );
+        assert_eq!(spent.spend(&token("b", forgotten), forgotten), Ok(()));
         assert_eq!(
             spent.held.lock().unwrap().ids.len(),
             1,
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(spent.spend(&token("b", 10), 10), Ok(()));
         assert_eq!(spent.spend(&token("c", 10), 10), Err(NotSpent::Full));
         assert_eq!(spent.spend(&token("a", 10), 10), Err(NotSpent::Before));
-        assert_eq!(spent.spend(&token("c", 40), 40), Ok(()));
+        let forgotten = 40 + MARGIN_S;
+        assert_eq!(spent.spend(&token("c", forgotten), forgotten), Ok(()));
     }
 }
