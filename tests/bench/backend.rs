@@ -1,5 +1,5 @@
-//! The MCP server behind every row: answers any POST with the same JSON-RPC result, as fast as it can; or, where a
-//! header asks for it, with a list or with a stream of events.
+//! The MCP server behind every row: answers any POST with the same JSON-RPC result under the request's id, as fast as
+//! it can; or, where a header asks for it, with a list or with a stream of events.
 //!
 //! On a thread and a runtime of its own, so that it takes the same from every row.
 
@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
 use axum::body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -30,9 +30,6 @@ pub const EVENTS: &str = "bench-events";
 
 /// A permit for each event that has arrived, the last of a stream included. One stream at a time.
 pub static NEXT_EVENT: Semaphore = Semaphore::const_new(0);
-
-const RESULT: &[u8] =
-    br#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[{"type":"text","text":"done"}],"isError":false}}"#;
 
 /// Starts it on a free port of loopback; it ends with the process.
 pub fn start() -> Result<SocketAddr> {
@@ -69,17 +66,18 @@ async fn serve(listener: std::net::TcpListener) {
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     // Read to its end, so that the connection can be used again.
-    let _ = body.collect().await;
+    let body = body.collect().await.map(Collected::to_bytes);
+    let id = body.map_or(0, |body| id(&body));
     let asked = |name| head.headers.get(name)?.to_str().ok();
     let number = |name| asked(name)?.parse::<u64>().ok();
     let (content_type, body) = match (number(ENTRIES), number(EVENTS)) {
         (Some(entries), _) => {
             let kind = asked(KIND).and_then(Entries::named);
-            let list = list(entries, kind.unwrap_or(Entries::Shown));
+            let list = list(id, entries, kind.unwrap_or(Entries::Shown));
             ("application/json", Body::from(list))
         }
-        (_, Some(events)) => ("text/event-stream", stream(events)),
-        (None, None) => ("application/json", Body::from(RESULT)),
+        (_, Some(events)) => ("text/event-stream", stream(id, events)),
+        (None, None) => ("application/json", Body::from(result(id))),
     };
     let mut response = Response::new(body);
     let content_type = HeaderValue::from_static(content_type);
@@ -87,8 +85,28 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     Ok(response)
 }
 
+/// The id of a request as this benchmark writes them: a whole number, ahead of anything else that is called so.
+fn id(request: &[u8]) -> u64 {
+    const NAME: &[u8] = br#""id":"#;
+    let at = request.windows(NAME.len()).position(|part| part == NAME);
+    let digits = at.and_then(|at| request.get(at + NAME.len()..));
+    let digits = digits
+        .into_iter()
+        .flatten()
+        .map(|byte| char::from(*byte).to_digit(10));
+    digits
+        .map_while(|digit| digit)
+        .fold(0, |id, digit| id * 10 + u64::from(digit))
+}
+
+fn result(id: u64) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","content":[{{"type":"text","text":"done"}}],"isError":false}}}}"#
+    )
+}
+
 /// A list of tools of some 400 bytes each.
-fn list(entries: u64, kind: Entries) -> String {
+fn list(id: u64, entries: u64, kind: Entries) -> String {
     let tools: Vec<String> = (0..entries)
         .map(|n| {
             let name = kind.name(n).map_or_else(String::new, |name| format!(r#""name":"{name}","#));
@@ -106,13 +124,13 @@ fn list(entries: u64, kind: Entries) -> String {
         })
         .collect();
     format!(
-        r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"complete","tools":[{}],"ttlMs":1000,"cacheScope":"private"}}}}"#,
-        tools.join(",")
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","tools":[{tools}],"ttlMs":1000,"cacheScope":"private"}}}}"#,
+        tools = tools.join(",")
     )
 }
 
 /// Progress, each event when the last has arrived, and then the result.
-fn stream(events: u64) -> Body {
+fn stream(id: u64, events: u64) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         for n in 0..=events {
@@ -121,7 +139,7 @@ fn stream(events: u64) -> Body {
                     r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":"p","progress":{n}}}}}"#
                 )
             } else {
-                String::from_utf8_lossy(RESULT).into_owned()
+                result(id)
             };
             if sender.send(format!("data: {event}\n\n")).await.is_err() {
                 return;
