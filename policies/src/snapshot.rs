@@ -40,8 +40,8 @@ pub struct Snapshot {
     pub revoked: BTreeSet<String>,
 }
 
-/// A compiled policy and its data; empty for who decides nothing.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// A compiled policy and its data.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyBundle {
     /// Names the policy in audit records: a digest of program and data.
@@ -75,8 +75,9 @@ pub struct ServerEntry {
     /// Methods beyond those of MCP that messages to and from it may name.
     #[serde(default)]
     pub methods: Vec<String>,
-    /// What the names that this server gives out are sealed with on their way to clients.
-    pub seal_key: SealKey,
+    /// What the names that this server gives out are sealed with on their way to clients; for gateways only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal_key: Option<SealKey>,
 }
 
 /// A key of 32 bytes: base64url without padding in JSON, never shown otherwise.

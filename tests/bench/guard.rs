@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use writ_tests::envoy::{Envoy, Options};
+use writ_tests::guard::GUARD;
 use writ_tests::scratch::Scratch;
 use writ_tests::signer::{ACCESS_TOKEN, Signer, unix_now};
 use writ_tests::wait::{PATIENCE, until};
@@ -188,7 +189,8 @@ impl Kind {
             if self == Self::JwtAuthn {
                 text = text.replace(FILTER, &format!("{}{FILTER}", jwt_authn(service)?))?;
             }
-            let envoy = start(setup.scratch(), text, &format!("guard-{self:?}"), service).await?;
+            let name = format!("guard-{self:?}");
+            let envoy = start(setup.scratch(), text, &name, &service.guard_secret).await?;
             until("the guard's first snapshot", PATIENCE, async || {
                 envoy.log().contains("is in force").then_some(())
             })
@@ -203,7 +205,8 @@ impl Kind {
             let configuration = crate::filter::gateway_mode();
             let filters = Filters::Writ(setup.wasm(), &configuration);
             let text = yaml(&filters, backend, service.service.gateway_port())?;
-            let envoy = start(setup.scratch(), text, &format!("gateway-{self:?}"), service).await?;
+            let name = format!("gateway-{self:?}");
+            let envoy = start(setup.scratch(), text, &name, &service.gateway_secret).await?;
             let callers = service.callers.clone();
             until("a good answer through the gateway", PATIENCE, async || {
                 let allowed = load::is_allowed(envoy.listener(), &callers, &callers.tool(0)).await;
@@ -232,21 +235,18 @@ async fn start(
     scratch: &Scratch,
     yaml: writ_tests::envoy::Yaml,
     name: &str,
-    service: &Bench,
+    secret: &str,
 ) -> Result<Envoy> {
     let options = Options {
         name: name.to_owned(),
         workers: 1,
-        env: vec![(
-            "WRIT_GATEWAY_SECRET".to_owned(),
-            service.gateway_secret.clone(),
-        )],
+        env: vec![("WRIT_GATEWAY_SECRET".to_owned(), secret.to_owned())],
         port: None,
     };
     Envoy::start(scratch, yaml, options).await
 }
 
-/// The guard's configuration; it uses the gateway's credential, which is for the same server.
+/// The guard's configuration.
 fn guard_mode(single_use: &str, behind_jwt_authn: bool) -> Value {
     let mut configuration = json!({
         "mode": "guard",
@@ -254,7 +254,7 @@ fn guard_mode(single_use: &str, behind_jwt_authn: bool) -> Value {
         "single_use": single_use,
         "token_service": {
             "cluster": "writ",
-            "gateway_id": crate::service::GATEWAY,
+            "gateway_id": GUARD,
             "secret_env": "WRIT_GATEWAY_SECRET",
         },
         "clock_skew": "0s",

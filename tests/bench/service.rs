@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::json;
 use writ_tests::binaries;
+use writ_tests::guard::GUARD;
 use writ_tests::scratch::Scratch;
 use writ_tests::signer::{ACCESS_TOKEN, Signer, unix_now};
 use writ_tests::token_service::{Options, TokenService};
@@ -33,6 +34,8 @@ pub struct Bench {
     pub service: TokenService,
     pub gateway: &'static str,
     pub gateway_secret: String,
+    /// Of the guard before the same server.
+    pub guard_secret: String,
     pub resource: String,
     pub callers: Callers,
     /// Signs as the service does.
@@ -70,6 +73,8 @@ impl Bench {
         ])?;
         let gateway_secret =
             service.cli_secret(&["gateway", "add", GATEWAY, "--server", SERVER])?;
+        let guard = ["gateway", "add", GUARD, "--kind", "guard"];
+        let guard_secret = service.cli_secret(&[&guard[..], &["--server", SERVER]].concat())?;
         service.cli(&[
             "agent",
             "add",
@@ -89,6 +94,7 @@ impl Bench {
             service,
             gateway: GATEWAY,
             gateway_secret,
+            guard_secret,
             resource,
             callers,
             signer,

@@ -43,7 +43,9 @@ impl Connector {
         port: u16,
         options: Options,
     ) -> Result<Self> {
-        let secret = service.cli_secret(&["gateway", "add", GUARD, "--server", SERVER])?;
+        let secret = service.cli_secret(&[
+            "gateway", "add", GUARD, "--kind", "guard", "--server", SERVER,
+        ])?;
         let command = Self::command(
             service.binary(),
             &secret,

@@ -39,7 +39,9 @@ pub fn sidecar_yaml(server: u16, token_service: u16) -> Result<Yaml> {
 
 /// Registers the guard; answers its secret.
 pub fn register(service: &TokenService) -> Result<String> {
-    service.cli_secret(&["gateway", "add", GUARD, "--server", SERVER])
+    service.cli_secret(&[
+        "gateway", "add", GUARD, "--kind", "guard", "--server", SERVER,
+    ])
 }
 
 /// Starts a guard, and waits until each of its workers has its first snapshot and tokens are newer than it: one with a

@@ -340,7 +340,9 @@ async fn a_command_that_is_no_server_ends_with_a_reason() {
         ])
         .unwrap();
     let secret = service
-        .cli_secret(&["gateway", "add", GUARD, "--server", "ledger"])
+        .cli_secret(&[
+            "gateway", "add", GUARD, "--kind", "guard", "--server", "ledger",
+        ])
         .unwrap();
     let connect = |command: &[&str], secret: Option<&str>| {
         let mut writ = std::process::Command::new(service.binary());

@@ -376,7 +376,15 @@ async fn a_token_for_another_server_is_refused() {
     let service = &world.deployment.service;
     service.cli(&[add.as_slice(), &how].concat()).unwrap();
     let secret = service
-        .cli_secret(&["gateway", "add", "bank-guard", "--server", "bank"])
+        .cli_secret(&[
+            "gateway",
+            "add",
+            "bank-guard",
+            "--kind",
+            "guard",
+            "--server",
+            "bank",
+        ])
         .unwrap();
     let mut world = world;
     world.secret = secret;

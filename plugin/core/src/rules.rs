@@ -299,7 +299,9 @@ impl ServerRule {
     fn registered(id: &str, entry: ServerEntry, issuer: &str) -> Result<Self, RulesError> {
         Ok(Self {
             methods: entry.methods,
-            sealer: OnceCell::from(Sealer::new(entry.seal_key.bytes())),
+            sealer: entry.seal_key.map_or_else(OnceCell::new, |key| {
+                OnceCell::from(Sealer::new(key.bytes()))
+            }),
             ..Self::new(
                 id,
                 &entry.resource,

@@ -32,7 +32,7 @@ const MAX_FILE: u64 = 256 * 1024;
 /// server is started by this command, restarted when it ends, and ended with it; it gets no environment variable but
 /// PATH, HOME, LANG, LC_*, TMPDIR, TZ and those named with --pass-env.
 ///
-/// At the token service it is a gateway of its own (`writ gateway add ID --server SERVER`), with its secret in
+/// At the token service it is a guard (`writ gateway add ID --kind guard --server SERVER`), with its secret in
 /// WRIT_GATEWAY_SECRET.
 #[derive(Debug, Args)]
 #[command(

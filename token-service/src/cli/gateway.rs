@@ -1,19 +1,19 @@
 //! `writ gateway …`
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{ById, CliError, Output, output::status_word, switch};
 use crate::{
     clock::{Clock as _, SystemClock},
-    registry::{Gateway, GatewayProof, Id, Status},
+    registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
     secret::{self, SecretHash},
     store::{Store, registrations::Registered},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a gateway; prints its secret.
+    /// Register a gateway or a guard; prints its secret.
     Add(Add),
     /// List the gateways.
     List,
@@ -27,7 +27,10 @@ pub(super) enum Command {
 pub(super) struct Add {
     /// Its id, as in the filter's configuration.
     id: Id,
-    /// A server it may mint for; may be repeated.
+    /// What it does.
+    #[arg(long, value_enum, default_value = "gateway")]
+    kind: KindArg,
+    /// A server it is for; may be repeated.
     #[arg(long = "server", value_name = "ID", required = true)]
     servers: Vec<Id>,
     /// It proves who it is with a certificate of this URI or DNS name, by an authority of gateway.tls.client_ca_file.
@@ -36,6 +39,23 @@ pub(super) struct Add {
     /// It proves who it is with the certificate of this SHA-256, in hexadecimal.
     #[arg(long, value_name = "HEX", value_parser = fingerprint, conflicts_with = "certificate_san")]
     certificate_sha256: Option<Fingerprint>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindArg {
+    /// Stands before agents, and mints tokens for their calls.
+    Gateway,
+    /// Stands before a server, and spends the tokens that reach it.
+    Guard,
+}
+
+impl From<KindArg> for GatewayKind {
+    fn from(arg: KindArg) -> Self {
+        match arg {
+            KindArg::Gateway => Self::Gateway,
+            KindArg::Guard => Self::Guard,
+        }
+    }
 }
 
 /// The SHA-256 of a certificate.
@@ -96,13 +116,14 @@ impl Add {
         };
         let gateway = Gateway {
             id: self.id,
+            kind: self.kind.into(),
             proof,
             servers: self.servers.iter().map(Id::to_string).collect(),
             status: Status::Approved,
         };
         store.add_gateway(&gateway, SystemClock.now()).await?;
         output.added(
-            "gateway",
+            gateway.kind.as_str(),
             gateway.id.as_str(),
             secret.as_ref().map(|secret| ("secret", secret.as_str())),
         )
@@ -113,18 +134,23 @@ async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {
     let gateways = store.gateways().await?;
     if output.is_json() {
         return gateways.iter().try_for_each(|g| {
-            output.json(&json!({"id": g.id, "servers": g.servers, "status": g.status, "proof": proof(&g.proof)}))
+            output.json(&json!({"id": g.id, "kind": g.kind, "servers": g.servers, "status": g.status, "proof": proof(&g.proof)}))
         });
     }
-    output.table(&gateways, ["ID", "STATUS", "SERVERS", "PROOF"], |g| {
-        let servers: Vec<&str> = g.servers.iter().map(String::as_str).collect();
-        [
-            g.id.to_string(),
-            status_word(g.status).to_owned(),
-            servers.join(" "),
-            proof(&g.proof),
-        ]
-    })
+    output.table(
+        &gateways,
+        ["ID", "KIND", "STATUS", "SERVERS", "PROOF"],
+        |g| {
+            let servers: Vec<&str> = g.servers.iter().map(String::as_str).collect();
+            [
+                g.id.to_string(),
+                g.kind.as_str().to_owned(),
+                status_word(g.status).to_owned(),
+                servers.join(" "),
+                proof(&g.proof),
+            ]
+        },
+    )
 }
 
 fn proof(proof: &GatewayProof) -> String {

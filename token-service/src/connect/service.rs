@@ -86,6 +86,11 @@ pub enum ServiceError {
     /// Its keys cannot be used.
     #[error("the token service's keys cannot be used: {0}")]
     Keys(#[from] KeySetError),
+    /// Registered for the other work.
+    #[error(
+        "`{0}` is registered as a gateway: register a guard with `writ gateway add ID --kind guard --server SERVER`"
+    )]
+    NoGuard(String),
     /// Not its gateway.
     #[error(
         "`{id}` does not guard the server `{server}`, or there is no such server; see `writ gateway list` and `writ server list`"
@@ -130,6 +135,10 @@ impl Known {
             id: id.to_owned(),
             server: server.to_owned(),
         })?;
+        // Gateways get it, and spend nothing.
+        if entry.seal_key.is_some() {
+            return Err(ServiceError::NoGuard(id.to_owned()));
+        }
         let mut verifier = Verifier::new(SKEW_S, REMEMBERED);
         let keys = KeySet::from_jwks(&snapshot.jwks)?;
         verifier.trust(&snapshot.issuer, keys, &["at+jwt"]);
@@ -268,7 +277,9 @@ impl Service {
                 Err(error) => {
                     if matches!(
                         error,
-                        ServiceError::Unauthorized(_) | ServiceError::NotItsGuard { .. }
+                        ServiceError::Unauthorized(_)
+                            | ServiceError::NotItsGuard { .. }
+                            | ServiceError::NoGuard(_)
                     ) {
                         self.latest.send_replace(None);
                         etag = None;

@@ -8,7 +8,7 @@ use writ_policy::event::Event;
 use crate::{
     http::{PeerCertificate, basic},
     oauth::introspect,
-    registry::{Gateway, GatewayProof, Registry, Status},
+    registry::{Gateway, GatewayKind, GatewayProof, Registry, Status},
 };
 
 /// The gateway that proves itself, when it is approved in this registry. Where there is TLS only a certificate counts: a
@@ -42,56 +42,60 @@ pub fn authenticate(
     (gateway.status == Status::Approved).then(|| Arc::clone(gateway))
 }
 
-/// The guard that proves itself: a gateway, or a server that is its own guard and proves who it is with the secret that it
-/// introspects with. Such a one asks for itself only, and nothing is minted for it.
+/// Who proves themselves at the gateways' listener: a gateway or a guard, or a server that is its own guard and proves who it
+/// is with the secret that it introspects with. Such a one asks for itself only.
 #[must_use]
-pub fn authenticate_guard(
+pub fn authenticate_any(
     registry: &Registry,
     headers: &HeaderMap,
     certificate: &PeerCertificate,
-) -> Option<Guard> {
+) -> Option<Asker> {
     if let Some(gateway) = authenticate(registry, headers, certificate) {
-        return Some(Guard::Gateway(gateway));
+        return Some(Asker::Registered(gateway));
     }
     // As with gateways: a secret is for connections that stay on this machine.
     if certificate.0.is_some() {
         return None;
     }
     let server = introspect::authenticate(registry, headers)?;
-    Some(Guard::Itself(Arc::new(Gateway {
+    Some(Asker::Itself(Arc::new(Gateway {
         id: server.id.clone(),
+        kind: GatewayKind::Guard,
         proof: GatewayProof::Secret(server.secret.clone()),
         servers: [server.id.to_string()].into(),
         status: server.status,
     })))
 }
 
-/// Who guards a server.
+/// Who asks at the gateways' listener.
 #[derive(Clone, Debug)]
-pub enum Guard {
-    /// A gateway.
-    Gateway(Arc<Gateway>),
-    /// The server itself, as if it were a gateway for nothing else.
+pub enum Asker {
+    /// A gateway or a guard.
+    Registered(Arc<Gateway>),
+    /// A server, as if it were a guard for nothing but itself.
     Itself(Arc<Gateway>),
 }
 
-impl Guard {
+impl Asker {
     /// What it is called on record: no server passes for a gateway.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Gateway(gateway) => gateway.id.to_string(),
+            Self::Registered(gateway) => gateway.id.to_string(),
             Self::Itself(server) => format!("server:{}", server.id),
         }
     }
 
-    /// Whether it may put `event` on record. A server knows of nothing but what it refused itself.
+    /// Whether it may put `event` on record: a gateway what became of calls to its own servers, a guard what it refused.
     #[must_use]
     pub fn may_report(&self, event: &Event) -> bool {
-        match (self, event) {
-            (Self::Gateway(_), _) => true,
-            (Self::Itself(server), Event::Rogue(rogue)) => rogue.server == server.id.as_str(),
-            (Self::Itself(_), _) => false,
+        let of = self.as_gateway();
+        match (of.kind, event) {
+            (GatewayKind::Gateway, Event::Denied(denied)) => of.is_for(&denied.call.server),
+            (GatewayKind::Gateway, Event::DiscoveryUse(used)) => of.is_for(&used.call.server),
+            (GatewayKind::Gateway, Event::Outcome(_) | Event::Unauthenticated(_)) => true,
+            (GatewayKind::Guard, Event::Rogue(rogue)) => of.is_for(&rogue.server),
+            (GatewayKind::Gateway, Event::Rogue(_)) | (GatewayKind::Guard, _) => false,
         }
     }
 
@@ -99,7 +103,7 @@ impl Guard {
     #[must_use]
     pub fn as_gateway(&self) -> &Arc<Gateway> {
         match self {
-            Self::Gateway(gateway) | Self::Itself(gateway) => gateway,
+            Self::Registered(gateway) | Self::Itself(gateway) => gateway,
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{GatewayError, authenticate_guard};
+use super::{GatewayError, authenticate_any};
 use crate::{
     app::SharedApp,
     audit::TryKind,
@@ -22,6 +22,7 @@ use crate::{
         NO_STORE,
         introspect::{Arrival, Finding, look},
     },
+    registry::GatewayKind,
 };
 
 /// What a guard asks.
@@ -56,16 +57,19 @@ pub(super) async fn serve(
 ) -> Result<Response, GatewayError> {
     let registry = app.current_registry().await?;
     let now = app.clock.now();
-    let Some(guard) = authenticate_guard(&registry, &headers, &certificate) else {
+    let Some(asker) = authenticate_any(&registry, &headers, &certificate) else {
         app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
         return Err(GatewayError::Unauthorized);
     };
-    let (gateway, name) = (guard.as_gateway(), guard.name());
+    let (gateway, name) = (asker.as_gateway(), asker.name());
+    if gateway.kind != GatewayKind::Guard {
+        return Err(GatewayError::NoGuard);
+    }
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|e| GatewayError::Malformed(format!("the body does not name a token: {e}")))?;
     let server = registry
         .server(&asked.server)
-        .filter(|server| gateway.servers.contains(server.id.as_str()))
+        .filter(|server| gateway.is_for(server.id.as_str()))
         .ok_or(GatewayError::OtherServer)?;
     let answer = match look(&app, registry.clone(), server, &asked.token, true).await? {
         Finding::Live(_) => json!({"active": true}),

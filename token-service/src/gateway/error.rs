@@ -25,6 +25,11 @@ pub enum GatewayError {
         "this gateway is not registered for that server; `writ gateway list` shows what it is registered for"
     )]
     OtherServer,
+    /// RFC 6749 section 5.2: a gateway asks for what only guards do.
+    #[error(
+        "this is registered as a gateway, which spends no tokens: register the guard with `writ gateway add ID --kind guard`"
+    )]
+    NoGuard,
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -38,6 +43,11 @@ impl IntoResponse for GatewayError {
         let (status, error, description) = match &self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "invalid_client", self.to_string()),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request", self.to_string()),
+            Self::NoGuard => (
+                StatusCode::FORBIDDEN,
+                "unauthorized_client",
+                self.to_string(),
+            ),
             Self::OtherServer => (StatusCode::FORBIDDEN, "invalid_target", self.to_string()),
             Self::Store(StoreError::Busy | StoreError::Stale) => (
                 StatusCode::SERVICE_UNAVAILABLE,

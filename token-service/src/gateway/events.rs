@@ -7,7 +7,7 @@ use axum::{
 };
 use writ_policy::event::{EventBatch, MAX_EVENTS};
 
-use super::{GatewayError, authenticate_guard, report};
+use super::{GatewayError, authenticate_any, report};
 use crate::{
     app::SharedApp,
     audit::TryKind,
@@ -32,7 +32,7 @@ pub(super) async fn serve(
 ) -> Result<StatusCode, GatewayError> {
     let registry = app.current_registry().await?;
     let now = app.clock.now();
-    let Some(guard) = authenticate_guard(&registry, &headers, &certificate) else {
+    let Some(asker) = authenticate_any(&registry, &headers, &certificate) else {
         app.tries.note(TryKind::InvalidGateway, &peer.text(), now);
         return Err(GatewayError::Unauthorized);
     };
@@ -42,13 +42,11 @@ pub(super) async fn serve(
         let told = format!("a batch may have {MAX_EVENTS} events; send the rest in another one");
         return Err(GatewayError::Malformed(told));
     }
-    if !batch.events.iter().all(|event| guard.may_report(event)) {
-        let told = "a server reports what it refused itself, and nothing else";
+    if !batch.events.iter().all(|event| asker.may_report(event)) {
+        let told = "a gateway reports about calls to its own servers, and a guard or a server what it refused itself; `writ gateway list` shows what each is registered for";
         return Err(GatewayError::Malformed(told.to_owned()));
     }
     metrics::counter!("writ_events_total").increment(batch.events.len() as u64);
-    app.store
-        .report(report::of(&registry, &guard, &batch, now)?)
-        .await?;
+    app.store.report(report::of(&asker, &batch, now)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

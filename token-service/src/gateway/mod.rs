@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub use auth::{Guard, authenticate, authenticate_guard};
+pub use auth::{Asker, authenticate, authenticate_any};
 pub use error::GatewayError;
 pub use snapshot::Snapshots;
 

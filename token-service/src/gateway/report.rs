@@ -9,11 +9,11 @@ use writ_policy::event::{
     Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, Rogue, Unauthenticated,
 };
 
-use super::Guard;
+use super::Asker;
 use crate::{
     audit::{Kind, Record, Verdict, clip, printable},
     clock::unix,
-    registry::{Gateway, Registry},
+    registry::Gateway,
     store::{
         reported::{EventKey, Report, Reported},
         tally::Tried,
@@ -27,12 +27,11 @@ const MASKED_KINDS: usize = 16;
 const BELIEVED_S: i64 = 3600;
 
 pub(super) fn of(
-    registry: &Registry,
-    guard: &Guard,
+    asker: &Asker,
     batch: &EventBatch,
     now: Timestamp,
 ) -> Result<Report, serde_json::Error> {
-    let (gateway, name) = (guard.as_gateway(), guard.name());
+    let (gateway, name) = (asker.as_gateway(), asker.name());
     let mut report = Report {
         now: unix(now),
         ..Report::default()
@@ -47,11 +46,11 @@ pub(super) fn of(
         };
         *seen += 1;
         let reported = match event {
-            Event::Unauthenticated(tries) => Reported::Tried(tried(registry, &name, tries, now)),
+            Event::Unauthenticated(tries) => Reported::Tried(tried(gateway, &name, tries, now)),
             Event::Denied(denied) => by(&name, of_denied(denied, now)),
             Event::DiscoveryUse(used) => by(&name, of_discovery_use(used, now)),
             Event::Outcome(outcome) => by(&name, of_outcome(outcome, now)),
-            Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(gateway, &name, rogue, now))),
+            Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(&name, rogue, now))),
         };
         report.events.push((Some(key), reported));
     }
@@ -123,12 +122,11 @@ fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
     record
 }
 
-/// A guard believes nobody, and is believed about its own servers only.
-fn of_rogue(gateway: &Gateway, name: &str, rogue: &Rogue, now: Timestamp) -> Record {
+/// A guard believes nobody.
+fn of_rogue(name: &str, rogue: &Rogue, now: Timestamp) -> Record {
     let mut record = Record::new(Kind::Rogue, now);
     record.gateway = Some(name.to_owned());
-    let own = gateway.servers.contains(&rogue.server);
-    record.server = own.then(|| rogue.server.clone());
+    record.server = Some(rogue.server.clone());
     record.decision = Some(Verdict::Deny);
     record.reason = Some(clip(&rogue.reason, 1024));
     record.source_ip = Some(clip(&rogue.source_ip, 64));
@@ -162,7 +160,7 @@ fn of_call(kind: Kind, call: &Call, now: Timestamp) -> Record {
     record
 }
 
-fn tried(registry: &Registry, name: &str, tries: &Unauthenticated, now: Timestamp) -> Tried {
+fn tried(gateway: &Gateway, name: &str, tries: &Unauthenticated, now: Timestamp) -> Tried {
     let word = |k: &str| {
         (1..=32).contains(&k.len()) && k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     };
@@ -181,10 +179,10 @@ fn tried(registry: &Registry, name: &str, tries: &Unauthenticated, now: Timestam
             "other".to_owned()
         },
         source_ip: clip(&tries.source_ip, 64),
-        server: registry
-            .server(&tries.server)
-            .map(|s| s.id.to_string())
-            .unwrap_or_default(),
+        server: match gateway.is_for(&tries.server) {
+            true => tries.server.clone(),
+            false => String::new(),
+        },
         gateway: Some(name.to_owned()),
         first: first.min(last),
         last,

@@ -13,16 +13,16 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 use writ_core::seal::key_of_server;
-use writ_policy::snapshot::{AgentEntry, FORMAT, PolicyBundle, SealKey, ServerEntry, Snapshot};
+use writ_policy::snapshot::{AgentEntry, FORMAT, SealKey, ServerEntry, Snapshot};
 
-use super::{GatewayError, Guard, authenticate_guard};
+use super::{Asker, GatewayError, authenticate_any};
 use crate::{
     app::{App, SharedApp},
     audit::TryKind,
     clock::rfc3339,
     http::{Peer, PeerCertificate},
     policy::Policy,
-    registry::{Agent, Gateway, Registry, Server},
+    registry::{Agent, Gateway, GatewayKind, Labels, Registry, Server},
 };
 
 /// The snapshots as last built, one for each gateway.
@@ -52,12 +52,12 @@ pub(super) async fn serve(
     headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
     let registry = app.current_registry().await?;
-    let Some(guard) = authenticate_guard(&registry, &headers, &certificate) else {
+    let Some(asker) = authenticate_any(&registry, &headers, &certificate) else {
         app.tries
             .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
         return Err(GatewayError::Unauthorized);
     };
-    let built = app.snapshots.get(&app, &registry, &guard)?;
+    let built = app.snapshots.get(&app, &registry, &asker)?;
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|v| v.to_str().ok());
@@ -77,17 +77,17 @@ pub(super) async fn serve(
 }
 
 impl Snapshots {
-    fn get(&self, app: &App, registry: &Registry, guard: &Guard) -> Result<Built, GatewayError> {
+    fn get(&self, app: &App, registry: &Registry, asker: &Asker) -> Result<Built, GatewayError> {
         let policy = app.policy();
         let current =
             |b: &&Built| b.registry == registry.revision() && b.policy == policy.revision();
         let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // No id has a colon: a server and a gateway of one name are two.
-        let key = guard.name();
+        let key = asker.name();
         if let Some(built) = held().get(&key).filter(current) {
             return Ok(built.clone());
         }
-        let built = build(app, registry, &policy, guard)?;
+        let built = build(app, registry, &policy, asker)?;
         held().insert(key, built.clone());
         Ok(built)
     }
@@ -97,24 +97,24 @@ fn build(
     app: &App,
     registry: &Registry,
     policy: &Policy,
-    guard: &Guard,
+    asker: &Asker,
 ) -> Result<Built, GatewayError> {
-    let gateway = guard.as_gateway();
+    let gateway = asker.as_gateway();
     let mut snapshot = Snapshot {
         format: FORMAT,
         revision: String::new(),
         issued_at: String::new(),
         issuer: app.config.issuer.clone(),
         jwks: app.keys.jwks().as_ref().clone(),
-        policy: match guard {
-            Guard::Gateway(_) => policy.bundle().clone(),
+        policy: match gateway.kind {
+            GatewayKind::Gateway => policy.bundle().clone(),
             // It decides nothing: what others may do is none of its business.
-            Guard::Itself(_) => PolicyBundle::default(),
+            GatewayKind::Guard => policy.for_guards().clone(),
         },
         servers: registry
             .servers()
-            .filter(|s| gateway.servers.contains(s.id.as_str()))
-            .map(|s| (s.id.to_string(), server_entry(app, s)))
+            .filter(|s| gateway.is_for(s.id.as_str()))
+            .map(|s| (s.id.to_string(), server_entry(app, s, gateway.kind)))
             .collect(),
         agents: registry
             .agents()
@@ -137,25 +137,41 @@ fn build(
     })
 }
 
-fn server_entry(app: &App, server: &Server) -> ServerEntry {
+/// A server as its gateways know it, or its guards: those see no policy's labels, and no name that is sealed.
+fn server_entry(app: &App, server: &Server, kind: GatewayKind) -> ServerEntry {
+    let (labels, seal_key) = match kind {
+        GatewayKind::Gateway => {
+            let key = key_of_server(app.names.bytes(), server.id.as_str());
+            (server.labels.clone(), Some(SealKey::new(key)))
+        }
+        GatewayKind::Guard => (Labels::new(), None),
+    };
     ServerEntry {
         resource: server.resource.clone(),
         upstream_audience: server.upstream_audience.clone(),
         status: server.status,
-        labels: server.labels.clone(),
+        labels,
         scopes: server.scopes.clone(),
         enforcement: server.enforcement,
         methods: server.methods.clone(),
-        seal_key: SealKey::new(key_of_server(app.names.bytes(), server.id.as_str())),
+        seal_key,
     }
 }
 
-/// An agent as this gateway may know it: other gateways' servers are none of its business.
+/// An agent as this gateway may know it: other gateways' servers are none of its business, and a guard asks only whether
+/// the agent is in use.
 fn agent_entry(agent: &Agent, gateway: &Gateway) -> AgentEntry {
+    if gateway.kind == GatewayKind::Guard {
+        return AgentEntry {
+            status: agent.status,
+            labels: Labels::new(),
+            tools: BTreeMap::new(),
+        };
+    }
     let own = agent
         .tools
         .iter()
-        .filter(|(server, _)| gateway.servers.contains(*server));
+        .filter(|(server, _)| gateway.is_for(server));
     AgentEntry {
         status: agent.status,
         labels: agent.labels.clone(),

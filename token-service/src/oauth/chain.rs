@@ -223,7 +223,7 @@ impl Links {
 mod tests {
     use super::*;
     use crate::{
-        registry::{Agent, AuthMethod, Gateway, GatewayProof, Id, Server},
+        registry::{Agent, AuthMethod, Gateway, GatewayKind, GatewayProof, Id, Server},
         secret::SecretHash,
     };
 
@@ -251,6 +251,7 @@ mod tests {
         };
         let gateway = |name: &str| Gateway {
             id: id(name),
+            kind: GatewayKind::Gateway,
             proof: GatewayProof::Secret(SecretHash::of("x")),
             servers: std::collections::BTreeSet::new(),
             status: status(name),

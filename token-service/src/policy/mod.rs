@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use writ_policy::{
     decision::Decision,
-    engine::{self, Data, Unjudged},
+    engine::{self, Data, Module, Unjudged},
     input::Input,
     snapshot::PolicyBundle,
 };
@@ -23,6 +23,7 @@ use pool::Pool;
 #[derive(Debug)]
 pub struct Policy {
     bundle: PolicyBundle,
+    for_guards: PolicyBundle,
     pool: Pool,
     judgements: Option<Pool>,
 }
@@ -50,6 +51,7 @@ impl Policy {
             .map_err(|e| sources.data_error(&e))?;
         Ok(Self {
             bundle,
+            for_guards: nothing()?,
             pool,
             judgements,
         })
@@ -65,6 +67,12 @@ impl Policy {
     #[must_use]
     pub fn bundle(&self) -> &PolicyBundle {
         &self.bundle
+    }
+
+    /// What a guard's snapshot carries: it decides about nobody, and gets to know no rules.
+    #[must_use]
+    pub fn for_guards(&self) -> &PolicyBundle {
+        &self.for_guards
     }
 
     /// Decides.
@@ -87,6 +95,21 @@ impl Policy {
             .ok_or_else(|| Unjudged::undefined(entry_point))?
             .judge(entry_point, input)
     }
+}
+
+/// The policy that lets nobody do anything.
+fn nothing() -> Result<PolicyBundle, PolicyError> {
+    let module = Module {
+        path: "nothing.rego".to_owned(),
+        text: "package writ\n\ncall := {\"allow\": false}\n".to_owned(),
+    };
+    let program = engine::compile(&[module])?;
+    Ok(PolicyBundle {
+        revision: "none".to_owned(),
+        engine: engine::ENGINE.to_owned(),
+        program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
+        data: serde_json::Value::Object(serde_json::Map::new()),
+    })
 }
 
 /// A digest over names and contents, each with its length, so that no two policies share one.

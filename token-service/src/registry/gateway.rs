@@ -1,21 +1,55 @@
-//! A gateway in the registry: a deployment of the filter.
+//! A gateway in the registry: a deployment of the filter, in either of its modes.
 
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Id, Status};
 use crate::{http::certificate::ClientCertificate, secret::SecretHash};
 
-/// An Envoy that may ask for snapshots and tokens, for its own servers only.
+/// An Envoy (or a connector) that may ask for snapshots, for its own servers only, and mint or spend tokens for them.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     /// Its id: the outer `act.sub` of the tokens it gets.
     pub id: Id,
+    /// What it does.
+    pub kind: GatewayKind,
     /// How it proves who it is.
     pub proof: GatewayProof,
-    /// The ids of the servers it may mint for.
+    /// The ids of the servers it is for.
     pub servers: BTreeSet<String>,
     /// Where the registration stands.
     pub status: Status,
+}
+
+impl Gateway {
+    /// Whether the server of this id is one of its own.
+    #[must_use]
+    pub fn is_for(&self, server: &str) -> bool {
+        self.servers.contains(server)
+    }
+}
+
+/// What a registration is for. Neither does the other's work: who steals a guard's credential mints nothing, and a gateway
+/// cannot spend a token before the call that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayKind {
+    /// Stands before agents: decides about their calls and mints tokens for them.
+    Gateway,
+    /// Stands before a server: spends the tokens that reach it, and reports what should not have.
+    Guard,
+}
+
+impl GatewayKind {
+    /// As in the registry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Guard => "guard",
+        }
+    }
 }
 
 /// How a gateway proves who it is.

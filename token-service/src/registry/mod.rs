@@ -18,7 +18,7 @@ use std::{
 
 pub use agent::{Agent, AuthMethod, Grant, RedirectUri, RedirectUriError};
 pub use client_id::{ClientId, ClientIdError};
-pub use gateway::{Gateway, GatewayProof};
+pub use gateway::{Gateway, GatewayKind, GatewayProof};
 pub use id::{Id, IdError};
 pub use metadata::{ApplicationType, ClientMetadata, Origin};
 pub use server::{Server, ServerError, check_identifier};

@@ -167,7 +167,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Puts a rogue access into the trail; past a daily number for a server it is only counted.
+    /// Puts a rogue access into the trail; past a daily number for a server and who saw it, it is only counted.
     ///
     /// # Errors
     /// As for [`Store::record`].

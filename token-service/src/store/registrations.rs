@@ -65,10 +65,11 @@ impl Store {
         let mut tx = self.write().await?;
         let id = gateway.id.as_str();
         let added = sqlx::query(
-            "INSERT INTO gateways (id, secret_hash, certificate_san, certificate_sha256, status, created_at)
-             VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO gateways (id, kind, secret_hash, certificate_san, certificate_sha256, status, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
+        .bind(gateway.kind.as_str())
         .bind(match &gateway.proof {
             GatewayProof::Secret(hash) => Some(hash.as_bytes()),
             _ => None,

@@ -133,6 +133,7 @@ fn gateway(row: &SqliteRow) -> Result<Gateway, StoreError> {
     };
     Ok(Gateway {
         id: r.id()?,
+        kind: r.word("kind")?,
         proof: gateway_proof(&r)?,
         servers: r.json::<BTreeSet<String>>("servers")?,
         status: r.word("status")?,

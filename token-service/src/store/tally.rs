@@ -16,7 +16,7 @@ use crate::{
 
 /// Distinct kinds, addresses and servers that are told apart in one day.
 const DISTINCT_A_DAY: i64 = 2000;
-/// Rogue accesses of one server that have a record of their own in one day.
+/// Rogue accesses at one server that have a record of their own in one day, for each guard that sees them and for the server.
 const ROGUES_A_DAY: i64 = 10_000;
 /// Stands for "any" in an overflow count.
 const ANY: &str = "*";
@@ -135,16 +135,21 @@ pub(super) async fn rogue_is_recorded(
     record: &Record,
 ) -> Result<bool, StoreError> {
     let count: i64 = sqlx::query_scalar(
-        "INSERT INTO tallies (day, kind, source_ip, server, record_id, first, last, count)
-         VALUES (substr(?1, 1, 10), 'rogue', '*', ?2, ?3, ?1, ?1, 1)
-         ON CONFLICT DO UPDATE SET count = count + 1, last = excluded.last
+        "INSERT INTO rogue_counts (day, server, reporter, count) VALUES (substr(?1, 1, 10), ?2, ?3, 1)
+         ON CONFLICT DO UPDATE SET count = count + 1
          RETURNING count",
     )
     .bind(&record.time)
     .bind(record.server.as_deref().unwrap_or_default())
-    .bind(&record.id)
-    .fetch_one(conn)
+    .bind(record.gateway.as_deref().unwrap_or_default())
+    .fetch_one(&mut *conn)
     .await?;
+    if count == 1 {
+        sqlx::query("DELETE FROM rogue_counts WHERE day < substr(?, 1, 10)")
+            .bind(&record.time)
+            .execute(conn)
+            .await?;
+    }
     Ok(count <= ROGUES_A_DAY)
 }
 

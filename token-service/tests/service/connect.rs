@@ -22,7 +22,7 @@ use writ_token_service::{
     },
 };
 
-use crate::harness::{Form, RESOURCE, Service};
+use crate::harness::{Form, GUARD, RESOURCE, Service};
 
 const POLICY: &str = r#"package writ
 call := {"allow": true, "reason": "whatever it is"}
@@ -57,7 +57,7 @@ fn settings(service: &Service, speaks: &str) -> Settings {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/connect/server.py");
     Settings {
         place: Place::Loopback(service.gateway_url("/").parse().unwrap()),
-        identity: guarded_by("edge", &service.gateway_secret),
+        identity: guarded_by(GUARD, &service.guard_secret),
         listen: "127.0.0.1:0".parse().unwrap(),
         hosts: Vec::new(),
         origins: Vec::new(),
@@ -714,8 +714,15 @@ async fn a_gateway_guards_its_own_servers_only() {
         ),
         "{error}"
     );
+    let mut gateway = settings();
+    gateway.identity = guarded_by("edge", &service.gateway_secret);
+    let error = Connected::start(gateway).await.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::Service(ServiceError::NoGuard(_))),
+        "{error}"
+    );
     let mut wrong = settings();
-    wrong.identity = guarded_by("edge", "wrong");
+    wrong.identity = guarded_by(GUARD, "wrong");
     let error = Connected::start(wrong).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::Service(ServiceError::Unauthorized(_))),
@@ -828,7 +835,7 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
     let snapshot: Value = snapshot.json().await.unwrap();
     let servers: Vec<_> = snapshot["servers"].as_object().unwrap().keys().collect();
     assert_eq!(servers, [&id]);
-    assert_eq!(snapshot["policy"]["program"], "");
+    assert_eq!(snapshot["policy"]["revision"], "none");
     let minting = service
         .http
         .post(service.gateway_url("/oauth/token"))

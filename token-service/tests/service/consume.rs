@@ -8,7 +8,7 @@ use writ_token_service::{
     store::registrations::Registered,
 };
 
-use crate::harness::{Service, call, refusal};
+use crate::harness::{Form, GUARD, Service, call, refusal};
 
 async fn consume(service: &Service, (id, secret): (&str, &str), asked: &Value) -> Response {
     let request = service
@@ -24,7 +24,7 @@ fn asked(server: &str, token: &str) -> Value {
 
 /// What the guard of the ledger is told about a token.
 async fn spend(service: &Service, token: &str) -> Value {
-    let guard = ("edge", service.gateway_secret.as_str());
+    let guard = (GUARD, service.guard_secret.as_str());
     let response = consume(service, guard, &asked("ledger", token)).await;
     assert_eq!(response.status(), StatusCode::OK);
     response.json().await.unwrap()
@@ -43,7 +43,7 @@ async fn of_many_guards_that_spend_a_token_at_once_exactly_one_may() {
         let request = service
             .http
             .post(service.gateway_url("/gateway/v1/consume"));
-        let request = request.basic_auth("edge", Some(&service.gateway_secret));
+        let request = request.basic_auth(GUARD, Some(&service.guard_secret));
         let request = request.json(&asked("ledger", &token));
         tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() })
     });
@@ -60,7 +60,7 @@ async fn of_many_guards_that_spend_a_token_at_once_exactly_one_may() {
     for rogue in rogues {
         assert_eq!(rogue.subject.as_deref(), Some("alice"));
         assert_eq!(rogue.agent.as_deref(), Some("assistant"));
-        assert_eq!(rogue.gateway.as_deref(), Some("edge"));
+        assert_eq!(rogue.gateway.as_deref(), Some(GUARD));
         assert_eq!(rogue.source_ip.as_deref(), Some("198.51.100.9"));
         assert_eq!(rogue.request_id.as_deref(), Some("req-7"));
     }
@@ -83,19 +83,40 @@ async fn a_spent_token_stays_spent_on_disk() {
 async fn a_guard_spends_tokens_of_its_own_server_only() {
     let service = Service::start().await;
     let (token, _) = service.mint(&call("echo")).await;
-    let core = ("core", service.core_secret.as_str());
-    let response = consume(&service, core, &asked("ledger", &token)).await;
+    let guard = (GUARD, service.guard_secret.as_str());
+    let response = consume(&service, guard, &asked("other", &token)).await;
     assert_eq!(refusal(response).await, (403, "invalid_target".to_owned()));
-    let response = consume(&service, core, &asked("other", &token)).await;
+    let other = ("other", service.other_secret.as_str());
+    let response = consume(&service, other, &asked("other", &token)).await;
     let told: Value = response.json().await.unwrap();
     assert_eq!(
         told,
         json!({"active": false, "credential": "foreign_token"})
     );
-    for wrong in [("edge", "wrong"), ("nobody", "x"), ("ledger", "wrong")] {
+    for wrong in [(GUARD, "wrong"), ("nobody", "x"), ("ledger", "wrong")] {
         let response = consume(&service, wrong, &asked("ledger", &token)).await;
         assert_eq!(refusal(response).await, (401, "invalid_client".to_owned()));
     }
+    assert_eq!(spend(&service, &token).await, json!({"active": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_spends_no_token_and_a_guard_mints_none() {
+    let service = Service::start().await;
+    let (token, _) = service.mint(&call("echo")).await;
+    let gateway = ("edge", service.gateway_secret.as_str());
+    let response = consume(&service, gateway, &asked("ledger", &token)).await;
+    let unauthorized = "unauthorized_client".to_owned();
+    assert_eq!(refusal(response).await, (403, unauthorized.clone()));
+
+    let form = Form::new(&service.caller_token(), &call("echo"));
+    let request = service.http.post(service.gateway_url("/oauth/token"));
+    let request = request.basic_auth(GUARD, Some(&service.guard_secret));
+    let response = request.form(&form.0).send().await.unwrap();
+    assert_eq!(refusal(response).await, (400, unauthorized));
+    let denied = service.records().await.pop().unwrap();
+    assert_eq!(denied.kind, Kind::Denied, "and it is on record");
+    assert_eq!(denied.gateway.as_deref(), Some(GUARD));
     assert_eq!(spend(&service, &token).await, json!({"active": true}));
 }
 
@@ -125,7 +146,7 @@ async fn what_is_no_minted_token_is_never_spent() {
     }
     let all = serde_json::to_string(&service.records().await).unwrap();
     assert!(!all.contains(&secret[..8]), "{all}");
-    let guard = ("edge", service.gateway_secret.as_str());
+    let guard = (GUARD, service.guard_secret.as_str());
     for malformed in [json!({}), json!({"server": "ledger", "jti": "x"})] {
         let response = consume(&service, guard, &malformed).await;
         assert_eq!(refusal(response).await, (400, "invalid_request".to_owned()));
@@ -157,10 +178,12 @@ async fn what_a_guard_refused_is_on_record_with_who_from_where_and_what() {
     let rogue = json!({"type": "rogue", "server": "ledger", "credential": "wrong_binding", "reason": "another body",
         "subject": "alice", "agent": "assistant", "token_id": "j1", "source_ip": "198.51.100.9",
         "request_id": "req-7", "first": now, "last": now, "count": 3});
-    let foreign = json!({"type": "rogue", "server": "other", "credential": "jwt", "reason": "another issuer's",
+    let somebodys = json!({"type": "rogue", "server": "ledger", "credential": "jwt", "reason": "another issuer's",
         "issuer": "https://idp.test/\u{1b}[31m", "source_ip": "", "request_id": "", "first": now, "last": now, "count": 1});
     for _ in 0..2 {
-        let response = service.report(&json!([rogue, foreign])).await;
+        let guard = (GUARD, service.guard_secret.as_str());
+        let batch = json!([rogue, somebodys]);
+        let response = service.report_as(guard, &batch).await;
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
     }
     let rogues = rogues(&service).await;
@@ -171,14 +194,42 @@ async fn what_a_guard_refused_is_on_record_with_who_from_where_and_what() {
     assert_eq!(of_alice.agent.as_deref(), Some("assistant"));
     assert_eq!(of_alice.token_id.as_deref(), Some("j1"));
     assert_eq!(of_alice.server.as_deref(), Some("ledger"));
-    assert_eq!(of_alice.gateway.as_deref(), Some("edge"));
+    assert_eq!(of_alice.gateway.as_deref(), Some(GUARD));
     assert_eq!(of_alice.source_ip.as_deref(), Some("198.51.100.9"));
     assert_eq!(of_alice.request_id.as_deref(), Some("req-7"));
     assert_eq!(of_alice.reason.as_deref(), Some("another body"));
     let detail = of_alice.detail.as_ref().unwrap();
     assert_eq!(detail["credential"], "wrong_binding");
     assert_eq!(detail["count"], 3);
-    assert_eq!(of_somebody.server, None, "not this guard's server");
     let issuer = &of_somebody.detail.as_ref().unwrap()["issuer"];
     assert_eq!(issuer, "https://idp.test/\u{fffd}[31m");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_noisy_guard_hides_nothing_that_another_one_sees() {
+    let service = Service::start().await;
+    let (guard, server) = (
+        (GUARD, service.guard_secret.as_str()),
+        ("ledger", service.server_secret.as_str()),
+    );
+    let now = "2026-11-23T18:00:00Z";
+    let rogue = |n: usize| {
+        json!({"type": "rogue", "server": "ledger", "credential": "none", "reason": "nothing", "source_ip": "192.0.2.1",
+               "request_id": n.to_string(), "first": now, "last": now, "count": 1})
+    };
+    // More than a day's share.
+    for batch in 0..20 {
+        let events: Vec<Value> = (0..512).map(|n| rogue(batch * 512 + n)).collect();
+        let response = service.report_as(guard, &events.into()).await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    }
+    assert_eq!(rogues(&service).await.len(), 10_000);
+    let response = service.report_as(server, &json!([rogue(0)])).await;
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    let rogues = rogues(&service).await;
+    let last = rogues.last().unwrap();
+    assert_eq!(
+        (rogues.len(), last.gateway.as_deref()),
+        (10_001, Some("server:ledger"))
+    );
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use writ_policy::event::CallResult;
 use writ_token_service::{audit::Kind, store::audit::Filter};
 
-use crate::harness::{Service, call, refusal};
+use crate::harness::{GUARD, Service, call, refusal};
 
 fn of_call() -> Value {
     json!({
@@ -206,4 +206,41 @@ async fn long_texts_are_cut_and_nul_bytes_do_not_hide_what_follows() {
     let record = service.records().await.remove(0);
     assert!(record.reason.unwrap().len() <= 1024);
     assert_eq!(record.target.as_deref(), Some("a?b"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reports_what_is_none_of_its_business() {
+    let service = Service::start().await;
+    let mut elsewhere = of_call();
+    elsewhere["server"] = "other".into();
+    let mut denied_elsewhere = denied();
+    denied_elsewhere["call"] = elsewhere.clone();
+    let used_elsewhere = json!({"type": "discovery_use", "call": elsewhere, "token_id": "j1", "policy_revision": "p1"});
+    let now = "2026-11-23T18:00:00Z";
+    let rogue = |server: &str| {
+        json!({"type": "rogue", "server": server, "credential": "none", "reason": "", "source_ip": "", "request_id": "",
+               "first": now, "last": now, "count": 1})
+    };
+    let gateway = ("edge", service.gateway_secret.as_str());
+    let guard = (GUARD, service.guard_secret.as_str());
+    let server = ("ledger", service.server_secret.as_str());
+    for (who, event) in [
+        (gateway, denied_elsewhere),
+        (gateway, used_elsewhere),
+        (gateway, rogue("ledger")),
+        (guard, denied()),
+        (guard, unauthenticated("192.0.2.1", 1)),
+        (guard, rogue("other")),
+        (server, denied()),
+        (server, rogue("other")),
+    ] {
+        let response = service.report_as(who, &json!([event])).await;
+        let refused = refusal(response).await;
+        assert_eq!(refused, (400, "invalid_request".into()), "{who:?} {event}");
+    }
+    assert!(service.records().await.is_empty());
+    for who in [guard, server] {
+        let response = service.report_as(who, &json!([rogue("ledger")])).await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT, "{who:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! A service in this process, on ports of its own, with two servers, two agents and a gateway for the first server.
+//! A service in this process, on ports of its own, with two servers, two agents, a gateway for each server and a guard for the first.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,7 +12,10 @@ use writ_token_service::{
     audit::Record,
     clock::{SystemClock, unix},
     config::{Config, GatewayListen},
-    registry::{Agent, AuthMethod, Enforcement, Gateway, GatewayProof, Grant, Id, Server, Status},
+    registry::{
+        Agent, AuthMethod, Enforcement, Gateway, GatewayKind, GatewayProof, Grant, Id, Server,
+        Status,
+    },
     secret::{self, SecretHash},
     serve::Running,
     store::{Store, audit::Filter},
@@ -22,6 +25,9 @@ pub const RESOURCE: &str = "http://127.0.0.1:10000/mcp";
 pub const AUDIENCE: &str = "urn:writ:ledger";
 pub const OTHER_RESOURCE: &str = "http://127.0.0.1:10000/other";
 pub const OTHER_AUDIENCE: &str = "urn:writ:other";
+
+/// The guard of the first server.
+pub const GUARD: &str = "ledger-guard";
 
 const POLICY: &str = r#"package writ
 import rego.v1
@@ -49,6 +55,8 @@ pub struct Service {
     pub gateway_secret: String,
     /// Of the gateway of the other server.
     pub core_secret: String,
+    /// Of the first server's guard.
+    pub guard_secret: String,
     pub server_secret: String,
     pub other_secret: String,
 }
@@ -73,13 +81,20 @@ impl Service {
         let running = Running::start(config, Arc::new(SystemClock), None)
             .await
             .unwrap();
-        let [server_secret, other_secret, gateway_secret, core_secret] = secrets;
+        let [
+            server_secret,
+            other_secret,
+            gateway_secret,
+            core_secret,
+            guard_secret,
+        ] = secrets;
         Self {
             dir,
             running,
             http: Client::new(),
             gateway_secret,
             core_secret,
+            guard_secret,
             server_secret,
             other_secret,
         }
@@ -174,9 +189,13 @@ impl Service {
     }
 
     pub async fn report(&self, events: &Value) -> Response {
+        self.report_as(("edge", &self.gateway_secret), events).await
+    }
+
+    pub async fn report_as(&self, (id, secret): (&str, &str), events: &Value) -> Response {
         let request = self.http.post(self.gateway_url("/gateway/v1/events"));
         request
-            .basic_auth("edge", Some(&self.gateway_secret))
+            .basic_auth(id, Some(secret))
             .json(&json!({"events": events}))
             .send()
             .await
@@ -198,10 +217,10 @@ impl Service {
     }
 }
 
-async fn register(config: &Config) -> [String; 4] {
+async fn register(config: &Config) -> [String; 5] {
     let store = Store::open(&config.data_dir).await.unwrap();
     let now = Timestamp::now();
-    let secrets = [0; 4].map(|_| secret::generate().to_string());
+    let secrets = [0; 5].map(|_| secret::generate().to_string());
     let server = |id: &str, resource: &str, audience: &str, secret: &str| Server {
         // Each may call the other.
         may_call: vec![if id == "ledger" { "other" } else { "ledger" }.to_owned()],
@@ -238,12 +257,14 @@ async fn register(config: &Config) -> [String; 4] {
         };
         store.add_agent(&agent, now).await.unwrap();
     }
-    for (id, secret, server) in [
-        ("edge", &secrets[2], "ledger"),
-        ("core", &secrets[3], "other"),
+    for (id, kind, secret, server) in [
+        ("edge", GatewayKind::Gateway, &secrets[2], "ledger"),
+        ("core", GatewayKind::Gateway, &secrets[3], "other"),
+        (GUARD, GatewayKind::Guard, &secrets[4], "ledger"),
     ] {
         let gateway = Gateway {
             id: Id::parse(id).unwrap(),
+            kind,
             proof: GatewayProof::Secret(SecretHash::of(secret)),
             servers: BTreeSet::from([server.to_owned()]),
             status: Status::Approved,

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, Identity, StatusCode};
 use sha2::{Digest as _, Sha256};
 use writ_token_service::{
     config::{GatewayListen, TlsFiles},
-    registry::{Gateway, GatewayProof, Id, Status},
+    registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
     store::registrations::Registered,
 };
 
@@ -84,6 +84,7 @@ async fn service(authority: &Authority) -> Service {
 async fn register(service: &Service, id: &str, proof: GatewayProof) {
     let gateway = Gateway {
         id: Id::parse(id).unwrap(),
+        kind: GatewayKind::Gateway,
         proof,
         servers: BTreeSet::from(["ledger".to_owned()]),
         status: Status::Approved,

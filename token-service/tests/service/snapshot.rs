@@ -8,7 +8,7 @@ use writ_policy::{
 };
 use writ_token_service::{registry::Status, store::registrations::Registered};
 
-use crate::harness::{AUDIENCE, RESOURCE, Service};
+use crate::harness::{AUDIENCE, GUARD, RESOURCE, Service};
 
 async fn fetch(service: &Service, etag: Option<&str>) -> Response {
     let mut request = service
@@ -83,10 +83,41 @@ async fn gateways_of_one_server_seal_its_names_alike_and_get_no_other_servers_ke
         .get(service.gateway_url("/gateway/v1/snapshot"));
     let second = second.basic_auth("edge-2", Some(&service.gateway_secret));
     let second: Snapshot = second.send().await.unwrap().json().await.unwrap();
-    let key = |snapshot: &Snapshot, server: &str| *snapshot.servers[server].seal_key.bytes();
+    let key = |snapshot: &Snapshot, server: &str| {
+        *snapshot.servers[server].seal_key.as_ref().unwrap().bytes()
+    };
     assert_eq!(key(&first, "ledger"), key(&second, "ledger"));
     assert_ne!(key(&first, "ledger"), key(&second, "other"));
     assert!(!first.servers.contains_key("other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_gets_no_key_no_rules_and_nobodys_labels_or_tools() {
+    let service = Service::start().await;
+    for who in [
+        (GUARD, &service.guard_secret),
+        ("ledger", &service.server_secret),
+    ] {
+        let request = service
+            .http
+            .get(service.gateway_url("/gateway/v1/snapshot"));
+        let response = request.basic_auth(who.0, Some(who.1)).send().await.unwrap();
+        let text = response.text().await.unwrap();
+        let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
+        let server = &snapshot.servers["ledger"];
+        assert_eq!(server.upstream_audience, AUDIENCE);
+        assert!(server.seal_key.is_none() && !text.contains("seal_key"));
+        assert!(server.labels.is_empty());
+        let agent = &snapshot.agents["assistant"];
+        assert_eq!(agent.status, Status::Approved);
+        assert!(agent.labels.is_empty() && agent.tools.is_empty());
+        assert_ne!(
+            snapshot.policy.program,
+            service.running.app.policy().bundle().program
+        );
+        assert_eq!(snapshot.policy.engine, ENGINE, "the filter can load it");
+        assert_eq!(snapshot.policy.data, serde_json::json!({}));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

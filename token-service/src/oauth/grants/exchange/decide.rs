@@ -16,7 +16,7 @@ use crate::{
     app::App,
     audit::{Kind, Record, Verdict, clip},
     oauth::OAuthError,
-    registry::{Agent, Gateway, Registry, Server, Status},
+    registry::{Agent, Gateway, GatewayKind, Registry, Server, Status},
     store::{commit, tasks::Found},
     task::{self, Outside},
 };
@@ -122,9 +122,14 @@ fn entitled<'a>(
     if gateway.status != Status::Approved {
         return Err(OAuthError::InvalidClient("the gateway is disabled".into()));
     }
+    if gateway.kind != GatewayKind::Gateway {
+        return Err(OAuthError::UnauthorizedClient(
+            "this is registered as a guard, for which nothing is minted: register the gateway with `writ gateway add ID`".into(),
+        ));
+    }
     let server = registry
         .server_by_resource(&request.resource)
-        .filter(|s| gateway.servers.contains(s.id.as_str()))
+        .filter(|s| gateway.is_for(s.id.as_str()))
         .ok_or_else(|| {
             OAuthError::InvalidTarget("this gateway has no server with that resource".into())
         })?;
