@@ -26,7 +26,7 @@ test_a_group_is_granted_its_tool if {
 }
 
 test_a_group_is_refused_another_tool if {
-	decision := writ.call with input as request(["finance"], "tools/call", "transfer") with data.access as grants
+	decision := writ.call with input as request(["finance"], "tools/call", "transfer") with data.access as grants with data.limits as {}
 	decision == {"allow": false, "reason": "alice has no grant for transfer on ledger"}
 }
 
@@ -34,6 +34,7 @@ test_a_role_of_the_group_grants if {
 	writ.call.allow with input as request(["cfo"], "tools/call", "transfer")
 		with data.access as grants
 		with data.roles as {"cfo": ["treasurer"]}
+		with data.limits as {}
 }
 
 test_another_server_grants_nothing if {

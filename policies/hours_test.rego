@@ -23,6 +23,7 @@ decide(time) := decision if {
 	decision := writ.call with input as request(time)
 		with data.access as access
 		with data.hours as hours
+		with data.limits as {}
 }
 
 # 2026-11-23 is a Monday; Berlin is one hour ahead of UTC then.

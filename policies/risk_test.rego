@@ -21,6 +21,7 @@ decide(tool, authn) := decision if {
 	decision := writ.call with input as request(tool, authn)
 		with data.access as access
 		with data.risk as risk
+		with data.limits as {}
 }
 
 test_a_public_client_gets_a_tool_of_low_risk if decide("listAccounts", "none").allow
@@ -36,7 +37,7 @@ test_an_agent_that_proves_who_it_is_gets_it if {
 }
 
 test_without_data_no_tool_is_of_low_risk if {
-	not writ.call.allow with input as request("listAccounts", "none") with data.access as access
+	not writ.call.allow with input as request("listAccounts", "none") with data.access as access with data.risk as {}
 }
 
 test_without_a_grant_that_is_the_reason if {

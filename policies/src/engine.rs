@@ -230,6 +230,21 @@ impl Evaluator {
         self.decide(CALL, input.to_value())
     }
 
+    /// Decides a request from its whole `input` document, as [`Input::to_value`] makes it.
+    pub fn call_with(&mut self, input: Value) -> Decision {
+        self.decide(CALL, input)
+    }
+
+    /// What a rule answers, unchecked.
+    ///
+    /// # Errors
+    /// When the policy does not define it, or fails.
+    pub fn answer(&mut self, entry_point: &str, input: Value) -> Result<Value, Unjudged> {
+        self.defines(entry_point)?;
+        self.run(entry_point, input)
+            .map_err(|(cause, reason)| Unjudged { cause, reason })
+    }
+
     /// Decides whether an entry of a list is shown ([`VISIBLE`]); a policy without that rule shows nothing.
     pub fn visible(&mut self, listing: &Listing, kind: Kind, name: &str) -> Decision {
         if self.shows {
@@ -277,14 +292,7 @@ impl Evaluator {
         entry_point: &str,
         input: &impl Serialize,
     ) -> Result<T, Unjudged> {
-        if !self
-            .vm
-            .get_entry_point_names()
-            .iter()
-            .any(|name| name == entry_point)
-        {
-            return Err(Unjudged::undefined(entry_point));
-        }
+        self.defines(entry_point)?;
         let failed = |error: &dyn std::fmt::Display| {
             Unjudged::new(DenialCause::Error, format!("the policy failed: {error}"))
         };
@@ -302,6 +310,14 @@ impl Evaluator {
                     format!("{entry_point} answered something that is not understood: {error}");
                 Unjudged::new(DenialCause::WrongShape, told)
             })
+    }
+
+    fn defines(&self, entry_point: &str) -> Result<(), Unjudged> {
+        let names = self.vm.get_entry_point_names();
+        match names.iter().any(|name| name == entry_point) {
+            true => Ok(()),
+            false => Err(Unjudged::undefined(entry_point)),
+        }
     }
 
     fn decide(&mut self, entry_point: &str, input: Value) -> Decision {
@@ -365,5 +381,11 @@ impl Data {
             Value::Object(_) => Ok(Self(value)),
             _ => Err(EngineError::Data("data must be a JSON object".to_owned())),
         }
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.0
     }
 }

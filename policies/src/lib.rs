@@ -5,6 +5,8 @@
 //! Shared by the filter and the token service so that both decide from the same shapes with the same engine.
 //! No I/O, no clock, no randomness: they come in as values.
 
+#[cfg(feature = "authoring")]
+pub mod authoring;
 pub mod credential;
 pub mod decision;
 pub mod engine;

@@ -399,6 +399,42 @@ fn the_policy_examples_compile_and_load() {
 }
 
 #[test]
+fn the_guide_to_policies_can_be_followed() {
+    let scratch = Scratch::new("policies").unwrap();
+    for entry in std::fs::read_dir(workspace().join("policies")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".rego") || name == "data.json" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            scratch.write(&format!("policies/{name}"), text).unwrap();
+        }
+    }
+    let input = blocks("docs/policies.md", "json").remove(0);
+    scratch.write("input.json", input).unwrap();
+    let binary = writ_tests::binaries::writ().unwrap();
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for commands in blocks("docs/policies.md", "sh") {
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &commands])
+            .current_dir(scratch.path())
+            .env("PATH", &path)
+            .env("WRIT_DATA_DIR", scratch.path().join("data"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{commands}\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
 fn no_link_leads_nowhere() {
     let mut documents = vec!["README.md".to_owned()];
     for entry in std::fs::read_dir(workspace().join("docs")).unwrap() {

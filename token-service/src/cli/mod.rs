@@ -11,6 +11,7 @@ mod gateway;
 mod keys;
 mod output;
 mod pairs;
+mod policy;
 mod provider;
 mod registration;
 mod serve;
@@ -83,6 +84,9 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Policies: check, test and try them.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// The keys that tokens are signed with.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -124,6 +128,12 @@ pub enum CliError {
         /// Why it did not work.
         source: std::io::Error,
     },
+    /// A policy that is not what it should be.
+    #[error("{0}")]
+    Policy(String),
+    /// The files of a policy.
+    #[error(transparent)]
+    Source(#[from] crate::policy::SourceError),
     /// What `writ doctor` found.
     #[error("{0} of these are problems")]
     Problems(usize),
@@ -157,6 +167,9 @@ impl Cli {
             && command.needs_nothing()
         {
             return keys::generate_encryption_key(output);
+        }
+        if let Command::Policy(command) = self.command {
+            return command.run(output);
         }
         // It works wherever the server is, without database and configuration.
         if let Command::Connect(connect) = self.command {
@@ -207,7 +220,9 @@ impl Command {
         output: &mut Output,
     ) -> Result<(), CliError> {
         match self {
-            Self::Serve | Self::Connect(_) | Self::Doctor(_) | Self::Openapi => Ok(()),
+            Self::Serve | Self::Connect(_) | Self::Doctor(_) | Self::Openapi | Self::Policy(_) => {
+                Ok(())
+            }
             Self::Server(command) => command.run(store, output).await,
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,

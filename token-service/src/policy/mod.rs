@@ -1,23 +1,24 @@
 //! The policy in force: loaded and compiled at start and on SIGHUP, run for every decision.
 
-mod load;
+mod examine;
 mod pool;
+mod source;
 
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use writ_policy::{
     decision::Decision,
-    engine::{self, Data, Module, Unjudged},
+    engine::{self, Module, Unjudged},
     input::Input,
     snapshot::PolicyBundle,
 };
 
-pub use load::PolicyError;
-use load::Sources;
+pub use examine::{Examined, Ran, examine, run, suite};
 use pool::Pool;
+pub use source::{ManifestError, SourceError, Sources};
 
 /// A compiled policy with its data.
 #[derive(Debug)]
@@ -29,31 +30,40 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Loads the `.rego` files (without `*_test.rego`) and `data.json` of a directory and those below it, or the embedded
-    /// library with empty data, which denies everything.
+    /// Compiles a policy.
     ///
     /// # Errors
     /// Each names the file and, where there is one, the line.
-    pub fn load(dir: Option<&Path>) -> Result<Self, PolicyError> {
-        let sources = Sources::read(dir)?;
+    pub fn new(sources: &Sources) -> Result<Self, SourceError> {
         let program = engine::compile(&sources.modules)?;
-        let data = Data::from_json(&sources.data).map_err(|e| sources.data_error(&e))?;
+        let data = sources.document()?;
         let bundle = PolicyBundle {
-            revision: revision(&sources),
+            revision: sources.revision(),
             engine: engine::ENGINE.to_owned(),
             program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
-            data: serde_json::from_str(&sources.data).map_err(|e| sources.data_error(&e))?,
+            data: Value::Object(sources.data.clone()),
         };
-        let pool = Pool::new(program, data.clone()).map_err(|e| sources.data_error(&e))?;
+        let pool = Pool::new(program, data.clone())?;
         let judgements = engine::compile_judgements(&sources.modules)?
             .map(|program| Pool::new(program, data))
-            .transpose()
-            .map_err(|e| sources.data_error(&e))?;
+            .transpose()?;
         Ok(Self {
             bundle,
             for_guards: nothing()?,
             pool,
             judgements,
+        })
+    }
+
+    /// Compiles what the configuration names: the policy of a directory, or the embedded library with empty data, which
+    /// denies everything.
+    ///
+    /// # Errors
+    /// As [`Policy::new`], and when the directory cannot be read.
+    pub fn configured(dir: Option<&Path>) -> Result<Self, SourceError> {
+        Self::new(&match dir {
+            Some(dir) => Sources::read(dir)?,
+            None => Sources::library(),
         })
     }
 
@@ -98,7 +108,7 @@ impl Policy {
 }
 
 /// The policy that lets nobody do anything.
-fn nothing() -> Result<PolicyBundle, PolicyError> {
+fn nothing() -> Result<PolicyBundle, SourceError> {
     let module = Module {
         path: "nothing.rego".to_owned(),
         text: "package writ\n\ncall := {\"allow\": false}\n".to_owned(),
@@ -112,43 +122,23 @@ fn nothing() -> Result<PolicyBundle, PolicyError> {
     })
 }
 
-/// A digest over names and contents, each with its length, so that no two policies share one.
-fn revision(sources: &Sources) -> String {
-    let mut hash = Sha256::new();
-    let mut add = |part: &str| {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    };
-    add(engine::ENGINE);
-    add(&sources.data);
-    for (name, text) in sources.named_texts() {
-        add(&name);
-        add(text);
-    }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .map(|b| format!("{b:02x}"))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
+    fn load(files: &[(&str, &str)]) -> Result<Policy, SourceError> {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        Policy::load(Some(dir.path()))
+        Policy::configured(Some(dir.path()))
     }
 
     const ALLOW: &str = "package writ\nimport rego.v1\ncall := {\"allow\": true}\n";
 
     #[test]
     fn the_embedded_library_loads() {
-        assert_eq!(Policy::load(None).unwrap().revision().len(), 16);
+        assert_eq!(Policy::configured(None).unwrap().revision().len(), 16);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
     http::{limits, network::Network, proxies},
     keys::{KeyError, Keys},
     oauth, openapi,
-    policy::{Policy, PolicyError},
+    policy::{Policy, SourceError},
     store::{Store, StoreError},
 };
 
@@ -49,7 +49,7 @@ pub enum ServeError {
     Keys(#[from] KeyError),
     /// The policy.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Policy(#[from] SourceError),
     /// Putting it together.
     #[error(transparent)]
     App(#[from] AppError),
@@ -91,7 +91,7 @@ impl Running {
         clock: Arc<dyn Clock>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, ServeError> {
-        let policy = Policy::load(config.policy_dir.as_deref())?;
+        let policy = Policy::configured(config.policy_dir.as_deref())?;
         let store = Store::open(&config.data_dir).await?;
         let keys = Keys::open(&store, &config, Arc::clone(&clock)).await?;
 
@@ -187,9 +187,9 @@ impl Running {
     ///
     /// # Errors
     /// When the new policy cannot be loaded.
-    pub fn reload_policy(&self) -> Result<(), PolicyError> {
+    pub fn reload_policy(&self) -> Result<(), SourceError> {
         self.app
-            .set_policy(Policy::load(self.app.config.policy_dir.as_deref())?);
+            .set_policy(Policy::configured(self.app.config.policy_dir.as_deref())?);
         Ok(())
     }
 

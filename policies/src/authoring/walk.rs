@@ -1,0 +1,153 @@
+//! Going through a rule's expressions, however deep, without recursion.
+
+use regorus::unstable::{Expr, Literal, Query, Ref, Rule, RuleHead, Span, WithModifier};
+
+/// One thing of interest in a rule.
+pub(super) enum Node<'a> {
+    /// A call of a function, by its name as written.
+    Call { name: String, span: &'a Span },
+    /// `with … as …`
+    With(&'a WithModifier),
+}
+
+enum Item<'a> {
+    Expr(&'a Expr),
+    Query(&'a Query),
+}
+
+/// Shows `see` whatever is of interest in `rule`: heads, bodies, and all they contain.
+pub(super) fn rule<'a>(rule: &'a Rule, see: &mut dyn FnMut(Node<'a>)) {
+    let mut items = Vec::new();
+    match rule {
+        Rule::Default { value, .. } => items.push(Item::Expr(value)),
+        Rule::Spec { head, bodies, .. } => {
+            items.extend(head_value(head).map(|value| Item::Expr(value)));
+            if let RuleHead::Func { args, .. } = head {
+                items.extend(args.iter().map(|arg| Item::Expr(arg)));
+            }
+            for body in bodies {
+                items.extend(body.assign.iter().map(|a| Item::Expr(&a.value)));
+                items.push(Item::Query(&body.query));
+            }
+        }
+    }
+    walk(items, see);
+}
+
+/// What a definition answers with: the value it assigns, or the member it adds.
+pub(super) fn head_value(head: &RuleHead) -> Option<&Ref<Expr>> {
+    match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => {
+            assign.as_ref().map(|a| &a.value)
+        }
+        RuleHead::Set { key, .. } => key.as_ref(),
+    }
+}
+
+fn walk<'a>(mut items: Vec<Item<'a>>, see: &mut dyn FnMut(Node<'a>)) {
+    while let Some(item) = items.pop() {
+        match item {
+            Item::Query(query) => {
+                for statement in &query.stmts {
+                    literal(&statement.literal, &mut items);
+                    for with in &statement.with_mods {
+                        see(Node::With(with));
+                        items.push(Item::Expr(&with.r#as));
+                    }
+                }
+            }
+            Item::Expr(expr) => expression(expr, &mut items, see),
+        }
+    }
+}
+
+fn literal<'a>(literal: &'a Literal, items: &mut Vec<Item<'a>>) {
+    match literal {
+        Literal::SomeVars { .. } => {}
+        Literal::SomeIn {
+            key,
+            value,
+            collection,
+            ..
+        } => {
+            items.extend(key.iter().map(|key| Item::Expr(key)));
+            items.extend([Item::Expr(value), Item::Expr(collection)]);
+        }
+        Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => items.push(Item::Expr(expr)),
+        Literal::Every { domain, query, .. } => {
+            items.extend([Item::Expr(domain), Item::Query(query)]);
+        }
+    }
+}
+
+fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut(Node<'a>)) {
+    match expr {
+        Expr::Array { items: all, .. } | Expr::Set { items: all, .. } => {
+            items.extend(all.iter().map(|item| Item::Expr(item)));
+        }
+        Expr::Object { fields, .. } => {
+            for (_, key, value) in fields {
+                items.extend([Item::Expr(key), Item::Expr(value)]);
+            }
+        }
+        Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
+            items.extend([Item::Expr(term), Item::Query(query)]);
+        }
+        Expr::ObjectCompr {
+            key, value, query, ..
+        } => items.extend([Item::Expr(key), Item::Expr(value), Item::Query(query)]),
+        Expr::Call { fcn, params, .. } => {
+            see(Node::Call {
+                name: fcn.span().text().to_owned(),
+                span: beginning(fcn),
+            });
+            items.extend(params.iter().map(|param| Item::Expr(param)));
+        }
+        Expr::UnaryExpr { expr, .. } => items.push(Item::Expr(expr)),
+        Expr::BinExpr { lhs, rhs, .. }
+        | Expr::BoolExpr { lhs, rhs, .. }
+        | Expr::ArithExpr { lhs, rhs, .. }
+        | Expr::AssignExpr { lhs, rhs, .. } => items.extend([Item::Expr(lhs), Item::Expr(rhs)]),
+        Expr::Membership {
+            key,
+            value,
+            collection,
+            ..
+        } => {
+            items.extend(key.iter().map(|key| Item::Expr(key)));
+            items.extend([Item::Expr(value), Item::Expr(collection)]);
+        }
+        Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+            reference(expr, items);
+        }
+        Expr::String { .. }
+        | Expr::RawString { .. }
+        | Expr::Number { .. }
+        | Expr::Bool { .. }
+        | Expr::Null { .. } => {}
+    }
+}
+
+/// What the brackets of a reference hold, and what it begins with.
+fn reference<'a>(mut expr: &'a Expr, items: &mut Vec<Item<'a>>) {
+    loop {
+        match expr {
+            Expr::RefDot { refr, .. } => expr = refr,
+            Expr::RefBrack { refr, index, .. } => {
+                items.push(Item::Expr(index));
+                expr = refr;
+            }
+            Expr::Var { .. } => return,
+            // `f(x).y`, `{…}[k]`
+            other => return items.push(Item::Expr(other)),
+        }
+    }
+}
+
+/// Where a reference begins.
+fn beginning(mut expr: &Expr) -> &Span {
+    while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = expr {
+        expr = refr;
+    }
+    expr.span()
+}
