@@ -1,5 +1,6 @@
 //! Everything about deciding: what a decision is asked ([`input`]), what it answers ([`decision`]), the
-//! Rego engine between the two ([`engine`]), the document the filter works from ([`snapshot`]), what reaches a server past
+//! Rego engine between the two ([`engine`]), the document the filter works from ([`snapshot`]) with what is
+//! stopped ([`stops`]), what reaches a server past
 //! its gateway ([`credential`]) and what is reported for the audit trail ([`event`]).
 //!
 //! Shared by the filter and the token service so that both decide from the same shapes with the same engine.
@@ -16,6 +17,7 @@ pub mod library;
 pub mod registration;
 pub mod release;
 pub mod snapshot;
+pub mod stops;
 
 /// Values of policy documents, as the engine holds them: arguments are parsed straight into these.
 pub use regorus::Value;

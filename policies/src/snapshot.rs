@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::input::{Labels, Status};
+use crate::stops::Stops;
 
 /// The snapshot format this crate writes and reads.
 pub const FORMAT: u32 = 2;
@@ -36,8 +37,12 @@ pub struct Snapshot {
     pub agents: BTreeMap<String, AgentEntry>,
     /// Subjects that are switched off.
     pub disabled_subjects: BTreeSet<String>,
-    /// Ids of tokens and grants that were taken back: tokens of these ids, of these grants and derived from either.
+    /// Ids of tokens, grants and transactions that were taken back: tokens of these ids, of these grants and transactions,
+    /// and derived from either.
     pub revoked: BTreeSet<String>,
+    /// Whom the kill switch stops.
+    #[serde(default)]
+    pub stops: Stops,
 }
 
 /// A compiled policy and its data.

@@ -11,7 +11,7 @@ use crate::refuse::{Refusal, Scheme};
 use crate::rules::{Agents, Rules, ServerRule};
 use crate::token::cache::Cache;
 use crate::token::dpop::{Expected, Proof, ProofError};
-use crate::token::{Accepted, Claims, Verifier};
+use crate::token::{Accepted, Claims, Stopped, Verifier};
 
 /// The DPoP proofs that a worker has seen lately: none is good twice here (RFC 9449 section 11.1). Another worker sees no
 /// more than its own, so for what is decided call by call the token service looks again, for all of them.
@@ -117,10 +117,17 @@ pub(crate) fn standing<'a>(
             "the user is disabled; ask an administrator".to_owned(),
         ));
     }
-    if claims.origins().any(|id| rules.revoked.contains(id)) {
+    let stopped = claims.stopped(&rules.stops, Some(&server.id));
+    if stopped == Some(Stopped::Revoked) || claims.origins().any(|id| rules.revoked.contains(id)) {
         return Err(not_accepted(
             "revoked",
             "the token has been revoked; sign in again".to_owned(),
+        ));
+    }
+    if stopped == Some(Stopped::LockedOut) {
+        return Err(not_accepted(
+            "locked_down",
+            "an administrator has stopped all calls but some; wait until they go on".to_owned(),
         ));
     }
     match &rules.agents {

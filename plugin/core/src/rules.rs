@@ -15,6 +15,7 @@ use writ_policy::engine::{
 };
 use writ_policy::input::{Document, Labels, Server, Status};
 use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
+use writ_policy::stops::Stops;
 
 use crate::config::Static;
 use crate::origin::Origin;
@@ -112,6 +113,8 @@ pub(crate) struct Rules {
     pub(crate) disabled_subjects: BTreeSet<String>,
     /// Ids of tokens and grants that were taken back.
     pub(crate) revoked: BTreeSet<String>,
+    /// Whom the kill switch stops.
+    pub(crate) stops: Stops,
     pub(crate) evaluator: Evaluator,
     /// No tools, no labels.
     pub(crate) no_tools: Value,
@@ -152,6 +155,7 @@ impl Rules {
             ),
             disabled_subjects: snapshot.disabled_subjects,
             revoked: snapshot.revoked,
+            stops: snapshot.stops,
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),
@@ -192,6 +196,7 @@ impl Rules {
             agents: Agents::Any,
             disabled_subjects: BTreeSet::new(),
             revoked: BTreeSet::new(),
+            stops: Stops::default(),
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),

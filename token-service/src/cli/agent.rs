@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use super::{
-    ById, CliError, Output, decide,
+    ById, CliError, Output, Switched, decide,
     output::{origin_word, status_word},
     pairs, remove, switch,
 };
@@ -29,9 +29,9 @@ pub(super) enum Command {
     /// List the agents.
     List,
     /// Refuse an agent's calls and sign-ins, at once.
-    Disable(ById),
+    Disable(Switched),
     /// Let an agent call again.
-    Enable(ById),
+    Enable(Switched),
     /// Let an agent in that registered itself and waits.
     Approve(ById),
     /// Refuse an agent that registered itself and waits.
@@ -132,11 +132,25 @@ impl Command {
         match self {
             Self::Add(add) => add.run(store, output).await,
             Self::List => list(store, output).await,
-            Self::Disable(ById { id }) => {
-                switch(store, output, Registered::Agent, &id, Status::Disabled).await
+            Self::Disable(switched) => {
+                switch(
+                    store,
+                    output,
+                    Registered::Agent,
+                    &switched,
+                    Status::Disabled,
+                )
+                .await
             }
-            Self::Enable(ById { id }) => {
-                switch(store, output, Registered::Agent, &id, Status::Approved).await
+            Self::Enable(switched) => {
+                switch(
+                    store,
+                    output,
+                    Registered::Agent,
+                    &switched,
+                    Status::Approved,
+                )
+                .await
             }
             Self::Approve(ById { id }) => {
                 decide(store, output, Registered::Agent, &id, Verdict::Allow).await

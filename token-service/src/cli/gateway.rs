@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{ById, CliError, Output, output::status_word, switch};
+use super::{CliError, Output, Switched, output::status_word, switch};
 use crate::{
     clock::{Clock as _, SystemClock},
     registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
@@ -18,9 +18,9 @@ pub(super) enum Command {
     /// List the gateways.
     List,
     /// Refuse a gateway's requests, at once.
-    Disable(ById),
+    Disable(Switched),
     /// Let a gateway in again.
-    Enable(ById),
+    Enable(Switched),
 }
 
 #[derive(Debug, Args)]
@@ -94,11 +94,25 @@ impl Command {
         match self {
             Self::Add(add) => add.run(store, output).await,
             Self::List => list(store, output).await,
-            Self::Disable(ById { id }) => {
-                switch(store, output, Registered::Gateway, &id, Status::Disabled).await
+            Self::Disable(switched) => {
+                switch(
+                    store,
+                    output,
+                    Registered::Gateway,
+                    &switched,
+                    Status::Disabled,
+                )
+                .await
             }
-            Self::Enable(ById { id }) => {
-                switch(store, output, Registered::Gateway, &id, Status::Approved).await
+            Self::Enable(switched) => {
+                switch(
+                    store,
+                    output,
+                    Registered::Gateway,
+                    &switched,
+                    Status::Approved,
+                )
+                .await
             }
         }
     }

@@ -16,6 +16,7 @@ mod provider;
 mod registration;
 mod serve;
 mod server;
+mod stop;
 mod task;
 mod user;
 
@@ -81,6 +82,10 @@ enum Command {
     /// Tasks that agents have opened.
     #[command(subcommand)]
     Task(task::Command),
+    /// Take tokens back.
+    Revoke(stop::Revoke),
+    /// Stop all calls but those on a list.
+    Lockdown(stop::LockDown),
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -97,6 +102,15 @@ enum Command {
 struct ById {
     /// Its id.
     id: String,
+}
+
+/// One registration, and why it is switched on or off.
+#[derive(Debug, Args)]
+struct Switched {
+    /// Its id.
+    id: String,
+    #[command(flatten)]
+    reason: stop::Reason,
 }
 
 /// Why a command failed.
@@ -230,6 +244,8 @@ impl Command {
             Self::Provider(command) => command.run(store, output).await,
             Self::Gateway(command) => command.run(store, output).await,
             Self::Task(command) => command.run(store, output).await,
+            Self::Revoke(revoke) => revoke.run(store, output).await,
+            Self::Lockdown(lockdown) => lockdown.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,
             Self::Keys(command) => command.run(config, store, output).await,
         }
@@ -241,11 +257,12 @@ async fn switch(
     store: &Store,
     output: &mut Output,
     what: Registered,
-    id: &str,
+    Switched { id, reason }: &Switched,
     status: Status,
 ) -> Result<(), CliError> {
+    let reason = reason.reason.as_deref();
     store
-        .set_status(what, id, status, SystemClock.now())
+        .set_status(what, id, status, reason, SystemClock.now())
         .await?;
     output.switched(what.as_str(), id, status)
 }

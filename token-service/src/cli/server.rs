@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{ById, CliError, Output, decide, output::status_word, pairs, remove, switch};
+use super::{ById, CliError, Output, Switched, decide, output::status_word, pairs, remove, switch};
 use crate::{
     audit::Verdict,
     clock::{Clock as _, SystemClock},
@@ -21,9 +21,9 @@ pub(super) enum Command {
     /// List the servers.
     List,
     /// Refuse all calls for a server, at once.
-    Disable(ById),
+    Disable(Switched),
     /// Let calls for a server through again.
-    Enable(ById),
+    Enable(Switched),
     /// Let calls through for a server that registered itself and waits.
     Approve(ById),
     /// Refuse a server that registered itself and waits.
@@ -113,11 +113,25 @@ impl Command {
                 output.done("server", &id, "updated")
             }
             Self::List => list(store, output).await,
-            Self::Disable(ById { id }) => {
-                switch(store, output, Registered::Server, &id, Status::Disabled).await
+            Self::Disable(switched) => {
+                switch(
+                    store,
+                    output,
+                    Registered::Server,
+                    &switched,
+                    Status::Disabled,
+                )
+                .await
             }
-            Self::Enable(ById { id }) => {
-                switch(store, output, Registered::Server, &id, Status::Approved).await
+            Self::Enable(switched) => {
+                switch(
+                    store,
+                    output,
+                    Registered::Server,
+                    &switched,
+                    Status::Approved,
+                )
+                .await
             }
             Self::Approve(ById { id }) => {
                 decide(store, output, Registered::Server, &id, Verdict::Allow).await

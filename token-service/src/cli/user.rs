@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{ById, CliError, Output, output::status_word};
+use super::{CliError, Output, Switched, output::status_word};
 use crate::{
     audit::Record,
     clock::{Clock as _, SystemClock},
@@ -30,9 +30,9 @@ pub(super) enum Command {
     /// List the people.
     List,
     /// Refuse a person's sign-ins and calls, at once.
-    Disable(ById),
+    Disable(Switched),
     /// Let a person in again.
-    Enable(ById),
+    Enable(Switched),
 }
 
 #[derive(Debug, Args)]
@@ -66,8 +66,8 @@ impl Command {
         match self {
             Self::Add(add) => add.run(store, output).await,
             Self::List => list(store, output).await,
-            Self::Disable(ById { id }) => switch(store, output, &id, Status::Disabled).await,
-            Self::Enable(ById { id }) => switch(store, output, &id, Status::Approved).await,
+            Self::Disable(who) => switch(store, output, who, Status::Disabled).await,
+            Self::Enable(who) => switch(store, output, who, Status::Approved).await,
         }
     }
 }
@@ -135,21 +135,23 @@ fn read_password() -> Result<Zeroizing<String>, CliError> {
 async fn switch(
     store: &Store,
     output: &mut Output,
-    name: &str,
+    Switched { id: name, reason }: Switched,
     status: Status,
 ) -> Result<(), CliError> {
     let active = status == Status::Approved;
     let now = SystemClock.now();
     let mut tx = store.write().await?;
-    users::set_active(tx.conn(), name, active, now).await?;
+    users::set_active(tx.conn(), &name, active, now).await?;
     let command = if active {
         "user enable"
     } else {
         "user disable"
     };
-    tx.audit(&Record::admin(now, command, name)).await?;
+    let mut record = Record::admin(now, command, &name);
+    record.reason = reason.reason;
+    tx.audit(&record).await?;
     tx.commit().await?;
-    output.switched("user", name, status)
+    output.switched("user", &name, status)
 }
 
 async fn list(store: &Store, output: &mut Output) -> Result<(), CliError> {

@@ -135,7 +135,7 @@ impl Gate {
         };
         let admitted = guard::admit(presented, &guarded, |token| known.verify(token, now()))?;
         let accepted = Arc::clone(admitted.accepted());
-        let credential = match known.standing(&accepted) {
+        let credential = match known.standing(&accepted, self.service.server()) {
             Standing::Good => return Ok(admitted),
             Standing::Disabled => Credential::Disabled,
             Standing::Revoked => Credential::Revoked,

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 use url::Url;
-use writ_core::token::{Accepted, KeySet, KeySetError, TokenError, Verifier};
-use writ_policy::{event::EventBatch, input::Status, snapshot::Snapshot};
+use writ_core::token::{Accepted, KeySet, KeySetError, Stopped, TokenError, Verifier};
+use writ_policy::{event::EventBatch, input::Status, snapshot::Snapshot, stops::Stops};
 
 use crate::http::outbound;
 
@@ -116,6 +116,7 @@ pub(super) struct Known {
     agents: BTreeSet<String>,
     disabled: BTreeSet<String>,
     revoked: BTreeSet<String>,
+    stops: Stops,
     server_is_approved: bool,
 }
 
@@ -157,6 +158,7 @@ impl Known {
                 .collect(),
             disabled: snapshot.disabled_subjects,
             revoked: snapshot.revoked,
+            stops: snapshot.stops,
         })
     }
 
@@ -166,13 +168,16 @@ impl Known {
         verifier.verify(token, now)
     }
 
-    /// Where whoever has this token stands now.
-    pub(super) fn standing(&self, accepted: &Accepted) -> Standing {
+    /// Where whoever has this token stands now, at this server.
+    pub(super) fn standing(&self, accepted: &Accepted, server: &str) -> Standing {
         let claims = &accepted.claims;
-        if claims.origins().any(|id| self.revoked.contains(id)) {
+        let stopped = claims.stopped(&self.stops, Some(server));
+        if stopped == Some(Stopped::Revoked) || claims.origins().any(|id| self.revoked.contains(id))
+        {
             return Standing::Revoked;
         }
         let good = self.server_is_approved
+            && stopped.is_none()
             && self.agents.contains(&claims.client_id)
             && !self.disabled.contains(&claims.subject);
         if good {

@@ -122,6 +122,7 @@ fn build(
             .collect(),
         disabled_subjects: registry.disabled_subjects().clone(),
         revoked: registry.revoked().cloned().collect(),
+        stops: registry.stops().clone(),
     };
     // The revision is a digest of the contents: what changes nothing for this gateway changes no ETag.
     let digest = Sha256::digest(serde_json::to_vec(&snapshot)?);

@@ -5,7 +5,7 @@
 //! chain ends it.
 
 use serde::{Deserialize, Serialize};
-use writ_core::token::Claims;
+use writ_core::token::{AGENT, Claims};
 use writ_policy::input::AgentAuthn;
 
 use super::dpop::Confirmation;
@@ -109,6 +109,8 @@ pub struct Links {
     pub from: Vec<String>,
     /// `txn`, where the token belongs to a chain.
     pub txn: Option<String>,
+    /// `iat`, in seconds since the epoch: who was revoked after it has no part in what came of it.
+    pub issued_at: Option<u64>,
 }
 
 /// The part that an actor plays, by its place in the chain.
@@ -122,9 +124,6 @@ enum Part {
 fn in_use(status: Option<Status>) -> bool {
     status == Some(Status::Approved)
 }
-
-/// How `derived_from` names an agent: no token's id begins so.
-const AGENT: &str = "agent:";
 
 /// In `derived_from`: ends with this agent.
 #[must_use]
@@ -169,6 +168,7 @@ impl Links {
             chain,
             from,
             txn,
+            issued_at: claims.issued_at,
         })
     }
 
@@ -177,11 +177,20 @@ impl Links {
     /// # Errors
     /// Which does not.
     pub fn check(&self, registry: &Registry, minted: bool) -> Result<(), ChainError> {
+        let revoked = |agent: &str| registry.stops().has_revoked_agent(agent, self.issued_at);
+        if self
+            .txn
+            .as_deref()
+            .is_some_and(|txn| registry.is_revoked(txn))
+        {
+            return Err(ChainError::Revoked);
+        }
         for id in &self.from {
             match id.strip_prefix(AGENT) {
                 Some(id) if !in_use(registry.agent(id).map(|a| a.status)) => {
                     return Err(ChainError::Disabled("agent", id.to_owned()));
                 }
+                Some(id) if revoked(id) => return Err(ChainError::Revoked),
                 None if registry.is_revoked(id) => return Err(ChainError::Revoked),
                 _ => {}
             }
@@ -208,7 +217,12 @@ impl Links {
             if !in_use(status) {
                 return Err(ChainError::Disabled(what, id.to_owned()));
             }
-            agents += usize::from(matches!(part, Part::Agent));
+            if matches!(part, Part::Agent) {
+                agents += 1;
+                if revoked(id) {
+                    return Err(ChainError::Revoked);
+                }
+            }
         }
         match (parts.next(), agents) {
             // Whoever comes first is an agent.
@@ -221,6 +235,8 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
+    use writ_policy::stops::Stops;
+
     use super::*;
     use crate::{
         registry::{Agent, AuthMethod, Gateway, GatewayKind, GatewayProof, Id, Server},
@@ -259,10 +275,14 @@ mod tests {
         Registry::new(
             1,
             vec![server("ledger"), server("bank")],
-            vec![agent("assistant"), agent("planner")],
+            vec![agent("assistant"), agent("planner"), agent("revoked")],
             vec![gateway("edge"), gateway("core")],
             std::collections::BTreeSet::new(),
             revoked.iter().map(|r| (*r).to_owned()).collect(),
+            Stops {
+                agents: [("revoked".to_owned(), 7)].into(),
+                ..Stops::default()
+            },
         )
     }
 
@@ -279,7 +299,8 @@ mod tests {
                 agent_authn: AgentAuthn::Key,
             },
             from: vec!["root".into(), "grant".into(), "minted".into()],
-            txn: None,
+            txn: Some("transaction".into()),
+            issued_at: Some(7),
         }
     }
 
@@ -308,7 +329,7 @@ mod tests {
 
     #[test]
     fn whatever_is_taken_back_ends_it() {
-        for what in ["root", "grant", "minted"] {
+        for what in ["root", "grant", "minted", "transaction"] {
             let registry = registry("", &[what]);
             assert_eq!(
                 links(&CHAIN, 2).check(&registry, false),
@@ -318,6 +339,19 @@ mod tests {
                 links(&[], 0).check(&registry, false),
                 Err(ChainError::Revoked)
             );
+        }
+    }
+
+    #[test]
+    fn an_agent_that_was_revoked_since_ends_what_it_had_a_part_in() {
+        let registry = registry("", &[]);
+        let mut acted = links(&["planner", "revoked"], 0);
+        let mut unnamed = links(&["planner", "assistant"], 0);
+        unnamed.from.push(of_agent("revoked"));
+        for links in [&mut acted, &mut unnamed] {
+            assert_eq!(links.check(&registry, false), Err(ChainError::Revoked));
+            links.issued_at = Some(8);
+            assert_eq!(links.check(&registry, false), Ok(()));
         }
     }
 

@@ -30,6 +30,7 @@ pub mod registration;
 pub mod remote_keys;
 pub mod revoke;
 pub mod scope;
+mod stopped;
 pub(crate) mod strict_json;
 pub mod target;
 pub mod tasks;
@@ -49,6 +50,7 @@ use axum::{
 
 pub use error::{Description, NO_STORE, OAuthError};
 pub(crate) use jws::is_public_key;
+pub(crate) use stopped::{locked_out, stopped};
 
 use crate::{app::SharedApp, config::Config, federation, pages::throttle::Throttle};
 

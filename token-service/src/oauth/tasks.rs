@@ -19,7 +19,7 @@ use serde::Serialize;
 use writ_core::token::Accepted;
 
 use self::error::TaskError;
-use super::{NO_STORE, chain::Links, metadata::Endpoints};
+use super::{NO_STORE, chain::Links, metadata::Endpoints, stopped};
 use crate::{
     app::{App, SharedApp},
     clock::{rfc3339, unix},
@@ -155,11 +155,10 @@ impl Caller {
             .map_err(|e| TaskError::BadToken(e.to_string()))?;
         let bad = |why: &str| Err(TaskError::BadToken(why.to_owned()));
         let claims = &accepted.claims;
-        let for_a_server = claims
-            .audience
-            .iter()
-            .any(|aud| registry.server_by_resource(aud).is_some());
-        if claims.minted || !for_a_server {
+        let mut audience = claims.audience.iter();
+        let for_server = audience.find_map(|aud| registry.server_by_resource(aud));
+        let for_server = for_server.map(|server| server.id.as_str());
+        if claims.minted || for_server.is_none() {
             return bad("it is not a token that an agent calls a server with");
         }
         if claims.bound_to.is_some() {
@@ -180,6 +179,9 @@ impl Caller {
             None => bad("the agent is disabled or not registered"),
             Some(_) if registry.is_disabled_subject(&claims.subject) => {
                 bad("the subject is disabled")
+            }
+            Some(_) if stopped(claims, &registry, for_server).is_err() => {
+                bad("it has been revoked, or an administrator has stopped all calls but some")
             }
             Some(agent) => Ok(Self {
                 accepted: Arc::clone(&accepted),

@@ -160,6 +160,8 @@ fn split(scope: &str) -> (Vec<IdentityScope>, Vec<&str>) {
 mod tests {
     use std::collections::{BTreeSet, HashSet};
 
+    use writ_policy::stops::Stops;
+
     use super::*;
     use crate::{
         registry::{AuthMethod, Id, Server},
@@ -185,6 +187,7 @@ mod tests {
             vec![],
             BTreeSet::new(),
             HashSet::new(),
+            Stops::default(),
         )
     }
 

@@ -25,6 +25,7 @@ pub use server::{Server, ServerError, check_identifier};
 pub use workload::{Workload, WorkloadError, is_trust_domain, trust_domain};
 use writ_core::token::Claims;
 use writ_policy::input::{self, Document};
+use writ_policy::stops::Stops;
 pub use writ_policy::{
     input::{Labels, Status},
     snapshot::Enforcement,
@@ -43,6 +44,7 @@ pub struct Registry {
     gateways: HashMap<String, Arc<Gateway>>,
     disabled_subjects: BTreeSet<String>,
     revoked_tokens: HashSet<String>,
+    stops: Stops,
 }
 
 impl Registry {
@@ -55,6 +57,7 @@ impl Registry {
         gateways: Vec<Gateway>,
         disabled_subjects: BTreeSet<String>,
         revoked_tokens: HashSet<String>,
+        stops: Stops,
     ) -> Self {
         let servers: Vec<Arc<Server>> = servers.into_iter().map(Arc::new).collect();
         let agents: Vec<Arc<Agent>> = agents.into_iter().map(Arc::new).collect();
@@ -84,6 +87,7 @@ impl Registry {
                 .collect(),
             disabled_subjects,
             revoked_tokens,
+            stops,
         }
     }
 
@@ -165,19 +169,25 @@ impl Registry {
         &self.disabled_subjects
     }
 
-    /// Whether the caller's token of this `jti`, or the grant of this id, was taken back.
+    /// Whether the token of this `jti`, or the grant or transaction of this id, was taken back.
     #[must_use]
     pub fn is_revoked(&self, id: &str) -> bool {
         self.revoked_tokens.contains(id)
     }
 
-    /// Whether a token was taken back: itself, the grant it belongs to, or anything that it was derived from.
+    /// Whether a token was taken back: itself, the grant or transaction it belongs to, or anything that it was derived from.
     #[must_use]
     pub fn has_revoked(&self, claims: &Claims) -> bool {
         claims.origins().any(|id| self.is_revoked(id))
     }
 
-    /// The ids of all tokens and grants that were taken back.
+    /// Whom the kill switch stops.
+    #[must_use]
+    pub fn stops(&self) -> &Stops {
+        &self.stops
+    }
+
+    /// The ids of all tokens, grants and transactions that were taken back.
     pub fn revoked(&self) -> impl Iterator<Item = &String> {
         self.revoked_tokens.iter()
     }

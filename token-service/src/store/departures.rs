@@ -26,6 +26,47 @@ pub async fn end_everything(
     Ok(())
 }
 
+/// Ends whatever an agent was given, whoever by.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_all_of_agent(
+    conn: &mut SqliteConnection,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    super::grants::end_all_of_client(conn, client_id, now).await?;
+    sqlx::query("DELETE FROM authorization_codes WHERE client_id = ? AND grant_id IS NULL")
+        .bind(client_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Ends one sign-in by the id that clients know it by (`sid`), and whatever it has led to.
+///
+/// # Errors
+/// [`StoreError::NotFound`] when nothing is left of it; when the database fails.
+pub async fn end_session(
+    conn: &mut SqliteConnection,
+    sid: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let was_open = super::oauth::end_session_known_as(conn, sid).await?;
+    let grants = super::grants::end_all_of_session(conn, sid, now).await?;
+    sqlx::query("DELETE FROM authorization_codes WHERE session_id = ? AND grant_id IS NULL")
+        .bind(sid)
+        .execute(conn)
+        .await?;
+    if was_open || grants > 0 {
+        return Ok(());
+    }
+    Err(StoreError::NotFound {
+        what: "session",
+        id: sid.to_owned(),
+    })
+}
+
 /// Remembers whom a provider means by a session of its own, until nothing that came of it can be alive.
 ///
 /// # Errors

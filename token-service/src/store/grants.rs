@@ -185,17 +185,53 @@ pub async fn end_all_of(
     user: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let ended: Vec<String> = sqlx::query_scalar(
-        "UPDATE grants SET revoked_at = ? WHERE user = ? AND revoked_at IS NULL RETURNING id",
-    )
-    .bind(rfc3339(now))
-    .bind(user)
-    .fetch_all(&mut *conn)
-    .await?;
-    for grant_id in ended {
-        oauth::revoke_token(conn, &grant_id, now, dead_by(now)).await?;
+    let sql = "UPDATE grants SET revoked_at = ? WHERE user = ? AND revoked_at IS NULL RETURNING id";
+    end_those(conn, sql, user, now).await.map(drop)
+}
+
+/// Ends all families of a client.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_all_of_client(
+    conn: &mut SqliteConnection,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE grants SET revoked_at = ? WHERE client_id = ? AND revoked_at IS NULL RETURNING id";
+    end_those(conn, sql, client_id, now).await.map(drop)
+}
+
+/// Ends all families of a session; answers how many there were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_all_of_session(
+    conn: &mut SqliteConnection,
+    sid: &str,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let sql =
+        "UPDATE grants SET revoked_at = ? WHERE session_id = ? AND revoked_at IS NULL RETURNING id";
+    end_those(conn, sql, sid, now).await
+}
+
+async fn end_those(
+    conn: &mut SqliteConnection,
+    sql: &'static str,
+    whose: &str,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let ended: Vec<String> = sqlx::query_scalar(sql)
+        .bind(rfc3339(now))
+        .bind(whose)
+        .fetch_all(&mut *conn)
+        .await?;
+    for grant_id in &ended {
+        oauth::revoke_token(conn, grant_id, now, dead_by(now)).await?;
     }
-    Ok(())
+    Ok(ended.len())
 }
 
 /// By when every token that was issued before now has expired by itself.

@@ -23,6 +23,7 @@ mod registry;
 pub mod reported;
 pub mod shared_keys;
 pub mod sign_ins;
+pub mod stops;
 pub mod tally;
 pub mod tasks;
 mod tokens;

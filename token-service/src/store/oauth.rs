@@ -105,13 +105,18 @@ pub async fn session(
             id: user.clone(),
             problem: format!("created_at: {e}"),
         })?;
-    let id = Sha256::new_with_prefix(b"writ session id\0").chain_update(secret.as_bytes());
     Ok(Some(Session {
         user,
         since,
-        id: URL_SAFE_NO_PAD.encode(id.finalize()),
+        id: known_as(secret.as_bytes()),
         signed_in_for: row.try_get("signed_in_for")?,
     }))
+}
+
+/// What clients may know a session by; it opens nothing.
+fn known_as(secret_hash: &[u8]) -> String {
+    let id = Sha256::new_with_prefix(b"writ session id\0").chain_update(secret_hash);
+    URL_SAFE_NO_PAD.encode(id.finalize())
 }
 
 /// What a session remembers of an authorization request: the SHA-256 of its query.
@@ -167,6 +172,27 @@ pub async fn end_session(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Ends the session that clients know by this id; answers whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_session_known_as(
+    conn: &mut SqliteConnection,
+    sid: &str,
+) -> Result<bool, StoreError> {
+    let all: Vec<Vec<u8>> = sqlx::query_scalar("SELECT secret_hash FROM sessions")
+        .fetch_all(&mut *conn)
+        .await?;
+    let Some(hash) = all.into_iter().find(|hash| known_as(hash) == sid) else {
+        return Ok(false);
+    };
+    sqlx::query("DELETE FROM sessions WHERE secret_hash = ?")
+        .bind(hash)
+        .execute(conn)
+        .await?;
+    Ok(true)
 }
 
 /// Ends all sessions of a user.

@@ -148,7 +148,8 @@ impl Store {
         audited(tx, now, &format!("{} remove", what.as_str()), id).await
     }
 
-    /// Switches a registration on or off. Effective with the next decision of any service on this database.
+    /// Switches a registration on or off. Effective with the next decision of any service on this database,
+    /// and on record with the administrator's reason.
     ///
     /// # Errors
     /// When there is none with this id.
@@ -157,6 +158,7 @@ impl Store {
         what: Registered,
         id: &str,
         status: Status,
+        reason: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
@@ -166,7 +168,10 @@ impl Store {
             Status::Disabled => "disable",
             Status::Pending => "suspend",
         };
-        audited(tx, now, &format!("{} {verb}", what.as_str()), id).await
+        let mut record = Record::admin(now, &format!("{} {verb}", what.as_str()), id);
+        record.reason = reason.map(str::to_owned);
+        tx.audit(&record).await?;
+        tx.commit().await
     }
 
     /// Sets the methods beyond those of MCP that messages to and from a server may name.

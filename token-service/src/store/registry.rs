@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Store, StoreError, oauth, users};
+use super::{Store, StoreError, oauth, stops, users};
 use crate::{
     registry::{Agent, ClientId, Gateway, GatewayProof, Id, RedirectUri, Registry, Server},
     secret::SecretHash,
@@ -41,9 +41,10 @@ impl Store {
         let gateways = self::gateways(&mut tx).await?;
         let disabled = users::disabled_subjects(&mut tx).await?;
         let revoked = oauth::revoked_tokens(&mut tx).await?;
+        let stops = stops::read(&mut tx).await?;
         tx.commit().await?;
         Ok(Registry::new(
-            revision, servers, agents, gateways, disabled, revoked,
+            revision, servers, agents, gateways, disabled, revoked, stops,
         ))
     }
 }

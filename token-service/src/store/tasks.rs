@@ -99,6 +99,23 @@ pub async fn close(
     Ok(closed.rows_affected() > 0)
 }
 
+/// Closes the tasks of a transaction that are open.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close_transaction(
+    conn: &mut SqliteConnection,
+    txn: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE tasks SET closed_at = ? WHERE txn = ? AND closed_at IS NULL")
+        .bind(rfc3339(now))
+        .bind(txn)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Counts one call, if nothing has changed since its decision; `false` otherwise.
 pub(super) async fn charge(
     conn: &mut SqliteConnection,

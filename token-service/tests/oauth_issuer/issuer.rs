@@ -163,7 +163,7 @@ impl Issuer {
         self.running
             .app
             .store
-            .set_status(what, id, Status::Disabled, self.clock.now())
+            .set_status(what, id, Status::Disabled, None, self.clock.now())
             .await
             .unwrap();
     }

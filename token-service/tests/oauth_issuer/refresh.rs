@@ -1,7 +1,9 @@
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
+use writ_policy::stops::Lockdown;
 use writ_token_service::{
     audit::{Kind, Verdict},
-    store::{grants, registrations::Registered, users},
+    store::{grants, registrations::Registered, stops::Revocation, users},
 };
 
 use crate::{
@@ -270,4 +272,43 @@ async fn all_grants_of_a_user_can_be_ended_together() {
     tx.commit().await.unwrap();
     assert!(refused(&issuer, token(&one)).await);
     assert!(refused(&issuer, token(&two)).await);
+}
+
+#[tokio::test]
+async fn a_revocation_ends_the_grants_of_whom_it_names() {
+    for what in ["subject", "agent", "session"] {
+        let issuer = Issuer::start().await;
+        let first = granted(&issuer, "openid accounts:read").await;
+        let id_token = first["id_token"].as_str().unwrap();
+        let payload = id_token.split('.').nth(1).unwrap();
+        let id_token: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let revocation = match what {
+            "subject" => Revocation::Subject(USER.to_owned()),
+            "agent" => Revocation::Agent(LASTING.to_owned()),
+            _ => Revocation::Session(id_token["sid"].as_str().unwrap().to_owned()),
+        };
+        let (_, second) = refresh(&issuer, token(&first), &[]).await;
+        let now = jiff::Timestamp::now();
+        let store = &issuer.running.app.store;
+        store.revoke(&revocation, None, now).await.unwrap();
+        assert!(refused(&issuer, token(&second)).await, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn in_a_lockdown_nothing_is_issued_and_nothing_is_used_up() {
+    let issuer = Issuer::start().await;
+    let first = granted(&issuer, "accounts:read").await;
+    let (now, store) = (jiff::Timestamp::now(), &issuer.running.app.store);
+    let nobody = Lockdown::default();
+    store.lock_down(Some(&nobody), None, now).await.unwrap();
+    let (status, answer) = refresh(&issuer, token(&first), &[]).await;
+    assert_eq!(
+        (status, answer["error"].as_str()),
+        (403, Some("access_denied"))
+    );
+    store.lock_down(None, None, now).await.unwrap();
+    let (status, answer) = refresh(&issuer, token(&first), &[]).await;
+    assert_eq!(status, 200, "{answer}");
 }

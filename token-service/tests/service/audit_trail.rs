@@ -42,6 +42,7 @@ async fn a_change_by_an_administrator_is_on_record_with_it_or_not_made() {
             Registered::Agent,
             "helper",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await
@@ -51,6 +52,7 @@ async fn a_change_by_an_administrator_is_on_record_with_it_or_not_made() {
             Registered::Agent,
             "nobody",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await;

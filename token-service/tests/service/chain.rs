@@ -380,7 +380,7 @@ async fn whoever_is_switched_off_anywhere_in_the_chain_ends_it_at_the_next_excha
         (Registered::Server, "ledger"),
     ] {
         elsewhere
-            .set_status(what, id, Status::Disabled, now)
+            .set_status(what, id, Status::Disabled, None, now)
             .await
             .unwrap();
         let response = At::Other.gateway(&service, &caller).await;
@@ -390,7 +390,7 @@ async fn whoever_is_switched_off_anywhere_in_the_chain_ends_it_at_the_next_excha
             "{id}"
         );
         elsewhere
-            .set_status(what, id, Status::Approved, now)
+            .set_status(what, id, Status::Approved, None, now)
             .await
             .unwrap();
     }
@@ -553,6 +553,7 @@ async fn an_agent_acts_for_another_in_its_own_name_where_policy_lets_it() {
             Registered::Agent,
             "assistant",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await
@@ -605,7 +606,7 @@ async fn impersonation_ends_with_the_agent_whose_token_it_was() {
     token(At::Other.gateway(&service, &impersonated).await).await;
     let (now, store) = (Timestamp::now(), service.elsewhere().await);
     store
-        .set_status(Registered::Agent, "assistant", Status::Disabled, now)
+        .set_status(Registered::Agent, "assistant", Status::Disabled, None, now)
         .await
         .unwrap();
     let response = At::Other.gateway(&service, &impersonated).await;

@@ -163,6 +163,7 @@ async fn who_was_switched_off_since_spends_nothing() {
             Registered::Agent,
             "assistant",
             Status::Disabled,
+            None,
             jiff::Timestamp::now(),
         )
         .await

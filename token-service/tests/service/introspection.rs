@@ -176,6 +176,7 @@ async fn a_token_of_somebody_disabled_since_is_dead() {
             Registered::Agent,
             "assistant",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await

@@ -20,6 +20,7 @@ mod exchange;
 mod harness;
 mod introspection;
 mod keys;
+mod kill_switch;
 mod listeners;
 mod methods;
 mod mtls;

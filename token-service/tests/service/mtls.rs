@@ -147,6 +147,7 @@ async fn a_gateway_mints_with_its_certificate_and_without_a_secret() {
             Registered::Gateway,
             "named",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await

@@ -349,3 +349,68 @@ fn registrations_that_make_no_sense_are_refused_with_what_to_do() {
         assert!(said.contains(hint), "{said}");
     }
 }
+
+#[test]
+fn the_kill_switch_says_what_it_did_and_why_is_on_record() {
+    let (dir, _) = registered();
+    let at = dir.path();
+    let id = secret::new_id();
+    for (arguments, told) in [
+        (
+            vec!["revoke", "--jti", &id],
+            json!({"revoked": "jti", "id": id}),
+        ),
+        (
+            vec!["revoke", "--txn", &id],
+            json!({"revoked": "txn", "id": id}),
+        ),
+        (
+            vec!["revoke", "--agent", "assistant"],
+            json!({"revoked": "agent", "id": "assistant"}),
+        ),
+        (
+            vec!["agent", "disable", "assistant"],
+            json!({"id": "assistant", "status": "disabled"}),
+        ),
+        (
+            vec!["server", "disable", "ledger"],
+            json!({"id": "ledger", "status": "disabled"}),
+        ),
+        (
+            vec!["gateway", "disable", "edge"],
+            json!({"id": "edge", "status": "disabled"}),
+        ),
+        (
+            vec!["agent", "enable", "assistant"],
+            json!({"id": "assistant", "status": "approved"}),
+        ),
+        (
+            vec![
+                "lockdown",
+                "--allow",
+                "subject:alice",
+                "--allow",
+                "server:ledger",
+            ],
+            json!({"lockdown": {"subjects": ["alice"], "servers": ["ledger"]}}),
+        ),
+        (vec!["lockdown", "--off"], json!({"lockdown": null})),
+    ] {
+        let why = ["--reason", "a drill", "--json"];
+        assert_eq!(json_of(at, &[&arguments[..], &why].concat()), told);
+        let last = json_of(at, &["audit", "list", "--limit", "1", "--json"]);
+        assert_eq!(last["reason"], "a drill", "{arguments:?}");
+    }
+    for wrong in [
+        vec!["revoke"],
+        vec!["revoke", "--jti", "typo"],
+        vec!["revoke", "--jti", &id, "--txn", &id],
+        vec!["revoke", "--agent", "nobody"],
+        vec!["lockdown", "--allow", "alice"],
+        vec!["lockdown", "--allow", "gateway:edge"],
+        vec!["lockdown", "--off", "--allow", "subject:alice"],
+    ] {
+        let output = writ(at).args(&wrong).output().unwrap();
+        assert!(!output.status.success(), "{wrong:?}");
+    }
+}

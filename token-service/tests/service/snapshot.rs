@@ -134,6 +134,7 @@ async fn it_is_sent_again_only_when_something_has_changed_for_this_gateway() {
             Registered::Server,
             "other",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await
@@ -148,6 +149,7 @@ async fn it_is_sent_again_only_when_something_has_changed_for_this_gateway() {
             Registered::Agent,
             "assistant",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await

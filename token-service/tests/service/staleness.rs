@@ -25,12 +25,12 @@ async fn whoever_is_disabled_elsewhere_is_refused_at_once() {
     for (what, id, error) in cases {
         assert_eq!(service.exchange(&form).await.status(), StatusCode::OK);
         elsewhere
-            .set_status(what, id, Status::Disabled, Timestamp::now())
+            .set_status(what, id, Status::Disabled, None, Timestamp::now())
             .await
             .unwrap();
         assert_eq!(refusal(service.exchange(&form).await).await.1, error);
         elsewhere
-            .set_status(what, id, Status::Approved, Timestamp::now())
+            .set_status(what, id, Status::Approved, None, Timestamp::now())
             .await
             .unwrap();
     }
@@ -102,6 +102,7 @@ async fn a_decision_from_an_old_registry_is_not_committed() {
             Registered::Agent,
             "helper",
             Status::Disabled,
+            None,
             Timestamp::now(),
         )
         .await

@@ -781,11 +781,19 @@ fn callers_who_do_not_count_are_challenged_and_counted() {
 
 #[test]
 fn a_token_that_was_taken_back_is_refused_and_so_is_what_came_of_it() {
-    for (id, refused) in [("c1", true), ("g1", true), ("p1", true), ("other", false)] {
+    let cases = [
+        ("c1", true),
+        ("g1", true),
+        ("t1", true),
+        ("p1", true),
+        ("other", false),
+    ];
+    for (id, refused) in cases {
         let change = |s: &mut Json| s["revoked"] = json!([id]);
         let mut world = World::without_snapshot().with_snapshot(change);
         let mut claims = World::caller_claims();
         claims["grant_id"] = json!("g1");
+        claims["txn"] = json!("t1");
         claims["derived_from"] = json!(["p0", "p1"]);
         let caller = world.sign(&claims);
         world.request(Some(&caller), LIST);
@@ -793,6 +801,42 @@ fn a_token_that_was_taken_back_is_refused_and_so_is_what_came_of_it() {
         world.assert_nothing_forwarded();
         if refused {
             assert_eq!(world.reply().0, 401, "{id}");
+        }
+    }
+}
+
+#[test]
+fn the_kill_switch_stops_what_was_issued_until_then_and_whoever_is_not_on_the_list() {
+    let locked = |list: Json| json!({"lockdown": list});
+    let cases = [
+        (json!({"subjects": {"alice": NOW - 11}}), false),
+        (json!({"subjects": {"alice": NOW - 10}}), true),
+        (json!({"subjects": {"assistant": NOW}}), false),
+        (json!({"agents": {"assistant": NOW - 11}}), false),
+        (json!({"agents": {"assistant": NOW - 10}}), true),
+        (json!({"agents": {"planner": NOW - 10}}), true),
+        (json!({"agents": {"alice": NOW}}), false),
+        (locked(json!({})), true),
+        (locked(json!({"subjects": ["alice"]})), false),
+        (locked(json!({"agents": ["assistant"]})), false),
+        (locked(json!({"servers": ["ledger"]})), false),
+        (
+            locked(json!({"subjects": ["alice"], "servers": ["bank"]})),
+            true,
+        ),
+    ];
+    for (stops, refused) in cases {
+        let mut world =
+            World::without_snapshot().with_snapshot(|s: &mut Json| s["stops"] = stops.clone());
+        let mut claims = World::caller_claims();
+        claims["iat"] = json!(NOW - 10);
+        claims["derived_from"] = json!(["agent:planner"]);
+        let caller = world.sign(&claims);
+        world.request(Some(&caller), LIST);
+        assert_eq!(!world.proxy.replies.borrow().is_empty(), refused, "{stops}");
+        world.assert_nothing_forwarded();
+        if refused {
+            assert_eq!(world.reply().0, 401, "{stops}");
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::headers::Headers;
 use crate::host::{Call, CallId, CallRefused, Host, answer_status};
 use crate::refuse::{self, Challenge, Scheme};
 use crate::rules::{Agents, Rules, ServerRule};
-use crate::token::Claims;
+use crate::token::{Claims, Stopped};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 * 1024;
@@ -141,16 +141,15 @@ impl Visit {
                 metadata::has_verified(host, key, claims)
             }),
         });
-        let admitted =
-            admitted.and_then(
-                |admitted| match standing(rules, &admitted.accepted().claims) {
-                    None => Ok(admitted),
-                    Some(credential) => {
-                        let rogue = Rogue::of(credential, &admitted.accepted().claims);
-                        Err(Refusal::NotMinted(rogue))
-                    }
-                },
-            );
+        let admitted = admitted.and_then(|admitted| {
+            match standing(rules, &guard.server, &admitted.accepted().claims) {
+                None => Ok(admitted),
+                Some(credential) => {
+                    let rogue = Rogue::of(credential, &admitted.accepted().claims);
+                    Err(Refusal::NotMinted(rogue))
+                }
+            }
+        });
         admitted.map_err(|refusal| self.refuse(gateway, host, refusal))
     }
 
@@ -460,16 +459,21 @@ fn guarded<'a>(guard: &Guard, rules: &'a Rules) -> Result<&'a Rc<ServerRule>, re
 }
 
 /// What is wrong by now with whose token it is; nothing when all is well.
-fn standing(rules: &Rules, claims: &Claims) -> Option<Credential> {
+fn standing(rules: &Rules, server: &str, claims: &Claims) -> Option<Credential> {
     let approved = match &rules.agents {
         Agents::Any => true,
         Agents::Registered(agents) => agents
             .get(&claims.client_id)
             .is_some_and(|agent| agent.status == Status::Approved),
     };
-    if !approved || rules.disabled_subjects.contains(&claims.subject) {
+    let stopped = claims.stopped(&rules.stops, Some(server));
+    let revoked = stopped == Some(Stopped::Revoked);
+    if !approved
+        || rules.disabled_subjects.contains(&claims.subject)
+        || stopped == Some(Stopped::LockedOut)
+    {
         Some(Credential::Disabled)
-    } else if claims.origins().any(|id| rules.revoked.contains(id)) {
+    } else if revoked || claims.origins().any(|id| rules.revoked.contains(id)) {
         Some(Credential::Revoked)
     } else {
         None

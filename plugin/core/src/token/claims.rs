@@ -104,13 +104,15 @@ impl Claims {
         self.audience.iter().any(|audience| audience == resource)
     }
 
-    /// The ids by which the token can be taken back: its own, its grant's (`grant_id`), and of what it was derived from
-    /// (`derived_from`).
+    /// The ids by which the token can be taken back: its own, its grant's (`grant_id`), its transaction's (`txn`), and of what
+    /// it was derived from (`derived_from`).
     pub fn origins(&self) -> impl Iterator<Item = &str> {
         let grant = self.others.get("grant_id").and_then(Json::as_str);
+        let transaction = self.others.get("txn").and_then(Json::as_str);
         let derived = self.others.get("derived_from").and_then(Json::as_array);
         let derived = derived.into_iter().flatten().filter_map(Json::as_str);
-        self.id.as_deref().into_iter().chain(grant).chain(derived)
+        let own = self.id.as_deref().into_iter();
+        own.chain(grant).chain(transaction).chain(derived)
     }
 
     /// Checks `exp`, `nbf` and `iat` at `now` (seconds since 1970), with `skew` seconds of tolerance.

@@ -7,10 +7,12 @@ mod claims;
 pub mod dpop;
 mod header;
 mod keys;
+mod stopped;
 mod verifier;
 
 pub use claims::Claims;
 pub use keys::{KeySet, KeySetError};
+pub use stopped::{AGENT, Stopped};
 pub use verifier::{Accepted, Verifier};
 
 /// The longest token that is looked at, in bytes.

@@ -6,7 +6,10 @@ use crate::{
     app::App,
     audit::{Kind, Record, Verdict},
     http::Peer,
-    oauth::{OAuthError, caller_token::CallerClaims, client_auth::Client, token::TokenResponse},
+    oauth::{
+        OAuthError, caller_token::CallerClaims, client_auth::Client, locked_out,
+        token::TokenResponse,
+    },
     registry::{Grant, Registry, Server, Status},
     store::WriteTx,
 };
@@ -29,11 +32,27 @@ pub(super) async fn commit(
     grant: Grant,
     peer: Peer,
 ) -> Result<TokenResponse, OAuthError> {
+    not_locked_out(app, &claims.sub, &claims.client_id, server).await?;
     let token = TokenResponse::sign(app, claims)?;
     tx.audit(&record(app, claims, server, grant, peer)).await?;
     tx.commit().await?;
     metrics::counter!("writ_tokens_issued_total", "grant" => grant.as_str()).increment(1);
     Ok(token)
+}
+
+/// Refuses a token for whom a lockdown stops. Under the caller's open write transaction: the list cannot change before its commit.
+pub(super) async fn not_locked_out(
+    app: &App,
+    subject: &str,
+    agent: &str,
+    server: Option<&Server>,
+) -> Result<(), OAuthError> {
+    let registry = app.current_registry().await?;
+    let server = server.map(|server| server.id.as_str());
+    if registry.stops().locks_out(subject, agent, server) {
+        return Err(locked_out());
+    }
+    Ok(())
 }
 
 fn record(

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use writ_core::token::{Accepted, Claims};
 
+use super::issue;
 use crate::{
     app::App,
     audit::{Kind, Record, TryKind, Verdict, clip},
@@ -26,6 +27,7 @@ use crate::{
         chain::{Actor, Chain, Links},
         client_auth, dpop, introspect,
         params::Params,
+        stopped,
         token::TokenResponse,
     },
     registry::{Registry, Server, Status},
@@ -149,8 +151,9 @@ impl Brought {
         &self.accepted.claims
     }
 
-    /// Whether everybody whom the token speaks for is in good standing, and nothing it comes from was taken back.
-    fn check(&self, registry: &Registry) -> Result<(), OAuthError> {
+    /// Whether everybody whom the token speaks for is in good standing, nothing it comes from was taken back, and nothing stops
+    /// what it is to be for.
+    fn check(&self, registry: &Registry, next: &Server) -> Result<(), OAuthError> {
         let claims = self.claims();
         let bad = |told: String| Err(OAuthError::InvalidGrant(told.into()));
         if let Err(error) = self.links.check(registry, claims.minted) {
@@ -163,7 +166,7 @@ impl Brought {
         if registry.is_disabled_subject(&claims.subject) {
             return bad("the subject is disabled".to_owned());
         }
-        Ok(())
+        stopped(claims, registry, Some(next.id.as_str()))
     }
 }
 
@@ -190,6 +193,8 @@ impl Derived {
         server: &Server,
         detail: Value,
     ) -> Result<TokenResponse, OAuthError> {
+        let (sub, client_id) = (&self.token.sub, &self.token.client_id);
+        issue::not_locked_out(app, sub, client_id, Some(server)).await?;
         let signed = app.keys.sign(&self).map_err(|e| OAuthError::internal(&e))?;
         record.kind = Kind::TokenIssued;
         record.decision = Some(Verdict::Allow);

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use writ_core::{
     guard::Rogue,
-    token::{Accepted, Claims},
+    token::{Accepted, Claims, Stopped},
 };
 use writ_policy::credential::Credential;
 
@@ -104,8 +104,12 @@ fn standing(registry: &Registry, server: &Server, accepted: &Accepted) -> Option
             .server(server.id.as_str())
             .is_some_and(|s| s.status == Status::Approved)
         && !registry.is_disabled_subject(&claims.subject);
-    if !approved {
+    let stopped = claims.stopped(registry.stops(), Some(server.id.as_str()));
+    if !approved || stopped == Some(Stopped::LockedOut) {
         return rogue(Credential::Disabled);
+    }
+    if stopped == Some(Stopped::Revoked) {
+        return rogue(Credential::Revoked);
     }
     // Whoever acted on the way to it counts too.
     match Links::of(claims).and_then(|links| links.check(registry, true)) {

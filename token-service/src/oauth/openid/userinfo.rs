@@ -110,7 +110,9 @@ async fn info(
         return Err(Refusal::InsufficientScope);
     }
     let agent = registry.agent(&claims.client_id);
-    if !agent.is_some_and(|agent| agent.status == Status::Approved) || registry.has_revoked(claims)
+    if !agent.is_some_and(|agent| agent.status == Status::Approved)
+        || registry.has_revoked(claims)
+        || claims.stopped(registry.stops(), None).is_some()
     {
         return Err(Refusal::InvalidToken("it has been revoked"));
     }

@@ -54,7 +54,7 @@ impl World {
 #[test]
 fn what_was_taken_back_ends_what_is_under_way() {
     type Case = (fn(&mut Json), &'static str);
-    let cases: [Case; 5] = [
+    let cases: [Case; 8] = [
         (|s| s["revoked"] = json!(["c1"]), "revoked"),
         (
             |s| s["disabled_subjects"] = json!(["alice"]),
@@ -68,6 +68,18 @@ fn what_was_taken_back_ends_what_is_under_way() {
         (
             |s| s["servers"]["ledger"]["status"] = json!("disabled"),
             "switched off",
+        ),
+        (
+            |s| s["stops"] = json!({"subjects": {"alice": NOW}}),
+            "revoked",
+        ),
+        (
+            |s| s["stops"] = json!({"agents": {"assistant": NOW}}),
+            "revoked",
+        ),
+        (
+            |s| s["stops"] = json!({"lockdown": {"servers": ["bank"]}}),
+            "stopped all calls",
         ),
     ];
     for (change, told) in cases {

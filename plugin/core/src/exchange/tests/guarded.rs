@@ -373,7 +373,7 @@ fn who_has_no_minted_token_is_sent_to_the_gateway() {
 #[test]
 fn who_was_taken_back_or_switched_off_since_stays_out() {
     type Change = fn(&mut Json);
-    let cases: [(Change, Credential); 4] = [
+    let cases: [(Change, Credential); 7] = [
         (|s| s["revoked"] = json!(["m1"]), Credential::Revoked),
         (|s| s["revoked"] = json!(["g1"]), Credential::Revoked),
         (
@@ -382,6 +382,18 @@ fn who_was_taken_back_or_switched_off_since_stays_out() {
         ),
         (
             |s| s["agents"]["assistant"]["status"] = json!("disabled"),
+            Credential::Disabled,
+        ),
+        (
+            |s| s["stops"] = json!({"subjects": {"alice": NOW + 1}}),
+            Credential::Revoked,
+        ),
+        (
+            |s| s["stops"] = json!({"agents": {"assistant": NOW + 1}}),
+            Credential::Revoked,
+        ),
+        (
+            |s| s["stops"] = json!({"lockdown": {"subjects": ["bob"]}}),
             Credential::Disabled,
         ),
     ];

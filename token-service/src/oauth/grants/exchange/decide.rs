@@ -15,7 +15,7 @@ use super::{
 use crate::{
     app::App,
     audit::{Kind, Record, Verdict, clip},
-    oauth::OAuthError,
+    oauth::{OAuthError, stopped},
     registry::{Agent, Gateway, GatewayKind, Registry, Server, Status},
     store::{commit, tasks::Found},
     task::{self, Outside},
@@ -66,6 +66,10 @@ pub(super) fn decide(
             return refused(record, OAuthError::AccessDenied(outside.to_string().into()));
         }
     };
+    if found.is_some_and(|found| registry.is_revoked(&found.task.txn)) {
+        let told = "the task's transaction has been revoked: open another task";
+        return refused(record, OAuthError::InvalidGrant(told.into()));
+    }
     let task = found.map(|found| found.task.document(found.calls_today));
     let decision = policy.decide(&Input {
         subject: &caller.accepted.subject,
@@ -156,6 +160,7 @@ fn entitled<'a>(
     if registry.is_disabled_subject(&claims.subject) {
         return Err(bad_token("the subject is disabled"));
     }
+    stopped(claims, registry, Some(server.id.as_str()))?;
     Ok((server, agent))
 }
 

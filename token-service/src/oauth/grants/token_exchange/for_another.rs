@@ -157,12 +157,13 @@ impl Asked<'_> {
             .filter(|agent| agent.status == Status::Approved)
             .ok_or(OAuthError::InvalidClient("this client is disabled".into()))?;
         is_callers(registry, "subject_token", self.brought)?;
-        self.brought.check(registry)?;
+        let server = target(registry, self.request.resource)?;
+        self.brought.check(registry, server)?;
         self.is_named(client.id.as_str())?;
         let mut from = links.from.clone();
         if let Some(actor) = self.actor {
             is_callers(registry, "actor_token", actor)?;
-            actor.check(registry)?;
+            actor.check(registry, server)?;
             let own = (
                 actor.claims().client_id.as_str(),
                 actor.claims().subject.as_str(),
@@ -173,7 +174,6 @@ impl Asked<'_> {
             }
             from.extend(actor.links.from.iter().cloned());
         }
-        let server = target(registry, self.request.resource)?;
         let scope = Scope::narrowed(&claims.scopes, self.request.scope, server)
             .map_err(|e| OAuthError::InvalidScope(e.to_string().into()))?;
         self.judge(app, &client.labels, server, &scope)?;
@@ -202,6 +202,7 @@ impl Asked<'_> {
             },
             from,
             txn: None,
+            issued_at: Some(unix(app.clock.now())),
         };
         after
             .check(registry, false)

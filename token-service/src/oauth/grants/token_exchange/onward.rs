@@ -79,8 +79,8 @@ async fn derive<'r>(
             "subject_token lets nobody act on it (may_act): the server's registration named no server to call, or the token is for looking around only",
         );
     }
-    brought.check(registry)?;
     let next = target(registry, request.resource)?;
+    brought.check(registry, next)?;
     if !server.may_call.iter().any(|id| id == next.id.as_str()) {
         let told =
             "this server may not call that one: its registration names the servers that it may";
