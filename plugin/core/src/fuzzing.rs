@@ -88,7 +88,7 @@ pub fn events(input: &[u8]) {
     let whole = pass(stream, stream.len().max(1));
     assert_eq!(whole, pass(stream, usize::from(size).max(1)));
     if let Ok((out, seen)) = whole {
-        let all = read(stream);
+        let all = read(&with_escapes(stream));
         let data: Vec<_> = all.iter().filter(|data| !data.is_empty()).collect();
         assert!(seen.iter().eq(data), "the filter sees what a reader sees");
         let expected: Vec<Vec<u8>> = all
@@ -96,7 +96,29 @@ pub fn events(input: &[u8]) {
             .map(|data| changed(data).unwrap_or_else(|| data.clone()))
             .collect();
         assert_eq!(read(&out), expected, "the reader gets what the filter gave");
+        let text = String::from_utf8_lossy(&out);
+        let other = text.contains([
+            '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+        ]);
+        assert!(!other, "other readers see other lines");
     }
+}
+
+/// The stream as it is when nothing ends a line to some readers only.
+fn with_escapes(stream: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(stream.len());
+    let mut rest = stream;
+    while let Some((first, after)) = rest.split_first() {
+        let (text, after): (&[u8], _) = match rest {
+            [0xc2, 0x85, after @ ..] => (br"\u0085", after),
+            [0xe2, 0x80, 0xa8, after @ ..] => (br"\u2028", after),
+            [0xe2, 0x80, 0xa9, after @ ..] => (br"\u2029", after),
+            _ => (std::slice::from_ref(first), after),
+        };
+        escaped.extend_from_slice(text);
+        rest = after;
+    }
+    escaped
 }
 
 /// What passed, and the data that was seen.

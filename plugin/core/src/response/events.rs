@@ -3,6 +3,7 @@
 //! Comments between events pass at once, so that keep-alives keep alive; an event passes when it is complete, as it came
 //! or with other data, or, where that is allowed of a long one, as it comes. An event that never completes is never passed on, which is what its reader would do with it.
 
+use super::breaks::{Breaks, OtherBreak, Then};
 use super::long::{Long, Progress};
 use super::scan::{Large, NoPlainResult};
 
@@ -35,6 +36,8 @@ pub(crate) struct Events {
     after_cr: bool,
     /// Whether no line has ended yet.
     at_start: bool,
+    /// What other readers take for ends of lines.
+    breaks: Breaks,
     /// The most bytes of one event.
     most: usize,
     /// A longer one, which passes as it comes.
@@ -66,15 +69,21 @@ impl Events {
             has_fields: false,
             after_cr: false,
             at_start: true,
+            breaks: Breaks::default(),
             most,
             long: None,
             passed: None,
         }
     }
 
-    /// Whether an event that passes as it comes is not over.
-    pub(super) fn is_within_long(&self) -> bool {
-        self.long.is_some()
+    /// What makes the data that has passed of an event that is not over a message to nobody, and ends the event; nothing
+    /// where no such event is under way.
+    pub(super) fn cut(&self) -> &'static str {
+        match &self.long {
+            None => "",
+            Some(long) if long.is_at_line() => "data: cut off\n\n",
+            Some(_) => "\ndata: cut off\n\n",
+        }
     }
 
     /// The last event that passed as it came and is over.
@@ -83,7 +92,7 @@ impl Events {
     }
 
     /// Takes the next bytes and adds to `out` what may pass; `judge` is asked about each complete event that has data.
-    pub(crate) fn see<E: From<TooLong> + From<NoPlainResult>>(
+    pub(crate) fn see<E: From<TooLong> + From<NoPlainResult> + From<OtherBreak>>(
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
@@ -91,36 +100,69 @@ impl Events {
         judge: Judge<'_, E>,
     ) -> Result<(), E> {
         for &byte in bytes {
-            if self.long.is_some() {
+            let step = self.breaks.step(byte)?;
+            for &held in step.before {
+                self.byte(held, out, longer, judge)?;
+            }
+            match step.then {
+                Then::Nothing => {}
+                Then::Byte => self.byte(byte, out, longer, judge)?,
+                Then::Escape(_) if !self.is_in_data() => return Err(OtherBreak.into()),
+                Then::Escape(escape) => {
+                    for byte in escape.bytes() {
+                        self.byte(byte, out, longer, judge)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the line at hand has turned out to be one of data.
+    fn is_in_data(&self) -> bool {
+        match &self.long {
+            Some(long) => long.is_in_data(),
+            None => self
+                .event
+                .get(self.line..)
+                .is_some_and(|line| line.starts_with(b"data:")),
+        }
+    }
+
+    fn byte<E: From<TooLong> + From<NoPlainResult>>(
+        &mut self,
+        byte: u8,
+        out: &mut Vec<u8>,
+        longer: Longer,
+        judge: Judge<'_, E>,
+    ) -> Result<(), E> {
+        if self.long.is_some() {
+            return Ok(self.pass(byte, out)?);
+        }
+        if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+            if self.event.is_empty() {
+                out.push(byte);
+            } else {
+                self.event.push(byte);
+                self.line = self.event.len();
+            }
+            return Ok(());
+        }
+        if self.event.len() >= self.most {
+            if longer == Longer::Ends {
+                return Err(TooLong(self.most).into());
+            }
+            self.drop_mark();
+            self.long = Some(Box::default());
+            for byte in self.take() {
                 self.pass(byte, out)?;
-                continue;
             }
-            if std::mem::take(&mut self.after_cr) && byte == b'\n' {
-                if self.event.is_empty() {
-                    out.push(byte);
-                } else {
-                    self.event.push(byte);
-                    self.line = self.event.len();
-                }
-                continue;
-            }
-            if self.event.len() >= self.most {
-                if longer == Longer::Ends {
-                    return Err(TooLong(self.most).into());
-                }
-                self.drop_mark();
-                self.long = Some(Box::default());
-                for byte in self.take() {
-                    self.pass(byte, out)?;
-                }
-                self.pass(byte, out)?;
-                continue;
-            }
-            self.event.push(byte);
-            if matches!(byte, b'\n' | b'\r') {
-                self.after_cr = byte == b'\r';
-                self.end_line(out, judge)?;
-            }
+            return Ok(self.pass(byte, out)?);
+        }
+        self.event.push(byte);
+        if matches!(byte, b'\n' | b'\r') {
+            self.after_cr = byte == b'\r';
+            self.end_line(out, judge)?;
         }
         Ok(())
     }
@@ -130,12 +172,13 @@ impl Events {
         let Some(long) = &mut self.long else {
             return Ok(());
         };
-        let progress = long.byte(byte)?;
-        out.push(byte);
-        if progress == Progress::AtEnd {
+        if long.byte(byte)? == Progress::AtEnd {
             self.after_cr = byte == b'\r';
-            self.passed = self.long.take().map(|long| long.end()).transpose()?;
+            // Before the line that would make it an event.
+            self.passed = Some(long.end()?);
+            self.long = None;
         }
+        out.push(byte);
         Ok(())
     }
 
@@ -250,130 +293,4 @@ fn with_data(event: &[u8], data: Option<&[u8]>, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::response::Problem;
-    use crate::response::scan::Said;
-    use sha2::{Digest as _, Sha256};
-
-    /// Upper-cases events whose data begins with `x`, empties those whose data begins with `-`, and notes all data.
-    fn passed(stream: &[u8], chunk: usize) -> (String, Vec<String>) {
-        let (mut out, mut seen) = (Vec::new(), Vec::new());
-        let mut events = Events::new(64);
-        for bytes in stream.chunks(chunk) {
-            events
-                .see::<Problem>(bytes, &mut out, Longer::Ends, &mut |of_type, data| {
-                    let text = [of_type, b"|", data].concat();
-                    seen.push(String::from_utf8(text).unwrap());
-                    Ok(match data.first() {
-                        Some(b'x') => Passed::With(data.to_ascii_uppercase()),
-                        Some(b'-') => Passed::Empty,
-                        _ => Passed::AsItIs,
-                    })
-                })
-                .unwrap();
-        }
-        (String::from_utf8(out).unwrap(), seen)
-    }
-
-    #[test]
-    fn events_pass_whole_at_any_boundary_and_with_any_line_end() {
-        for end in ["\n", "\r\n", "\r"] {
-            let stream = "\u{feff}: hi|data: a|id: 1||:||event: message|data: x|data:y|retry: 5||data|data:||event: no|data: -|id: 2||data: cut"
-                .replace('|', end);
-            let expected = format!(
-                ": hi|data: a|id: 1||:||event: message|{}retry: 5||data|data:||event: no|id: 2||",
-                "data: X\ndata: Y\n"
-            )
-            .replace('|', end);
-            for chunk in 1..stream.len() {
-                let (out, seen) = passed(stream.as_bytes(), chunk);
-                assert_eq!(out, expected, "{end:?} {chunk}");
-                assert_eq!(
-                    seen,
-                    ["|a", "message|x\ny", "|\n", "no|-"],
-                    "{end:?} {chunk}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_byte_order_mark_counts_at_the_beginning_only_as_it_does_for_readers() {
-        let stream = "\u{feff}data: a\n\n\u{feff}data: {\ndata: b\n\u{feff}data: }\n\n";
-        for chunk in 1..stream.len() {
-            assert_eq!(passed(stream.as_bytes(), chunk).1, ["|a", "|b"], "{chunk}");
-        }
-    }
-
-    #[test]
-    fn other_data_keeps_the_line_that_ends_the_event() {
-        let stream = b"data: x\nid: 1\rdata: y\n\ndata: a\n\n";
-        assert_eq!(
-            passed(stream, 7).0,
-            "data: X\ndata: Y\nid: 1\r\n\ndata: a\n\n"
-        );
-    }
-
-    #[test]
-    fn a_comment_between_events_passes_with_its_line() {
-        assert_eq!(passed(b": keep-alive\n", 5).0, ": keep-alive\n");
-        assert_eq!(passed(b"id: 1\n: in the event\n", 5).0, "");
-    }
-
-    #[test]
-    fn an_event_too_long_is_an_error_and_a_long_stream_is_not() {
-        let stream = b"data: x\n\n".repeat(1000);
-        assert_eq!(passed(&stream, 7).1.len(), 1000);
-        let mut events = Events::new(8);
-        let long =
-            events.see::<Problem>(b"data: 1234", &mut Vec::new(), Longer::Ends, &mut |_, _| {
-                Ok(Passed::AsItIs)
-            });
-        assert!(matches!(long, Err(Problem::TooLong(TooLong(8)))));
-    }
-
-    #[test]
-    fn a_long_event_may_pass_as_it_comes_and_what_is_no_result_does_not() {
-        let result = r#"{"id":1,|data:"result":{"content":["method","method"]},|id: 4|data: "x":"abcdefghijklmnop"}"#;
-        for end in ["\n", "\r\n", "\r"] {
-            let long = format!("event: message|data: {result}||: hi||data: x||").replace('|', end);
-            let (mut whole, mut seen) = (Vec::new(), Vec::new());
-            for chunk in 1..long.len() {
-                let mut events = Events::new(32);
-                let (mut out, mut data) = (Vec::new(), Vec::new());
-                for bytes in long.as_bytes().chunks(chunk) {
-                    let seen =
-                        events.see::<Problem>(bytes, &mut out, Longer::Passes, &mut |_, seen| {
-                            data.push(seen.to_vec());
-                            Ok(Passed::AsItIs)
-                        });
-                    seen.unwrap();
-                }
-                (whole, seen) = (out, data);
-                assert_eq!(String::from_utf8(whole.clone()).unwrap(), long, "{chunk}");
-                assert_eq!(seen, [b"x"], "{chunk}");
-                let (said, digest) = events.passed().unwrap().end();
-                assert_eq!(said, Said::Result);
-                let data = result
-                    .replace("|id: 4|data: ", "\n")
-                    .replace("|data:", "\n");
-                assert_eq!(digest.as_slice(), Sha256::digest(data).as_slice());
-            }
-            assert_eq!((whole.len(), seen.len()), (long.len(), 1));
-            let asks = long.replace("\"x\"", "\"method\"");
-            for asks in [
-                asks.clone(),
-                format!("\u{feff}{}", asks.split_once(end).unwrap().1),
-            ] {
-                let passed = Events::new(32).see::<Problem>(
-                    asks.as_bytes(),
-                    &mut Vec::new(),
-                    Longer::Passes,
-                    &mut |_, _| Ok(Passed::AsItIs),
-                );
-                assert!(matches!(passed, Err(Problem::NoPlainResult(_))), "{asks:?}");
-            }
-        }
-    }
-}
+mod tests;

@@ -60,6 +60,16 @@ impl Long {
         Ok(Progress::Within)
     }
 
+    /// Whether a line has ended and the next one has not begun.
+    pub(super) fn is_at_line(&self) -> bool {
+        self.line == 0
+    }
+
+    /// Whether the current line has turned out to be one of data.
+    pub(super) fn is_in_data(&self) -> bool {
+        self.line >= DATA.len() && !self.is_other
+    }
+
     fn look(&mut self, byte: u8) -> Result<(), NoPlainResult> {
         self.seen.push(byte);
         if self.seen.len() < TOGETHER {
@@ -69,8 +79,8 @@ impl Long {
     }
 
     /// The event is over.
-    pub(super) fn end(mut self) -> Result<Large, NoPlainResult> {
+    pub(super) fn end(&mut self) -> Result<Large, NoPlainResult> {
         self.large.see(&self.seen)?;
-        Ok(self.large)
+        Ok(std::mem::take(&mut self.large))
     }
 }

@@ -5,6 +5,7 @@ use writ_policy::Value;
 use writ_policy::event::CallResult;
 use writ_policy::release::Release;
 
+use super::breaks::escaped;
 use super::events::Passed;
 use super::list;
 use super::mask;
@@ -219,7 +220,7 @@ impl Answer {
                 let denied = format!(
                     r#"{{"jsonrpc":"2.0","id":{sealed},"method":"{DENIED}","params":{params}}}"#
                 );
-                Ok(Passed::With(denied.into_bytes()))
+                Ok(Passed::With(escaped(denied).into_bytes()))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! each message in them is looked at once: lists show what their caller may see, results pass as far as the policy lets
 //! them, and a server's questions to the client reach it where the policy allows them. What cannot be read is not shown.
 
+mod breaks;
 pub(crate) mod events;
 pub(crate) mod list;
 mod long;
@@ -16,6 +17,7 @@ use writ_policy::Value;
 use writ_policy::event::CallResult;
 use writ_policy::release::Release;
 
+use self::breaks::{OtherBreak, escaped};
 use self::events::{Events, Longer, Passed, TooLong};
 pub(crate) use self::list::Entry;
 pub(crate) use self::mask::Masked;
@@ -126,6 +128,8 @@ pub(crate) enum Problem {
     TooLong(#[from] TooLong),
     #[error(transparent)]
     NoPlainResult(#[from] NoPlainResult),
+    #[error(transparent)]
+    OtherBreak(#[from] OtherBreak),
     #[error(transparent)]
     Sealed(#[from] SealError),
     #[error("the server's answer is larger than the limit of {0} bytes")]
@@ -311,8 +315,7 @@ impl Answer {
             Ok(()) => self.state = State::Stream(events),
             Err(problem) => {
                 let told = self.told(&problem);
-                // Of an event that has passed in part the reader gets no more: half a document is no message.
-                let cut = if events.is_within_long() { "\n\n" } else { "" };
+                let cut = events.cut();
                 let told = format!("{cut}event: message\ndata: {told}\n\n");
                 shown.extend_from_slice(told.as_bytes());
             }
@@ -385,6 +388,6 @@ impl Answer {
     }
 
     fn error(&self, refusal: &Refusal, id: Option<&Id>) -> String {
-        refusal.reply(id, &self.request_id, None).body
+        escaped(refusal.reply(id, &self.request_id, None).body)
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::breaks::escaped;
 use crate::message::is_taken_for;
 
 /// The members of answers and of the entries of lists that are looked at here.
@@ -158,7 +159,7 @@ impl<'a> Edits<'a> {
     pub(super) fn replace(&mut self, part: &str, text: String) {
         let start = (part.as_ptr() as usize).wrapping_sub(self.message.as_ptr() as usize);
         self.edits
-            .push((start..start.wrapping_add(part.len()), text));
+            .push((start..start.wrapping_add(part.len()), escaped(text)));
     }
 
     /// Adds a member, as text, to the object `object`, a slice of the message.

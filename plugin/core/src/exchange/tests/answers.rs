@@ -367,6 +367,50 @@ fn a_large_answer_passes_unheld_unless_it_is_no_plain_result() {
     }
 }
 
+#[test]
+fn of_a_long_event_that_is_no_plain_result_no_reader_gets_a_message() {
+    let large = RESULT.replace("card", &"x".repeat(2 << 20));
+    let asks = large.replace(
+        r#""n":12345678901234567890}"#,
+        r#""n":1},"method":"sampling/createMessage""#,
+    );
+    for (end, data) in [
+        ("\n", asks.clone()),
+        ("\r\n", asks.clone()),
+        ("\r", asks.clone()),
+        // It turns out before the last bytes.
+        ("\n", format!("{asks}{}", " ".repeat(9000))),
+    ] {
+        for chunk in [60_000, 1 << 22] {
+            let mut world = World::new().sent(CALL);
+            let stream = format!("data: {data}{end}{end}");
+            let shown = pass(&mut world, "text/event-stream", &[], &stream, chunk);
+            let shown = shown.replace("\r\n", "\n").replace('\r', "\n");
+            let events: Vec<_> = shown.split_terminator("\n\n").collect();
+            let [cut, told] = events.as_slice() else {
+                panic!("{} events", events.len())
+            };
+            let cut = cut.replace("\ndata: ", "\n");
+            let cut = cut.strip_prefix("data: ").unwrap();
+            assert!(serde_json::from_str::<Json>(cut).is_err(), "{end:?}");
+            assert_eq!(error_in(told)["code"], 502);
+            assert_eq!(world.outcome().result, CallResult::Withheld);
+        }
+    }
+}
+
+#[test]
+fn what_the_filter_writes_into_a_stream_has_one_line_to_every_reader() {
+    let rego = "package writ\ncall := {`allow`: true} if input.mcp.from == `client`\ncall := {`allow`: false, `reason`: `a\u{2028}b`} if input.mcp.from != `client`\nresult := {`allow`: true, `mask`: [`card_numbers`]}";
+    let result = RESULT.replace("card", "\\u2029 \u{2028} card");
+    let make = || World::of(rego).sent(CALL);
+    let stream = format!("{}{}", event(SAMPLING), event(&result));
+    let (_, shown) = World::answered_with(make, "text/event-stream", &stream);
+    assert!(shown.contains("writ/denied") && shown.contains("[card number]"));
+    assert!(!shown.contains(['\u{2028}', '\u{2029}']), "{shown}");
+    assert_eq!(shown.matches("\\u2028").count(), 2, "{shown}");
+}
+
 const SAMPLING: &str = r#"{"jsonrpc":"2.0","id":"q-1","method":"sampling/createMessage","params":{"maxTokens":10,"messages":[]}}"#;
 
 /// Lets servers sample a little, and nothing else.
