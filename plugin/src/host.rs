@@ -116,10 +116,8 @@ impl Host for Envoy {
         }
     }
 
-    fn set_response_body(&self, size: usize, bytes: &[u8]) {
-        if hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, bytes).is_err() {
-            log::error!("the proxy did not replace a response body");
-        }
+    fn set_response_body(&self, size: usize, bytes: &[u8]) -> bool {
+        hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, bytes).is_ok()
     }
 
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)> {

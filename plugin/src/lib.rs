@@ -160,10 +160,7 @@ impl HttpContext for Request {
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.step(|exchange, gateway, host| {
-            exchange.on_response_trailers(gateway, host);
-            Flow::Continue
-        })
+        self.step(|exchange, gateway, host| exchange.on_response_trailers(gateway, host))
     }
 
     fn on_log(&mut self) {

@@ -62,8 +62,8 @@ pub trait Host {
     fn set_response_header(&self, name: &str, value: &str);
     /// Removes a response header.
     fn remove_response_header(&self, name: &str);
-    /// Puts `bytes` in place of the first `size` bytes of the response body at hand.
-    fn set_response_body(&self, size: usize, bytes: &[u8]);
+    /// Puts `bytes` in place of the first `size` bytes of the response body at hand; says whether it was done.
+    fn set_response_body(&self, size: usize, bytes: &[u8]) -> bool;
     /// What workers share under `key`, and its version.
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
     /// Shares `value` under `key` where that still has this version, or with `None`, where nothing is shared there yet;

@@ -134,22 +134,21 @@ impl Exchange {
             return Flow::Pause;
         }
         let mut way_back = WayBack::new(gateway, asked, sent);
-        answer.on_body(host, size, end_of_stream, &mut way_back);
-        Flow::Continue
+        answer.on_body(host, size, end_of_stream, &mut way_back)
     }
 
     /// The response ended in trailers.
-    pub fn on_response_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) {
-        let held = match &self.phase {
-            Phase::Forwarded(forwarded) => forwarded.answer.held(),
-            _ => None,
+    pub fn on_response_trailers(&mut self, gateway: &mut Gateway, host: &dyn Host) -> Flow {
+        let held = match &mut self.phase {
+            Phase::Forwarded(forwarded) => {
+                forwarded.answer.watch().ended();
+                forwarded.answer.held()
+            }
+            _ => 0,
         };
-        if let Some(most) = held {
-            let size = host.response_body(most).map_or(0, |body| body.len());
-            self.on_response_body(gateway, host, size, true);
-        }
-        if let Phase::Forwarded(forwarded) = &mut self.phase {
-            forwarded.answer.watch().ended();
+        match held {
+            0 => Flow::Continue,
+            size => self.on_response_body(gateway, host, size, true),
         }
     }
 

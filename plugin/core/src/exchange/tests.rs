@@ -36,6 +36,14 @@ mod guarded;
 /// A call to a cluster: its name, the headers, the body.
 type Sent = (String, HashMap<String, String>, Vec<u8>);
 
+/// What a proxy does not do with the body of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Breaks {
+    Reading,
+    ReadingAll,
+    Writing,
+}
+
 #[derive(Default)]
 struct Proxy {
     headers: RefCell<BTreeMap<String, String>>,
@@ -50,6 +58,7 @@ struct Proxy {
     server: RefCell<String>,
     later_s: Cell<u64>,
     flags: Cell<u64>,
+    breaks: Cell<Option<Breaks>>,
     shared: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     random: Cell<Option<[u8; 32]>>,
     /// What `jwt_authn` has put under `writ`.
@@ -81,7 +90,9 @@ impl Host for Proxy {
         Some(self.body.borrow().iter().copied().take(max).collect())
     }
     fn set_request_body(&self, size: usize, bytes: &[u8]) -> bool {
-        self.set_response_body(size, bytes);
+        let mut body = self.body.borrow_mut();
+        let size = size.min(body.len());
+        body.splice(..size, bytes.iter().copied());
         true
     }
     fn resume_request(&self) {
@@ -97,7 +108,11 @@ impl Host for Proxy {
             .map(|value| value.clone().into_bytes())
     }
     fn response_body(&self, max: usize) -> Option<Vec<u8>> {
-        self.request_body(max)
+        match self.breaks.get() {
+            Some(Breaks::Reading) => None,
+            Some(Breaks::ReadingAll) => self.request_body(max.saturating_sub(1)),
+            Some(Breaks::Writing) | None => self.request_body(max),
+        }
     }
     fn set_response_header(&self, name: &str, value: &str) {
         self.response
@@ -107,10 +122,8 @@ impl Host for Proxy {
     fn remove_response_header(&self, name: &str) {
         self.response.borrow_mut().remove(name);
     }
-    fn set_response_body(&self, size: usize, bytes: &[u8]) {
-        let mut body = self.body.borrow_mut();
-        let size = size.min(body.len());
-        body.splice(..size, bytes.iter().copied());
+    fn set_response_body(&self, size: usize, bytes: &[u8]) -> bool {
+        self.breaks.get() != Some(Breaks::Writing) && self.set_request_body(size, bytes)
     }
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
         self.shared.borrow().get(key).cloned()

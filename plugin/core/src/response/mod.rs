@@ -24,6 +24,7 @@ pub(crate) use self::mask::Masked;
 use self::message::Seen;
 use self::scan::{Large, NoPlainResult, Said};
 use self::text::Unreadable;
+use crate::exchange::Flow;
 use crate::host::Host;
 use crate::message::{Id, Message, STREAM_OPEN};
 use crate::outcome::{Ending, Watch};
@@ -95,6 +96,8 @@ pub(crate) struct Answer {
     expected: Expected,
     limits: Limits,
     watch: Watch,
+    /// Bytes of the body that the proxy holds.
+    held: usize,
     /// Questions of the server's that were denied.
     denied: u32,
     /// The latest that went on, each with the id that the client knows it by, as JSON.
@@ -117,6 +120,8 @@ enum State {
     Refused(Problem),
     /// The caller has been told; what else comes is dropped.
     Told,
+    /// The proxy did not put what may be shown in the place of what came: nothing goes on any more.
+    Stuck,
 }
 
 /// Why an answer is not shown.
@@ -132,6 +137,8 @@ pub(crate) enum Problem {
     OtherBreak(#[from] OtherBreak),
     #[error(transparent)]
     Sealed(#[from] SealError),
+    #[error("the proxy did not hand over all of the server's answer")]
+    NotWhole,
     #[error("the server's answer is larger than the limit of {0} bytes")]
     TooLarge(usize),
     #[error("the server's answer is encoded although it was asked not to be")]
@@ -156,6 +163,7 @@ impl Answer {
             expected: Expected::by(request),
             limits,
             watch: Watch::new(request.reply_id().is_some()),
+            held: 0,
             denied: 0,
             asked: VecDeque::new(),
         }
@@ -216,14 +224,16 @@ impl Answer {
         }
     }
 
-    /// Whether `size` bytes of the body, those held and those that came, need no more to be shown.
-    pub(crate) fn is_complete(&self, size: usize, end_of_stream: bool) -> bool {
-        end_of_stream || self.held().is_none_or(|most| size > most)
+    /// Whether `size` bytes of the body, those held and those that came, need no more to be shown. Otherwise they are held.
+    pub(crate) fn is_complete(&mut self, size: usize, end_of_stream: bool) -> bool {
+        let waits = matches!(self.state, State::Whole) && size <= self.most();
+        self.held = if waits { size } else { 0 };
+        end_of_stream || !waits
     }
 
-    /// The most bytes of an answer that is held until it is whole.
-    pub(crate) fn held(&self) -> Option<usize> {
-        matches!(self.state, State::Whole).then(|| self.most())
+    /// Bytes of the body that are held until it is whole.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     fn most(&self) -> usize {
@@ -242,35 +252,50 @@ impl Answer {
         size: usize,
         end_of_stream: bool,
         judge: &mut dyn Judge,
-    ) {
+    ) -> Flow {
         self.watch.pass(size);
         if end_of_stream {
             self.watch.ended();
         }
-        match std::mem::replace(&mut self.state, State::Told) {
-            State::Waiting | State::Pass => self.state = State::Pass,
+        let done = match std::mem::replace(&mut self.state, State::Told) {
+            State::Waiting | State::Pass => {
+                self.state = State::Pass;
+                true
+            }
             State::Told => host.set_response_body(size, b""),
+            State::Stuck => {
+                self.state = State::Stuck;
+                return Flow::Pause;
+            }
             State::Refused(problem) => self.tell(host, size, &problem),
             State::Whole if size > self.most() => match self.large(judge) {
                 Ok(large) => self.pass_large(host, size, end_of_stream, large),
                 Err(refusal) => {
                     let told = self.error(&refusal, self.id.as_ref());
                     self.watch.withheld(refusal.to_string(), told.as_bytes());
-                    host.set_response_body(size, told.as_bytes());
+                    host.set_response_body(size, told.as_bytes())
                 }
             },
-            State::Whole => {
-                let body = host.response_body(size).unwrap_or_default();
-                match self.message(&body, judge) {
-                    Ok(Passed::With(shown)) => host.set_response_body(size, &shown),
-                    Ok(Passed::AsItIs) => {}
-                    Ok(Passed::Empty) => host.set_response_body(size, b""),
-                    Err(problem) => self.tell(host, size, &problem),
-                }
-            }
+            State::Whole => match body(host, size).and_then(|body| self.message(&body, judge)) {
+                Ok(Passed::With(shown)) => host.set_response_body(size, &shown),
+                Ok(Passed::AsItIs) => true,
+                Ok(Passed::Empty) => host.set_response_body(size, b""),
+                Err(problem) => self.tell(host, size, &problem),
+            },
             State::Large(large) => self.pass_large(host, size, end_of_stream, large),
             State::Stream(events) => self.pass_events(host, size, events, judge),
+        };
+        if done {
+            return Flow::Continue;
         }
+        self.state = State::Stuck;
+        let refusal =
+            Refusal::BadAnswer("the proxy did not replace the server's answer".to_owned());
+        log::error!("an answer is not shown to its caller: {refusal}");
+        self.watch.withheld(refusal.to_string(), b"");
+        // The response has begun, so that the proxy ends it without a word.
+        host.respond(&refusal.reply(self.id.as_ref(), &self.request_id, None));
+        Flow::Pause
     }
 
     /// The only message of an answer.
@@ -290,8 +315,11 @@ impl Answer {
         size: usize,
         mut events: Events,
         judge: &mut dyn Judge,
-    ) {
-        let bytes = host.response_body(size).unwrap_or_default();
+    ) -> bool {
+        let (bytes, read) = match body(host, size) {
+            Ok(bytes) => (bytes, Ok(())),
+            Err(problem) => (Vec::new(), Err(problem)),
+        };
         let mut shown = Vec::with_capacity(bytes.len());
         // A result that no policy wants to see need not be held.
         let longer = match self.expected {
@@ -311,7 +339,7 @@ impl Answer {
         if let Some(large) = events.passed() {
             self.passed_large(large);
         }
-        match seen {
+        match read.and(seen) {
             Ok(()) => self.state = State::Stream(events),
             Err(problem) => {
                 let told = self.told(&problem);
@@ -320,9 +348,7 @@ impl Answer {
                 shown.extend_from_slice(told.as_bytes());
             }
         }
-        if shown != bytes {
-            host.set_response_body(size, &shown);
-        }
+        shown == bytes || host.set_response_body(size, &shown)
     }
 
     /// Whether an answer that cannot be held may pass.
@@ -349,19 +375,19 @@ impl Answer {
         size: usize,
         end_of_stream: bool,
         mut large: Box<Large>,
-    ) {
-        let bytes = host.response_body(size).unwrap_or_default();
-        if let Err(problem) = large.see(&bytes) {
+    ) -> bool {
+        let seen = body(host, size).and_then(|bytes| Ok(large.see(&bytes)?));
+        if let Err(problem) = seen {
             // Half a document is no message to anybody: there is nothing that could be told in it.
-            self.watch.withheld(Problem::from(problem).to_string(), b"");
-            host.set_response_body(size, b"");
-            return;
+            self.watch.withheld(problem.to_string(), b"");
+            return host.set_response_body(size, b"");
         }
         if end_of_stream {
             self.passed_large(*large);
         } else {
             self.state = State::Large(large);
         }
+        true
     }
 
     fn passed_large(&mut self, large: Large) {
@@ -374,9 +400,9 @@ impl Answer {
         self.watch.answered_as(result, digest);
     }
 
-    fn tell(&mut self, host: &dyn Host, size: usize, problem: &Problem) {
+    fn tell(&mut self, host: &dyn Host, size: usize, problem: &Problem) -> bool {
         let told = self.told(problem);
-        host.set_response_body(size, told.as_bytes());
+        host.set_response_body(size, told.as_bytes())
     }
 
     /// What the caller is told in place of the rest of the answer.
@@ -389,5 +415,15 @@ impl Answer {
 
     fn error(&self, refusal: &Refusal, id: Option<&Id>) -> String {
         escaped(refusal.reply(id, &self.request_id, None).body)
+    }
+}
+
+/// The `size` bytes of the body at hand.
+fn body(host: &dyn Host, size: usize) -> Result<Vec<u8>, Problem> {
+    let bytes = host.response_body(size).unwrap_or_default();
+    if bytes.len() == size {
+        Ok(bytes)
+    } else {
+        Err(Problem::NotWhole)
     }
 }

@@ -53,6 +53,15 @@ impl World {
         (world, shown)
     }
 
+    /// The answer's headers come.
+    pub(super) fn begins(&mut self, content_type: &str) {
+        let headers = [(":status", "200"), ("content-type", content_type)];
+        let headers = headers.map(|(n, v)| (n.to_owned(), v.to_owned()));
+        self.proxy.response.replace(BTreeMap::from(headers));
+        self.exchange
+            .on_response_headers(&mut self.gateway, &self.proxy, false);
+    }
+
     fn outcome(&mut self) -> Outcome {
         self.exchange.on_end(&mut self.gateway, &self.proxy);
         let mut events = self.events();
@@ -212,6 +221,76 @@ fn how_a_call_ended_is_told_from_what_passed_and_from_who_ended_it() {
         pass(&mut world, "text/plain", &[(":status", status)], "no", 10);
         world.proxy.flags.set(flags);
         assert_eq!(world.outcome().result, expected);
+    }
+}
+
+#[test]
+fn what_the_proxy_does_not_hand_over_or_replace_is_not_shown() {
+    let large = RESULT.replace("card", &"x".repeat(1 << 20));
+    let asks = large.replace(r#""n":1"#, r#""inputRequests":{},"n":1"#);
+    let (json, stream) = ("application/json", "text/event-stream");
+    let masks = || World::of(MASKS).sent(CALL);
+    type Case<'a> = (&'a dyn Fn() -> World, &'a str, String, Breaks);
+    let cases: [Case<'_>; 10] = [
+        (&masks, json, RESULT.to_owned(), Breaks::Reading),
+        (&masks, json, RESULT.to_owned(), Breaks::ReadingAll),
+        (&masks, json, RESULT.to_owned(), Breaks::Writing),
+        (&masks, stream, event(RESULT), Breaks::Reading),
+        (&masks, stream, event(RESULT), Breaks::ReadingAll),
+        (&masks, stream, event(RESULT), Breaks::Writing),
+        (&masks, json, large.clone(), Breaks::Writing),
+        (
+            &|| World::new().sent(CALL),
+            json,
+            large.clone(),
+            Breaks::Reading,
+        ),
+        (&|| World::new().sent(CALL), json, asks, Breaks::Writing),
+        (&masks, "text/plain", RESULT.to_owned(), Breaks::Writing),
+    ];
+    for (make, content_type, body, breaks) in cases {
+        for chunk in [7000, 1 << 22] {
+            let mut world = make();
+            world.proxy.breaks.set(Some(breaks));
+            let shown = pass(&mut world, content_type, &[], &body, chunk);
+            let case = format!("{content_type} {breaks:?}");
+            let replies = world.proxy.replies.take();
+            if breaks == Breaks::Writing {
+                assert_eq!(replies.len(), 1, "{case}: the proxy is told to end it");
+                assert!(replies[0].body.contains("did not replace"), "{case}");
+            } else {
+                assert_eq!(replies.len(), 0, "{case}");
+                let told = shown.is_empty() || shown.contains("did not hand over");
+                assert!(told, "{case}");
+            }
+            assert!(!shown.contains("4111"), "{case}");
+            let outcome = world.outcome();
+            assert_eq!(outcome.result, CallResult::Withheld, "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_is_held_when_trailers_come_is_looked_at_or_not_shown() {
+    for breaks in [None, Some(Breaks::Reading), Some(Breaks::Writing)] {
+        let mut world = World::of(MASKS).sent(CALL);
+        world.begins("application/json");
+        world.proxy.body.replace(RESULT.as_bytes().to_vec());
+        let (gateway, proxy) = (&mut world.gateway, &world.proxy);
+        let held = world
+            .exchange
+            .on_response_body(gateway, proxy, RESULT.len(), false);
+        assert_eq!(held, Flow::Pause);
+        proxy.breaks.set(breaks);
+        let flow = world.exchange.on_response_trailers(gateway, proxy);
+        let body = String::from_utf8(world.proxy.body.take()).unwrap();
+        match breaks {
+            None => assert_eq!((flow, body.as_str()), (Flow::Continue, MASKED)),
+            Some(Breaks::Writing) => assert_eq!(flow, Flow::Pause),
+            Some(_) => assert!(!body.contains("4111") && flow == Flow::Continue, "{body}"),
+        }
+        let withheld = world.outcome().result == CallResult::Withheld;
+        assert_eq!(withheld, breaks.is_some());
     }
 }
 

@@ -13,15 +13,6 @@ impl World {
         world
     }
 
-    fn begins(&mut self, content_type: &str) {
-        self.proxy.response.replace(BTreeMap::from(
-            [(":status", "200"), ("content-type", content_type)]
-                .map(|(n, v)| (n.to_owned(), v.to_owned())),
-        ));
-        self.exchange
-            .on_response_headers(&mut self.gateway, &self.proxy, false);
-    }
-
     /// A newer snapshot comes in.
     fn learns(self, change: impl FnOnce(&mut Json)) -> Self {
         self.proxy.later_s.set(self.proxy.later_s.get() + 2);
