@@ -165,6 +165,9 @@ impl Exchange {
             Ok(caller) => caller,
             Err(refusal) => return self.refuse(gateway, host, &refusal, &refused),
         };
+        if let Err(refusal) = gateway.open.admit(self.context, &caller.accepted.claims) {
+            return self.refuse(gateway, host, &refusal, &refused);
+        }
         let asked = Asked {
             headers,
             server: Rc::clone(&server),
@@ -234,6 +237,9 @@ impl Exchange {
         if body.len() != size {
             let refusal =
                 Refusal::Unavailable("the proxy did not hand over the whole body".to_owned());
+            return self.refuse(gateway, host, &refusal, &Refused::of(&asked));
+        }
+        if let Err(refusal) = asked.may_still_call(gateway) {
             return self.refuse(gateway, host, &refusal, &Refused::of(&asked));
         }
         let message = match message::parse(&body) {
@@ -408,6 +414,13 @@ impl<'a> Refused<'a> {
 }
 
 impl Asked {
+    /// Whether the caller may still do what it might when the headers came.
+    fn may_still_call(&self, gateway: &Gateway) -> Result<(), Refusal> {
+        let rules = gateway.rules.as_ref().ok_or_else(no_snapshot)?;
+        let clock = (gateway.clock.as_secs(), gateway.config.skew_s);
+        identity::may_still_call(&self.caller.accepted.claims, &self.server.id, rules, clock)
+    }
+
     fn call_of(&self, message: &Message) -> Call {
         let target = message.target().map(str::to_owned);
         self.call(message.method().to_owned(), target)

@@ -182,6 +182,8 @@ impl Gateway {
     /// Asks for a newer snapshot when it is time, and sends what is to be reported; agrees on a key where there is no token
     /// service.
     pub fn on_tick(&mut self, host: &dyn Host) {
+        let now = host.now();
+        self.clock = now;
         if let Some(ring) = &self.ring {
             ring.begin(host);
         }
@@ -191,8 +193,6 @@ impl Gateway {
             }
             return;
         };
-        let now = host.now();
-        self.clock = now;
         if self.snapshot_call.is_none() && now >= self.snapshot_due {
             self.snapshot_due = now + service.snapshot_interval;
             self.snapshot_call = ask_for_snapshot(host, service, self.rules.as_ref());
@@ -211,8 +211,7 @@ impl Gateway {
     /// Ends the requests that may not go on. `enter` makes the host see a request, and says whether it still exists.
     pub fn end_requests(&mut self, host: &dyn Host, enter: impl Fn(u32) -> bool) {
         if let Some(rules) = &self.rules {
-            let clock = (host.now().as_secs(), self.config.skew_s);
-            self.open.look(host, rules, clock, enter);
+            self.open.look(host, rules, host.now().as_secs(), enter);
         }
     }
 

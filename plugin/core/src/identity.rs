@@ -146,6 +146,26 @@ pub(crate) fn standing<'a>(
     }
 }
 
+/// Whether a caller whose token was good may still call a server, at `now` (seconds since 1970) and by these rules.
+pub(crate) fn may_still_call(
+    claims: &Claims,
+    server: &str,
+    rules: &Rules,
+    (now, skew_s): (u64, u64),
+) -> Result<(), Refusal> {
+    claims.check_time(now, skew_s)?;
+    stands_with(claims, server, rules)
+}
+
+/// Whether the server is in use and the caller in good [standing] with it.
+pub(crate) fn stands_with(claims: &Claims, server: &str, rules: &Rules) -> Result<(), Refusal> {
+    let found = rules.servers.get(server);
+    let found = found
+        .filter(|found| found.is_in_use())
+        .ok_or_else(|| Refusal::NoServer(format!("MCP server `{server}` has been switched off")))?;
+    standing(claims, found, rules).map(|_| ())
+}
+
 fn not_accepted(kind: &'static str, description: String) -> Refusal {
     Refusal::NotAccepted { kind, description }
 }

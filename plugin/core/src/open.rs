@@ -2,17 +2,21 @@
 //! call. What was taken back ends them all, and no stream outlives the token that it was opened with.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use crate::host::Host;
-use crate::identity::standing;
+use crate::identity::stands_with;
 use crate::message::Id;
 use crate::refuse::Refusal;
 use crate::rules::Rules;
-use crate::token::Accepted;
+use crate::token::{Accepted, Claims};
 
-/// The most requests that may be upstream at once, per worker.
+/// The most requests that may be under way at once, per worker.
 const MAX_OPEN: usize = 16 * 1024;
+
+/// The most of them that one user may have, or one agent that acts for itself, so that none takes the place of all.
+const MAX_SHARE: usize = MAX_OPEN / 8;
 
 /// A request that is upstream.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Open {
     pub(crate) id: Option<Id>,
     /// The proxy's id of it.
     pub(crate) request_id: String,
+    /// When it is to end where its answer is an event stream, in seconds since 1970.
+    pub(crate) expires: u64,
     /// Whether its answer is an event stream that has begun.
     pub(crate) is_stream: bool,
     /// Why it is over before its answer is.
@@ -46,14 +52,48 @@ pub(crate) enum Over {
 #[derive(Debug, Default)]
 pub(crate) struct OpenRequests {
     all: HashMap<u32, Open>,
+    /// Whose each request is that has a place here, upstream or on its way there, as a number.
+    places: HashMap<u32, u64>,
+    /// How many each of them has.
+    shares: HashMap<u64, usize>,
     /// The revision that all have been looked at with.
     seen: String,
 }
 
 impl OpenRequests {
-    /// Whether no more may go upstream now.
+    /// Whether there is no place for any more now.
     pub(crate) fn is_full(&self) -> bool {
-        self.all.len() >= MAX_OPEN
+        self.places.len() >= MAX_OPEN
+    }
+
+    /// Gives a request a place until it is [over](Self::end), where its user's share allows for it.
+    pub(crate) fn admit(&mut self, context: u32, claims: &Claims) -> Result<(), Refusal> {
+        self.leave(context);
+        let whose = self
+            .places
+            .hasher()
+            .hash_one((&claims.issuer, &claims.subject));
+        let share = self.shares.entry(whose).or_default();
+        if *share >= MAX_SHARE {
+            return Err(Refusal::Unavailable(
+                "too many of your requests are under way here; wait until some are over".to_owned(),
+            ));
+        }
+        *share += 1;
+        self.places.insert(context, whose);
+        Ok(())
+    }
+
+    fn leave(&mut self, context: u32) {
+        let Some(whose) = self.places.remove(&context) else {
+            return;
+        };
+        if let Some(share) = self.shares.get_mut(&whose) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&whose);
+            }
+        }
     }
 
     /// A request goes upstream.
@@ -70,6 +110,7 @@ impl OpenRequests {
 
     /// It is over: why, where it is before its answer.
     pub(crate) fn end(&mut self, context: u32) -> Option<Over> {
+        self.leave(context);
         self.all.remove(&context)?.over
     }
 
@@ -101,7 +142,7 @@ impl OpenRequests {
         &mut self,
         host: &dyn Host,
         rules: &Rules,
-        (now, skew_s): (u64, u64),
+        now: u64,
         enter: impl Fn(u32) -> bool,
     ) {
         let changed = self.seen != rules.revision;
@@ -112,14 +153,14 @@ impl OpenRequests {
             if matches!(open.over, Some(Over::Ended(_))) {
                 continue;
             }
-            let expires = open.accepted.claims.expires.saturating_add(skew_s);
-            let refusal = if open.is_stream && now >= expires {
+            let claims = &open.accepted.claims;
+            let refusal = if open.is_stream && now >= open.expires {
                 Refusal::NotAccepted {
                     kind: "expired",
                     description: "the token that this stream was opened with has expired"
                         .to_owned(),
                 }
-            } else if changed && let Err(refusal) = goes_on(open, rules) {
+            } else if changed && let Err(refusal) = stands_with(claims, &open.server, rules) {
                 refusal
             } else {
                 continue;
@@ -130,16 +171,4 @@ impl OpenRequests {
             }
         }
     }
-}
-
-/// Whether the caller may still call the server.
-fn goes_on(open: &Open, rules: &Rules) -> Result<(), Refusal> {
-    let server = rules.servers.get(&open.server);
-    let server = server.filter(|server| server.is_in_use()).ok_or_else(|| {
-        Refusal::NoServer(format!(
-            "MCP server `{}` has been switched off",
-            open.server
-        ))
-    })?;
-    standing(&open.accepted.claims, server, rules).map(|_| ())
 }

@@ -223,6 +223,7 @@ impl Exchange {
             session: asked.session_id().map(str::to_owned),
             id: message.reply_id().cloned(),
             request_id: asked.headers.request_id.clone(),
+            expires: (asked.caller.accepted.claims.expires).saturating_add(gateway.config.skew_s),
             is_stream: false,
             over: None,
         };

@@ -131,6 +131,11 @@ impl Exchange {
             message: Some(&message),
             ..Refused::of(asked)
         };
+        // What has been taken back while the service minted may have reached it too late.
+        if let Err(refusal) = asked.may_still_call(gateway) {
+            self.refuse(gateway, host, &refusal, &refused(&asked));
+            return;
+        }
         match mint::read(host, &expected, gateway.clock.as_secs()) {
             Ok(minted) => {
                 if expected.travel == Travel::Discovery {

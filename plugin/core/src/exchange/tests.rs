@@ -3,6 +3,7 @@
 mod answers;
 mod ends;
 mod headers;
+mod late;
 mod responses;
 mod sessions;
 
@@ -284,6 +285,22 @@ impl World {
     }
 
     fn play(&mut self, token: Option<&str>, body: &str) -> Flow {
+        match self.arrives(token, body) {
+            Flow::Continue => Flow::Continue,
+            Flow::Pause if self.proxy.replies.borrow().is_empty() => self.body_comes(),
+            Flow::Pause => Flow::Pause,
+        }
+    }
+
+    /// The body is there, all of it.
+    fn body_comes(&mut self) -> Flow {
+        let size = self.proxy.body.borrow().len();
+        self.exchange
+            .on_request_body(&mut self.gateway, &self.proxy, size, true)
+    }
+
+    /// Plays a request up to its body.
+    fn arrives(&mut self, token: Option<&str>, body: &str) -> Flow {
         *self.proxy.server.borrow_mut() = "ledger".to_owned();
         let mut headers = BTreeMap::from(
             [
@@ -303,17 +320,8 @@ impl World {
         }
         self.proxy.headers.replace(headers);
         self.proxy.body.replace(body.as_bytes().to_vec());
-        match self
-            .exchange
+        self.exchange
             .on_request_headers(&mut self.gateway, &self.proxy, false)
-        {
-            Flow::Continue => Flow::Continue,
-            Flow::Pause if self.proxy.replies.borrow().is_empty() => {
-                self.exchange
-                    .on_request_body(&mut self.gateway, &self.proxy, body.len(), true)
-            }
-            Flow::Pause => Flow::Pause,
-        }
     }
 
     fn caller(&self) -> String {

@@ -1,6 +1,7 @@
 //! One request at the guarded server's door: headers, token, body, message, token spent, in.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,14 @@ use crate::exchange::{Flow, rfc3339};
 use crate::gateway::Gateway;
 use crate::headers::Headers;
 use crate::host::{Call, CallId, CallRefused, Host, answer_status};
+use crate::open::Open;
 use crate::refuse::{self, Challenge, Scheme};
 use crate::rules::{Agents, Rules, ServerRule};
-use crate::token::{Claims, Stopped};
+use crate::token::{Accepted, Claims, Stopped};
+
+/// The longest that what was let in may last, in seconds: as long as callers' tokens may live, which a guard does not see.
+/// The token that is presented to it is good for arriving, and lives for seconds.
+const LONGEST_S: u64 = 60 * 60;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 * 1024;
@@ -74,6 +80,10 @@ impl Visit {
         end_of_stream: bool,
     ) -> Flow {
         gateway.clock = host.now();
+        if gateway.open.is_full() {
+            let told = "too many requests are under way here; try again".to_owned();
+            return self.answer(gateway, host, &refuse::Refusal::Unavailable(told), None);
+        }
         let raw = host.request_headers();
         self.source_ip = source_ip(host);
         let admitted = match self.admit(gateway, host, &raw) {
@@ -91,6 +101,10 @@ impl Visit {
             Ok(bodiless) => bodiless,
             Err(refusal) => return self.answer(gateway, host, &refusal, None),
         };
+        let claims = &admitted.accepted().claims;
+        if let Err(refusal) = gateway.open.admit(self.context, claims) {
+            return self.answer(gateway, host, &refusal, None);
+        }
         let waiting = Waiting { headers, admitted };
         match bodiless {
             Some(method) => self.pass(gateway, host, waiting, Request::Bodiless(method)),
@@ -184,7 +198,38 @@ impl Visit {
             let refusal = refuse::Refusal::Unavailable(told);
             return self.answer(gateway, host, &refusal, None);
         }
+        if let Err(flow) = self.stands(gateway, host, waiting.admitted.accepted(), None) {
+            return flow;
+        }
         self.pass(gateway, host, waiting, Request::Message(&body))
+    }
+
+    /// Looks again at whose token it is: what was good when the headers came may not be any more.
+    fn stands(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        accepted: &Accepted,
+        passed: Option<&Passed>,
+    ) -> Result<(), Flow> {
+        let (Mode::Guard(guard), Some(rules)) = (&gateway.config.mode, &gateway.rules) else {
+            return Err(self.answer(gateway, host, &no_snapshot(), passed));
+        };
+        if let Err(refusal) = guarded(guard, rules) {
+            return Err(self.answer(gateway, host, &refusal, passed));
+        }
+        let claims = &accepted.claims;
+        let in_time = claims.check_time(gateway.clock.as_secs(), gateway.config.skew_s);
+        let now = match in_time {
+            Err(_) => Some(Credential::Expired),
+            Ok(()) => standing(rules, &guard.server, claims),
+        };
+        let Some(credential) = now else {
+            return Ok(());
+        };
+        let refusal = Refusal::NotMinted(Rogue::of(credential, claims));
+        self.report(gateway, host.now(), &refusal);
+        Err(self.tell(gateway, host, refusal, passed))
     }
 
     /// The body ended in trailers, which no MCP client sends.
@@ -218,14 +263,14 @@ impl Visit {
             return self.answer(gateway, host, &no_snapshot(), Some(&passed));
         };
         let Some(token) = &passed.spend else {
-            return self.enter(gateway, host);
+            return self.enter(gateway, host, passed);
         };
         match (guard.single_use, &gateway.ring) {
             (SingleUse::Local { .. }, Some(ring)) => {
                 match ring.spend(host, token, gateway.clock.as_secs()) {
                     Ok(()) => {
                         gateway.stats.spent += 1;
-                        self.enter(gateway, host)
+                        self.enter(gateway, host, passed)
                     }
                     Err(NotSpent::Before) => self.replayed(gateway, host, &passed),
                     Err(other) => {
@@ -310,8 +355,11 @@ impl Visit {
         match spent {
             Some(Spent { active: true, .. }) => {
                 gateway.stats.spent += 1;
-                self.enter(gateway, host);
-                host.resume_request();
+                let accepted = Arc::clone(&passed.accepted);
+                if self.stands(gateway, host, &accepted, Some(&passed)).is_ok() {
+                    self.enter(gateway, host, *passed);
+                    host.resume_request();
+                }
             }
             Some(Spent { credential, .. }) => {
                 // The service has it on record already.
@@ -335,13 +383,25 @@ impl Visit {
     }
 
     /// Lets the request through to the server.
-    fn enter(&mut self, gateway: &mut Gateway, host: &dyn Host) -> Flow {
+    fn enter(&mut self, gateway: &mut Gateway, host: &dyn Host, passed: Passed) -> Flow {
+        let Mode::Guard(guard) = &gateway.config.mode else {
+            return self.answer(gateway, host, &no_snapshot(), Some(&passed));
+        };
         gateway.stats.allowed += 1;
-        if let Mode::Guard(guard) = &gateway.config.mode
-            && guard.upstream_token == UpstreamToken::Strip
-        {
+        if guard.upstream_token == UpstreamToken::Strip {
             host.remove_request_header("authorization");
         }
+        let open = Open {
+            server: guard.server.clone(),
+            session: None,
+            id: passed.message.reply_id().cloned(),
+            request_id: self.request_id.clone(),
+            expires: gateway.clock.as_secs().saturating_add(LONGEST_S),
+            is_stream: true,
+            over: None,
+            accepted: passed.accepted,
+        };
+        gateway.open.begin(self.context, open);
         self.stage = Stage::In;
         Flow::Continue
     }

@@ -14,7 +14,7 @@ impl World {
     }
 
     /// A newer snapshot comes in.
-    fn learns(self, change: impl FnOnce(&mut Json)) -> Self {
+    pub(super) fn learns(self, change: impl FnOnce(&mut Json)) -> Self {
         self.proxy.later_s.set(self.proxy.later_s.get() + 2);
         self.with_snapshot(|snapshot| {
             snapshot["revision"] = json!("r2");
@@ -23,7 +23,7 @@ impl World {
     }
 
     /// Why the requests that were ended were, if any.
-    fn ended(&mut self) -> Option<String> {
+    pub(super) fn ended(&mut self) -> Option<String> {
         self.gateway
             .end_requests(&self.proxy, |context| context == 2);
         let replies = std::mem::take(&mut *self.proxy.replies.borrow_mut());

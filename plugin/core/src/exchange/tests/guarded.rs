@@ -11,7 +11,7 @@ const GLOBAL: &str = "";
 const LOCAL: &str = r#", "single_use": "local", "clock_skew": "0s""#;
 
 impl World {
-    fn guard(more: &str) -> Self {
+    pub(super) fn guard(more: &str) -> Self {
         let configuration = format!(
             r#"{{"mode": "guard", "server": "ledger", "token_service": {{"cluster": "writ", "gateway_id": "door",
                 "secret_env": "S"}}, "limits": {{"body": "1KiB"}} {more}}}"#
