@@ -34,6 +34,19 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// Whether a JSON number, as it is written, is or begins with a card number.
+pub(super) fn is_in_number(number: &str) -> bool {
+    if !number.contains(['e', 'E']) {
+        return find(number).next().is_some();
+    }
+    // A double that is written with an exponent, as Java does from ten million on.
+    let whole = number
+        .parse::<f64>()
+        .ok()
+        .filter(|n| n.fract() == 0.0 && n.abs() < 1e19);
+    whole.is_some_and(|whole| find(&format!("{whole:.0}")).next().is_some())
+}
+
 /// The digits of the next run, from `from` on.
 fn next_run(bytes: &[u8], from: usize) -> Option<Vec<Digit>> {
     let start = (from..bytes.len()).find(|at| bytes.get(*at).is_some_and(u8::is_ascii_digit))?;
@@ -160,6 +173,34 @@ mod tests {
             3
         );
         assert_eq!(found("4111111111111111 5555555555554444").len(), 2);
+    }
+
+    #[test]
+    fn a_number_can_be_one_however_it_is_written() {
+        for number in [
+            "4111111111111111",
+            "6304000000000000000",
+            "4111111111111111.0",
+            "4.111111111111111E15",
+            "4111111111111111e0",
+            "41111111111111110e-1",
+        ] {
+            assert!(is_in_number(number), "{number}");
+        }
+        for number in [
+            "4111111111111112",
+            "0.4111111111111111",
+            "4.111111111111111",
+            "4.111111111111111e14",
+            "4.111111111111111e999",
+            "1795000000000",
+            "-1",
+            "true",
+            "false",
+            "null",
+        ] {
+            assert!(!is_in_number(number), "{number}");
+        }
     }
 
     #[test]

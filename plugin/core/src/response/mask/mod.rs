@@ -95,6 +95,16 @@ impl<'m> Masker<'m, '_, '_> {
                 }
                 Ok(())
             }
+            Some(_) if self.masks.contains(&Mask::CardNumbers) => {
+                self.skip()?;
+                let written = self.since(start);
+                if cards::is_in_number(written) {
+                    let masked = serde_json::to_string(CARD)?;
+                    self.edits.replace(written, masked);
+                    *self.masked.entry("card_number").or_default() += 1;
+                }
+                Ok(())
+            }
             _ => self.skip(),
         }
     }
@@ -251,6 +261,17 @@ mod tests {
         let (made, counts) = masked(result, &[Mask::CardNumbers, Mask::Secrets]);
         assert_eq!(made, expected);
         assert_eq!(counts, Masked::from([("card_number", 2)]));
+    }
+
+    #[test]
+    fn a_card_number_that_is_a_number_becomes_a_string() {
+        let result = r#"{"card":4111111111111111,"cards":[ 4111111111111111 ,6304000000000000000],"n":9007199254740993.0,"b":true}"#;
+        let expected = r#"{"card":"[card number]","cards":[ "[card number]" ,"[card number]"],"n":9007199254740993.0,"b":true}"#;
+        let (made, counts) = masked(result, &[Mask::CardNumbers]);
+        assert_eq!(made, expected);
+        assert_eq!(counts, Masked::from([("card_number", 3)]));
+        let (made, _) = masked(result, &[Mask::Secrets]);
+        assert_eq!(made, result);
     }
 
     #[test]
