@@ -143,6 +143,12 @@ const METHODS: [Row; 38] = {
     ]
 };
 
+/// What a server can ask a client.
+pub(crate) fn questions() -> impl Iterator<Item = &'static str> {
+    let asked = |row: &&Row| row.sender != Sender::Client && !row.name.starts_with(NOTIFICATION);
+    METHODS.iter().filter(asked).map(|row| row.name)
+}
+
 fn find(method: &str) -> Option<&'static Row> {
     METHODS.iter().find(|row| row.name == method)
 }

@@ -22,6 +22,7 @@ use writ_policy::input::{Kind, Mcp};
 
 pub use json::MAX_DEPTH;
 pub(crate) use json::{is_taken_for, parse as parse_strict, parse_result};
+pub(crate) use method::questions;
 pub use method::{
     NotAMethod, RESPONSE, SESSION_CLOSE, STREAM_OPEN, Travel, UnknownMethod, check_named,
     is_from_server,

@@ -6,6 +6,7 @@
 use super::breaks::{Breaks, OtherBreak, Then};
 use super::long::{Long, Progress};
 use super::scan::{Large, NoPlainResult};
+use crate::message::Id;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -16,6 +17,8 @@ pub(crate) enum Passed {
     AsItIs,
     /// With other data.
     With(Vec<u8>),
+    /// As many, with this data.
+    Each(Vec<Vec<u8>>),
     /// Without any: then it only tells where to take the stream up again.
     Empty,
 }
@@ -48,9 +51,9 @@ pub(crate) struct Events {
 
 /// What becomes of an event that is longer than what is held for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Longer {
-    /// It passes as it comes, as long as it is a plain result.
-    Passes,
+pub(crate) enum Longer<'a> {
+    /// It passes as it comes, as long as it is a plain result of the request with this id.
+    Passes(&'a Id),
     /// It ends the stream.
     Ends,
 }
@@ -96,7 +99,7 @@ impl Events {
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
-        longer: Longer,
+        longer: Longer<'_>,
         judge: Judge<'_, E>,
     ) -> Result<(), E> {
         for &byte in bytes {
@@ -133,7 +136,7 @@ impl Events {
         &mut self,
         byte: u8,
         out: &mut Vec<u8>,
-        longer: Longer,
+        longer: Longer<'_>,
         judge: Judge<'_, E>,
     ) -> Result<(), E> {
         if self.long.is_some() {
@@ -149,11 +152,11 @@ impl Events {
             return Ok(());
         }
         if self.event.len() >= self.most {
-            if longer == Longer::Ends {
+            let Longer::Passes(id) = longer else {
                 return Err(TooLong(self.most).into());
-            }
+            };
             self.drop_mark();
-            self.long = Some(Box::default());
+            self.long = Some(Box::new(Long::new(id.clone())));
             for byte in self.take() {
                 self.pass(byte, out)?;
             }
@@ -196,6 +199,11 @@ impl Events {
                 .transpose()?
             {
                 Some(Passed::With(other)) => with_data(&event, Some(&other), out),
+                Some(Passed::Each(all)) => {
+                    for other in all {
+                        with_data(&event, Some(&other), out);
+                    }
+                }
                 Some(Passed::Empty) => with_data(&event, None, out),
                 Some(Passed::AsItIs) | None => out.extend_from_slice(&event),
             }

@@ -1,6 +1,7 @@
 //! An event that is longer than what is held for one, on its way: its data is looked at as it passes.
 
 use super::scan::{Large, NoPlainResult};
+use crate::message::Id;
 
 /// Bytes that are looked at at once.
 const TOGETHER: usize = 4096;
@@ -28,6 +29,14 @@ pub(super) enum Progress {
 }
 
 impl Long {
+    /// For the answer to the request with this id.
+    pub(super) fn new(id: Id) -> Self {
+        Self {
+            large: Large::new(Some(id)),
+            ..Self::default()
+        }
+    }
+
     /// Takes the next byte of the event.
     pub(super) fn byte(&mut self, byte: u8) -> Result<Progress, NoPlainResult> {
         if std::mem::take(&mut self.after_cr) && byte == b'\n' {

@@ -9,9 +9,9 @@ use super::breaks::escaped;
 use super::events::Passed;
 use super::list;
 use super::mask;
-use super::text::{Edits, Members, Unreadable, string};
+use super::text::{Edits, Members, Unreadable, read_id, string};
 use super::{Answer, Expected, Judge, Problem};
-use crate::message::{Id, parse_result};
+use crate::message::{Id, parse_result, questions};
 use crate::refuse::Refusal;
 
 /// The method of a question that stands in place of one that the policy denied. No client knows it, so each answers
@@ -98,9 +98,15 @@ impl Answer {
         let method = envelope.get("method").and_then(string);
         if method.as_deref() == Some("notifications/cancelled")
             && let Some(id) = params.get("requestId")
-            && let Some(sealed) = self.asked_as(id)
         {
-            edits.replace(id.get(), sealed.to_owned());
+            match self.asked_as(id) {
+                Some(sealed) => edits.replace(id.get(), sealed.to_owned()),
+                None => {
+                    if let Some(called_off) = called_off(id, judge) {
+                        return Ok(called_off);
+                    }
+                }
+            }
         }
         let carries = params.get("result").is_some();
         match self.carried(&params, text, carries, &mut edits, judge)? {
@@ -152,7 +158,7 @@ impl Answer {
         if ours {
             let delivered = match &passed {
                 Passed::With(other) => other.as_slice(),
-                Passed::AsItIs | Passed::Empty => message,
+                Passed::AsItIs | Passed::Empty | Passed::Each(_) => message,
             };
             self.watch.answered(result, delivered);
         }
@@ -202,7 +208,7 @@ impl Answer {
     ) -> Result<Passed, Problem> {
         let read = read_id(id).zip(string(method));
         let (number, name) =
-            read.ok_or_else(|| Unreadable::because("it asks with an id or a method that is none"))?;
+            read.ok_or_else(|| Unreadable::because("it asks with a method or an id that is none to every reader: a string, or a whole number within ±(2^53 − 1)"))?;
         let sealed = judge.seal(&name, &number)?;
         let sealed = serde_json::Value::from(sealed).to_string();
         match self.asks(judge, &name, params_of(envelope)?)? {
@@ -308,6 +314,23 @@ impl Answer {
     }
 }
 
+/// What calls off a question that was asked on another stream, by another worker even. The client knows it by its id and
+/// its method, sealed, and what it was is not known here: it is called off as each that it can have been, and the client
+/// passes over those that it has not got (MCP 2025-11-25, cancellation).
+fn called_off(id: &RawValue, judge: &mut dyn Judge) -> Option<Passed> {
+    let id = read_id(id)?;
+    let all: Option<Vec<_>> = questions()
+        .map(|method| {
+            let params = serde_json::json!({"requestId": judge.seal(method, &id).ok()?});
+            let message = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#
+            );
+            Some(message.into_bytes())
+        })
+        .collect();
+    Some(Passed::Each(all?))
+}
+
 fn denied(method: &str, reason: &str) -> Refusal {
     Refusal::Denied(format!("the server may not ask for {method}: {reason}"))
 }
@@ -358,12 +381,4 @@ fn say_so(
         None => edits.add_member(meta.get(), of.is_empty(), &said),
     }
     Ok(())
-}
-
-fn read_id(id: &RawValue) -> Option<Id> {
-    match serde_json::from_str(id.get()).ok()? {
-        serde_json::Value::Number(number) => number.as_i64().map(Id::Number),
-        serde_json::Value::String(text) => Some(Id::String(text)),
-        _ => None,
-    }
 }

@@ -31,6 +31,9 @@ use crate::outcome::{Ending, Watch};
 use crate::refuse::Refusal;
 use crate::seal::SealError;
 
+/// The media types that messages come in.
+const MESSAGES: [&str; 2] = ["application/json", "text/event-stream"];
+
 /// Who is asked about what comes back.
 pub(crate) trait Judge {
     /// Whether the caller is shown an entry of a list.
@@ -200,7 +203,7 @@ impl Answer {
         let content_type = text("content-type");
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         let success = status.is_some_and(|status| (200..300).contains(&status));
-        let is_message = matches!(essence, "application/json" | "text/event-stream");
+        let is_message = MESSAGES.contains(&essence);
         let encoded = !matches!(text("content-encoding").as_str(), "" | "identity");
         self.state = match essence {
             _ if encoded && (is_message || success) => {
@@ -209,14 +212,23 @@ impl Answer {
             }
             "application/json" => State::Whole,
             "text/event-stream" => State::Stream(Events::new(self.most())),
+            // Some clients look for no more than this.
+            _ if MESSAGES.iter().any(|of| content_type.contains(of)) => {
+                State::Refused(Problem::Form)
+            }
             // Nobody reads what acknowledges a notification or an answer.
             _ if success && (self.id.is_some() || self.expected != Expected::Formality) => {
                 State::Refused(Problem::Form)
             }
             _ => State::Pass,
         };
-        if matches!(self.state, State::Refused(_)) {
-            host.set_response_header("content-type", "application/json");
+        match self.state {
+            State::Refused(_) => host.set_response_header("content-type", "application/json"),
+            // What is read as UTF-8 here is to be read so by everybody.
+            _ if is_message && is_in_other_characters(&content_type) => {
+                host.set_response_header("content-type", essence);
+            }
+            _ => {}
         }
         if !matches!(self.state, State::Pass) {
             // The body may get another length.
@@ -279,7 +291,7 @@ impl Answer {
             State::Whole => match body(host, size).and_then(|body| self.message(&body, judge)) {
                 Ok(Passed::With(shown)) => host.set_response_body(size, &shown),
                 Ok(Passed::AsItIs) => true,
-                Ok(Passed::Empty) => host.set_response_body(size, b""),
+                Ok(Passed::Empty | Passed::Each(_)) => host.set_response_body(size, b""),
                 Err(problem) => self.tell(host, size, &problem),
             },
             State::Large(large) => self.pass_large(host, size, end_of_stream, large),
@@ -322,8 +334,9 @@ impl Answer {
         };
         let mut shown = Vec::with_capacity(bytes.len());
         // A result that no policy wants to see need not be held.
-        let longer = match self.expected {
-            Expected::Content if !judge.looks() => Longer::Passes,
+        let id = self.id.clone();
+        let longer = match (self.expected, &id) {
+            (Expected::Content, Some(id)) if !judge.looks() => Longer::Passes(id),
             _ => Longer::Ends,
         };
         let seen = events.see::<Problem>(&bytes, &mut shown, longer, &mut |of_type, data| {
@@ -366,7 +379,7 @@ impl Answer {
             }
             Expected::Content => {}
         }
-        Ok(Box::default())
+        Ok(Box::new(Large::new(self.id.clone())))
     }
 
     fn pass_large(
@@ -416,6 +429,14 @@ impl Answer {
     fn error(&self, refusal: &Refusal, id: Option<&Id>) -> String {
         escaped(refusal.reply(id, &self.request_id, None).body)
     }
+}
+
+/// Whether a media type, in lower case, names another character set than UTF-8.
+fn is_in_other_characters(content_type: &str) -> bool {
+    content_type.split(';').skip(1).any(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or_default();
+        name.trim() == "charset" && !matches!(value.trim().trim_matches('"'), "utf-8" | "utf8")
+    })
 }
 
 /// The `size` bytes of the body at hand.

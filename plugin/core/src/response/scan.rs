@@ -3,8 +3,14 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// The longest name of a member that matters.
-const LONGEST: usize = 16;
+use super::text::{is_misnamed, read_id};
+use crate::message::Id;
+
+/// No name of a member that matters is longer, in whatever case it is written.
+const LONGEST: usize = 64;
+
+/// The longest id that is read, as it is written.
+const LONGEST_ID: usize = 8 * 1024;
 
 /// A message that is too large to be held, on its way: looked at, and its digest taken.
 #[derive(Debug, Default)]
@@ -14,6 +20,17 @@ pub(crate) struct Large {
 }
 
 impl Large {
+    /// For the answer to the request with this id.
+    pub(super) fn new(id: Option<Id>) -> Self {
+        Self {
+            scan: Scan {
+                id,
+                ..Scan::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// Takes the next bytes.
     pub(super) fn see(&mut self, bytes: &[u8]) -> Result<(), NoPlainResult> {
         self.scan.see(bytes)?;
@@ -38,6 +55,15 @@ struct Scan {
     name_next: bool,
     name: Vec<u8>,
     in_result: bool,
+    /// The id of the request.
+    id: Option<Id>,
+    /// The document's own, while it is read: what stands behind its name.
+    written: Option<Vec<u8>>,
+    has_id: bool,
+    is_ours: bool,
+    has_result: bool,
+    /// Whether the document has come to its end.
+    over: bool,
     /// What the document said so far.
     said: Said,
 }
@@ -62,7 +88,9 @@ struct Text {
 
 /// The document is no plain result.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an answer that is larger than what is held for it is no plain result")]
+#[error(
+    "an answer that is larger than what is held for it is no plain result of the request that it was asked for"
+)]
 pub(crate) struct NoPlainResult;
 
 impl Scan {
@@ -71,6 +99,18 @@ impl Scan {
     }
 
     fn byte(&mut self, byte: u8) -> Result<(), NoPlainResult> {
+        if self.over && !byte.is_ascii_whitespace() {
+            return Err(NoPlainResult);
+        }
+        if let Some(written) = &mut self.written {
+            if self.string.is_none() && matches!(byte, b',' | b'}') {
+                self.check_id()?;
+            } else if written.len() < LONGEST_ID {
+                written.push(byte);
+            } else {
+                return Err(NoPlainResult);
+            }
+        }
         if let Some(text) = &mut self.string {
             match byte {
                 _ if text.escaped => text.escaped = false,
@@ -103,6 +143,10 @@ impl Scan {
             b'}' | b']' => {
                 self.depth = self.depth.saturating_sub(1);
                 self.name_next = false;
+                self.over = self.depth == 0;
+                if self.over && self.has_result && !self.is_ours {
+                    return Err(NoPlainResult);
+                }
             }
             b',' => {
                 let at = self.depth.checked_sub(1);
@@ -128,18 +172,45 @@ impl Scan {
     }
 
     fn named(&mut self) -> Result<(), NoPlainResult> {
-        match (self.depth, self.name.as_slice()) {
+        let name = self.name.as_slice();
+        let matters = (self.depth == 1 || self.in_result) && name.len() <= LONGEST;
+        if matters && std::str::from_utf8(name).map_or(true, is_misnamed) {
+            return Err(NoPlainResult);
+        }
+        if self.depth == 1 {
+            self.in_result = name == b"result";
+        }
+        match (self.depth, name) {
             (1, b"method" | b"error") => return Err(NoPlainResult),
-            (1, name) => {
-                self.in_result = name == b"result";
-                if self.in_result && self.said == Said::Nothing {
-                    self.said = Said::Result;
+            (1, b"id") => {
+                if std::mem::replace(&mut self.has_id, true) {
+                    return Err(NoPlainResult);
                 }
+                self.written = Some(Vec::new());
+            }
+            (1, b"result") => {
+                if std::mem::replace(&mut self.has_result, true) {
+                    return Err(NoPlainResult);
+                }
+                self.said = Said::Result;
             }
             (_, b"inputRequests") if self.in_result => return Err(NoPlainResult),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Holds the id against that of the request, now that it has been read.
+    fn check_id(&mut self) -> Result<(), NoPlainResult> {
+        let written = self.written.take().unwrap_or_default();
+        let id = written.trim_ascii().strip_prefix(b":");
+        let id = id.and_then(|id| serde_json::from_slice(id).ok());
+        self.is_ours = self.id.is_some() && id.and_then(read_id) == self.id;
+        if self.is_ours {
+            Ok(())
+        } else {
+            Err(NoPlainResult)
+        }
     }
 }
 
@@ -150,7 +221,10 @@ mod tests {
     fn said(document: &str) -> Result<Said, NoPlainResult> {
         let mut all = Vec::new();
         for chunk in 1..document.len() + 1 {
-            let mut scan = Scan::default();
+            let mut scan = Scan {
+                id: Some(Id::Number(1)),
+                ..Scan::default()
+            };
             let seen = document
                 .as_bytes()
                 .chunks(chunk)
@@ -172,6 +246,41 @@ mod tests {
             Err(NoPlainResult)
         );
         assert_eq!(said("{}"), Ok(Said::Nothing));
+    }
+
+    #[test]
+    fn the_id_is_that_of_the_request_wherever_it_is() {
+        for good in [
+            r#"{"id":1,"result":{"id":2}}"#,
+            r#"{"result":{"id":2,"x":[{"id":3}]},"id" : 1 }"#,
+            "{\"result\":{}\n,\n\"id\"\n:\n1\n}\n",
+        ] {
+            assert_eq!(said(good), Ok(Said::Result), "{good}");
+        }
+        for bad in [
+            r#"{"result":{}}"#,
+            r#"{"result":{"id":1}}"#,
+            r#"{"id":2,"result":{}}"#,
+            r#"{"result":{},"id":2}"#,
+            r#"{"id":1,"result":{},"id":1}"#,
+            r#"{"id":1,"result":{},"result":{}}"#,
+            r#"{"id":"1","result":{}}"#,
+            r#"{"id":1.0,"result":{}}"#,
+            r#"{"id":null,"result":{}}"#,
+            r#"{"id":[1,1],"result":{}}"#,
+            r#"{"id":{"id":1},"result":{}}"#,
+            r#"{"ID":1,"id":1,"result":{}}"#,
+            r#"{"id":1,"Result":{},"result":{}}"#,
+            r#"{"id":1,"result":{"InputRequests":{}}}"#,
+            r#"{"id":1,"result":{}}{}"#,
+            r#"{"id":1,"result":{}} "id""#,
+        ] {
+            assert_eq!(said(bad), Err(NoPlainResult), "{bad}");
+        }
+        let long = format!(r#"{{"id":{}1,"result":{{}}}}"#, " ".repeat(LONGEST_ID));
+        assert_eq!(said(&long[..LONGEST_ID]), Ok(Said::Nothing));
+        let mut scan = Scan::default();
+        assert_eq!(scan.see(long.as_bytes()), Err(NoPlainResult));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::breaks::escaped;
-use crate::message::is_taken_for;
+use crate::message::{Id, is_taken_for};
 
 /// The members of answers and of the entries of lists that are looked at here.
 const ANSWERS: [&str; 20] = [
@@ -55,6 +55,23 @@ impl Unreadable {
 #[derive(serde::Deserialize, PartialEq, Eq, Hash)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Whether a member has the name of one that is looked at here in all but case: some readers take it for that one.
+pub(super) fn is_misnamed(name: &str) -> bool {
+    is_taken_for(name, &ANSWERS)
+}
+
+/// The id of a request or an answer, where it is one to every reader: a string, or a whole number that a double holds.
+pub(super) fn read_id(id: &RawValue) -> Option<Id> {
+    match serde_json::from_str(id.get()).ok()? {
+        serde_json::Value::Number(number) => {
+            let number = number.as_i64()?;
+            (number.unsigned_abs() < 1 << 53).then_some(Id::Number(number))
+        }
+        serde_json::Value::String(text) => Some(Id::String(text)),
+        _ => None,
+    }
+}
+
 /// The string that a value is.
 pub(super) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     let Text(text) = serde_json::from_str(value.get()).ok()?;
@@ -81,11 +98,7 @@ impl<'a> Members<'a> {
 
     /// The same, when none of its members is one of MCP's in all but case: some readers take it for that one.
     pub(super) fn named_as_in_mcp(self) -> Result<Self, Unreadable> {
-        match self
-            .0
-            .iter()
-            .any(|(Text(key), _)| is_taken_for(key, &ANSWERS))
-        {
+        match self.0.iter().any(|(Text(key), _)| is_misnamed(key)) {
             true => Err(Unreadable::because(
                 "a member has the name of one of MCP's in another case",
             )),

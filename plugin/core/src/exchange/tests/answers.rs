@@ -87,6 +87,17 @@ fn error_in(shown: &str) -> Json {
     message["error"].clone()
 }
 
+/// The events whose data is JSON.
+fn messages_in(shown: &str) -> Vec<Json> {
+    let shown = shown.replace("\r\n", "\n").replace('\r', "\n");
+    let data = shown.split_terminator("\n\n").map(|event| {
+        let lines = event.lines().filter_map(|line| line.strip_prefix("data: "));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    data.filter_map(|data| serde_json::from_str(&data).ok())
+        .collect()
+}
+
 #[test]
 fn an_answer_that_nobody_wants_changed_leaves_as_it_came() {
     let make = || World::new().sent(CALL);
@@ -464,15 +475,8 @@ fn of_a_long_event_that_is_no_plain_result_no_reader_gets_a_message() {
             let mut world = World::new().sent(CALL);
             let stream = format!("data: {data}{end}{end}");
             let shown = pass(&mut world, "text/event-stream", &[], &stream, chunk);
-            let shown = shown.replace("\r\n", "\n").replace('\r', "\n");
-            let events: Vec<_> = shown.split_terminator("\n\n").collect();
-            let [cut, told] = events.as_slice() else {
-                panic!("{} events", events.len())
-            };
-            let cut = cut.replace("\ndata: ", "\n");
-            let cut = cut.strip_prefix("data: ").unwrap();
-            assert!(serde_json::from_str::<Json>(cut).is_err(), "{end:?}");
-            assert_eq!(error_in(told)["code"], 502);
+            assert_eq!(messages_in(&shown).len(), 1, "{end:?}");
+            assert!(shown.contains("is no plain result"));
             assert_eq!(world.outcome().result, CallResult::Withheld);
         }
     }
@@ -536,7 +540,7 @@ fn a_question_is_called_off_under_the_id_that_the_client_knows_it_by() {
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
         )
     };
-    let (this, other) = (off("\"q-1\""), off("7"));
+    let (this, other) = (off("\"q-1\""), off("7.5"));
     let stream = [SAMPLING, &this, &other, RESULT].map(event).concat();
     let make = || World::of(LITTLE).sent(CALL);
     let (_, shown) = World::answered_with(make, "text/event-stream", &stream);
@@ -547,7 +551,116 @@ fn a_question_is_called_off_under_the_id_that_the_client_knows_it_by() {
         .collect();
     assert_eq!(messages[1]["params"]["requestId"], messages[0]["id"]);
     assert_ne!(messages[0]["id"], "q-1");
-    assert_eq!(messages[2]["params"]["requestId"], 7);
+    assert_eq!(messages[2]["params"]["requestId"], 7.5, "no id");
+    // On a stream that did not ask: by each name that the client can know it by, and under no other.
+    let reason = this.replace("\"q-1\"", "\"q-1\",\"reason\":\"x\",\"result\":{}");
+    let stream = format!("{}{}", event(&reason), event(RESULT));
+    let (_, shown) = World::answered_with(make, "text/event-stream", &stream);
+    let called_off: Vec<Json> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str::<Json>(data).unwrap())
+        .filter(|message| message["method"] == "notifications/cancelled")
+        .collect();
+    let known = called_off
+        .iter()
+        .filter(|message| message["params"]["requestId"] == messages[0]["id"]);
+    assert_eq!(known.count(), 1);
+    assert_eq!(called_off.len(), 8);
+    assert!(!shown.contains("q-1"), "{shown}");
+}
+
+#[test]
+fn a_question_whose_answer_could_not_come_back_is_not_asked() {
+    for (id, asked) in [
+        ("9007199254740991", true),
+        ("9007199254740992", false),
+        ("-9007199254740992", false),
+        ("1.0", false),
+        ("null", false),
+    ] {
+        let make = || World::of(LITTLE).sent(CALL);
+        let stream = event(&SAMPLING.replace("\"q-1\"", id));
+        let (_, shown) = World::answered_with(make, "text/event-stream", &stream);
+        assert_eq!(shown.contains("sampling/createMessage"), asked, "{id}");
+        if !asked {
+            let told = error_in(&shown)["message"].to_string();
+            assert!(told.contains("asks with a method or an id"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_could_take_for_json_or_events_is_looked_at_whatever_the_status() {
+    let make = || World::of(MASKS).sent(CALL);
+    for content_type in [
+        "application/jsonx",
+        "application/json-seq",
+        "application/json, text/plain",
+        "text/plain, application/json",
+        "text/plain; x=application/json",
+        "x-text/event-streams",
+        "text/event-stream, text/event-stream",
+    ] {
+        for status in ["200", "400", "500"] {
+            let mut world = make();
+            let shown = pass(&mut world, content_type, &[(":status", status)], RESULT, 9);
+            assert_eq!(error_in(&shown)["code"], 502, "{content_type} {status}");
+            let now = world.proxy.response.borrow()["content-type"].clone();
+            assert_eq!(now, "application/json");
+        }
+    }
+    // What is none of it is nothing that a client reads a message from.
+    for content_type in ["application/problem+json", "text/html", ""] {
+        let shown = pass(&mut make(), content_type, &[(":status", "500")], RESULT, 9);
+        assert_eq!(shown, RESULT);
+    }
+    for (content_type, now) in [
+        ("application/json; charset=utf-16le", "application/json"),
+        (
+            "text/event-stream;Charset=\"ISO-8859-1\"; x=1",
+            "text/event-stream",
+        ),
+        (
+            "text/event-stream; x=1; charset=utf-8",
+            "text/event-stream; x=1; charset=utf-8",
+        ),
+        (
+            "application/json;charset=\"UTF-8\"",
+            "application/json;charset=\"UTF-8\"",
+        ),
+    ] {
+        let mut world = make();
+        world.begins(content_type);
+        assert_eq!(world.proxy.response.borrow()["content-type"], now);
+    }
+}
+
+#[test]
+fn a_large_answer_to_another_request_is_none() {
+    let large = RESULT.replace("card", &"x".repeat(2 << 20));
+    let last = large
+        .replace(r#""id":7,"#, "")
+        .replace("0}}", r#"0},"id":8}"#);
+    assert!(last.ends_with(r#""id":8}"#));
+    for other in [large.replace(r#""id":7"#, r#""id":8"#), last.clone()] {
+        for (content_type, body) in [
+            ("application/json", other.clone()),
+            ("text/event-stream", event(&other)),
+        ] {
+            let mut world = World::new().sent(CALL);
+            let shown = pass(&mut world, content_type, &[], &body, 60_000);
+            let results = messages_in(&shown);
+            let results = results.iter().filter(|it| it.get("result").is_some());
+            assert_eq!(results.count(), 0, "{content_type}");
+            assert!(serde_json::from_str::<Json>(&shown).is_err());
+            assert_eq!(world.outcome().result, CallResult::Withheld);
+        }
+    }
+    let ours = last.replace(r#""id":8}"#, r#""id":7}"#);
+    let mut world = World::new().sent(CALL);
+    let shown = pass(&mut world, "application/json", &[], &ours, 60_000);
+    assert!(shown == ours);
 }
 
 #[test]

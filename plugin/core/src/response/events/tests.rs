@@ -70,12 +70,17 @@ fn what_other_readers_take_for_the_end_of_a_line_is_escaped_in_data_and_ends_the
     let see = |stream: &str, chunk: usize, most: usize| {
         let (mut events, mut out) = (Events::new(most), Vec::new());
         for bytes in stream.as_bytes().chunks(chunk) {
-            events.see::<Problem>(bytes, &mut out, Longer::Passes, &mut |_, data| {
-                Ok(match data.first() {
-                    Some(b'x') => Passed::With(data.to_ascii_uppercase()),
-                    _ => Passed::AsItIs,
-                })
-            })?;
+            events.see::<Problem>(
+                bytes,
+                &mut out,
+                Longer::Passes(&Id::Number(1)),
+                &mut |_, data| {
+                    Ok(match data.first() {
+                        Some(b'x') => Passed::With(data.to_ascii_uppercase()),
+                        _ => Passed::AsItIs,
+                    })
+                },
+            )?;
         }
         Ok::<_, Problem>(String::from_utf8(out).unwrap())
     };
@@ -83,10 +88,10 @@ fn what_other_readers_take_for_the_end_of_a_line_is_escaped_in_data_and_ends_the
         // Held, and longer than what is held.
         for most in [1 << 10, 8] {
             let stream =
-                "data: {\"a\": \"é\u{2028}\u{2029}data: \u{85}\u{201c}\"}|data:\u{85}|:é|id: €||"
+                "data: {\"a\": \"é\u{2028}\u{2029}data: \u{201c}\"|data:,\"b\":\"\u{85}\"}|:é|id: €||"
                     .replace('|', end);
             let expected =
-                "data: {\"a\": \"é\\u2028\\u2029data: \\u0085\u{201c}\"}|data:\\u0085|:é|id: €||"
+                "data: {\"a\": \"é\\u2028\\u2029data: \u{201c}\"|data:,\"b\":\"\\u0085\"}|:é|id: €||"
                     .replace('|', end);
             for chunk in 1..stream.len() {
                 assert_eq!(see(&stream, chunk, most).unwrap(), expected);
@@ -145,11 +150,15 @@ fn a_long_event_may_pass_as_it_comes_and_what_is_no_result_does_not() {
             let mut events = Events::new(32);
             let (mut out, mut data) = (Vec::new(), Vec::new());
             for bytes in long.as_bytes().chunks(chunk) {
-                let seen =
-                    events.see::<Problem>(bytes, &mut out, Longer::Passes, &mut |_, seen| {
+                let seen = events.see::<Problem>(
+                    bytes,
+                    &mut out,
+                    Longer::Passes(&Id::Number(1)),
+                    &mut |_, seen| {
                         data.push(seen.to_vec());
                         Ok(Passed::AsItIs)
-                    });
+                    },
+                );
                 seen.unwrap();
             }
             (whole, seen) = (out, data);
@@ -171,7 +180,7 @@ fn a_long_event_may_pass_as_it_comes_and_what_is_no_result_does_not() {
             let passed = Events::new(32).see::<Problem>(
                 asks.as_bytes(),
                 &mut Vec::new(),
-                Longer::Passes,
+                Longer::Passes(&Id::Number(1)),
                 &mut |_, _| Ok(Passed::AsItIs),
             );
             assert!(matches!(passed, Err(Problem::NoPlainResult(_))), "{asks:?}");
