@@ -104,6 +104,8 @@ pub struct Deployment {
     pub http: reqwest::Client,
     /// Where all of it lies.
     pub scratch: Scratch,
+    /// Envoy's workers.
+    workers: u32,
 }
 
 impl Deployment {
@@ -198,6 +200,7 @@ impl Deployment {
             traps: traps.collect(),
             http: reqwest::Client::new(),
             scratch,
+            workers: options.workers.max(1),
         };
         deployment.wait_for_snapshot().await?;
         Ok(deployment)
@@ -233,8 +236,11 @@ impl Deployment {
             .and_then(Value::as_str)
             .context("the snapshot has no revision")?;
         let in_force = format!("snapshot {revision} is in force");
+        // The main thread has a filter, too, and each hears of it by itself.
+        let filters = usize::try_from(self.workers)? + 1;
         until(&in_force, PATIENCE, async || {
-            self.envoy.log().contains(&in_force).then_some(())
+            let ready = self.envoy.log().matches(&in_force).count();
+            (ready >= filters).then_some(())
         })
         .await
     }
