@@ -8,6 +8,7 @@ use writ_policy::library;
 use writ_tests::binaries::workspace;
 use writ_tests::envoy::{Envoy, Options, Yaml};
 use writ_tests::process::Process;
+use writ_tests::registrations::Registrations;
 use writ_tests::scratch::Scratch;
 use writ_tests::token_service::{self, TokenService};
 use writ_tests::wait::PATIENCE;
@@ -268,6 +269,40 @@ fn the_guards_guide_can_be_followed() {
     }
     let servers = service.cli(&["server", "list"]).unwrap();
     assert_eq!(servers[0]["enforcement"], "guard");
+}
+
+#[test]
+fn the_kill_switch_works_as_its_page_says() {
+    let scratch = Scratch::new("kill-switch-page").unwrap();
+    let service = TokenService::prepare(&scratch, token_service::Options::default()).unwrap();
+    Registrations::make(&service, &scratch, "http://127.0.0.1:1/mcp").unwrap();
+    let path = format!(
+        "{}:{}",
+        service.binary().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut commands = 0;
+    for block in blocks("docs/kill-switch.md", "sh") {
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &block])
+            .env("PATH", &path)
+            .env("WRIT_DATA_DIR", service.data_dir())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{block}\n{told}");
+        commands += block.lines().count();
+    }
+    let records = service.audit().unwrap();
+    let stopped = records.iter().filter(|record| {
+        let reason = record["reason"].as_str();
+        reason.is_some_and(|reason| reason.starts_with("INC-42"))
+    });
+    assert_eq!(
+        stopped.count(),
+        commands,
+        "each is on record with its reason"
+    );
 }
 
 #[test]

@@ -552,3 +552,59 @@ async fn jwt_authn_may_check_the_signature_and_without_its_word_nothing_gets_in(
     world.rogue("caller_token").await;
     assert!(world.rogues().len() > rogues);
 }
+
+#[tokio::test]
+async fn nobody_who_is_stopped_gets_past_a_guard_that_asks_nobody() {
+    let world = World::start("guard-stopped", 2, &LOCAL).await;
+    let mut list = call_message("", &json!({}));
+    list["method"] = json!("tools/list");
+    let params = list["params"].as_object_mut().unwrap();
+    params.retain(|name, _| name == "_meta");
+    let list = list.to_string();
+    let look_around = async |token: &str| {
+        let request = Client::new().post(world.guard.url("/mcp"));
+        let request = request
+            .bearer_auth(token)
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/list");
+        let answer = request.body(list.clone()).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    let service = &world.deployment.service;
+    for (off, on) in [
+        (&["lockdown"][..], &["lockdown", "--off"][..]),
+        (&["revoke", "--subject", "batch"], &[]),
+    ] {
+        // It is good for looking around until it expires.
+        let discovery = world.minted(&list).await;
+        until("all to go on", PATIENCE, async || {
+            (look_around(&discovery).await == 200).then_some(())
+        })
+        .await
+        .unwrap();
+        service.cli(off).unwrap();
+        let start = std::time::Instant::now();
+        until("both workers to have heard of it", PATIENCE, async || {
+            for _ in 0..8 {
+                if look_around(&discovery).await != 401 {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await
+        .unwrap();
+        println!(
+            "writ {}: refused by the guard's workers after {:.0} ms",
+            off.join(" "),
+            start.elapsed().as_secs_f64() * 1e3
+        );
+        if !on.is_empty() {
+            world.rogue("disabled").await;
+            service.cli(on).unwrap();
+        }
+    }
+    world.rogue("revoked").await;
+}

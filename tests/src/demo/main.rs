@@ -1,6 +1,6 @@
 //! `make demo`: a governed session, played with a real agent, a real MCP server and a real Envoy on loopback.
 //!
-//! [`story`] is what happens, beginning with the assistant's [`arrival`] and ending at a server that is [`guarded`], [`stage`] prints it step by step, [`trail`] shows what is then on record, and
+//! [`story`] is what happens, beginning with the assistant's [`arrival`] then a server that is [`guarded`], and ending when everything is [`stopped`], [`stage`] prints it step by step, [`trail`] shows what is then on record, and
 //! [`stay`] tells a person how to try it with a client of their own. `ONCE=1` ends after the story, with a
 //! status that says whether every step came out right.
 
@@ -8,6 +8,7 @@ mod arrival;
 mod guarded;
 mod stage;
 mod stay;
+mod stopped;
 mod story;
 mod trail;
 

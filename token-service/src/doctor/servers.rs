@@ -1,4 +1,5 @@
-//! The servers of the registry: who sees to it that a token is used once, and for what it was minted for.
+//! The servers of the registry: who sees to it that a token is used once, and for what it was minted for; and whether calls to
+//! them are stopped.
 
 use super::Finding;
 use crate::{
@@ -32,5 +33,12 @@ pub(super) async fn examine(store: &Store, found: &mut Vec<Finding>) -> Option<R
             "put a guard before them (docs/guard.md) or let them introspect (docs/verifying.md), and register them with that --enforcement",
         )
     });
+    if registry.stops().lockdown.is_some() {
+        found.push(Finding::warning(
+            "lockdown",
+            "an administrator has stopped all calls but some; `writ audit list --kind admin` shows who goes on",
+            "`writ lockdown --off` when all may go on again (docs/kill-switch.md)",
+        ));
+    }
     Some(registry)
 }

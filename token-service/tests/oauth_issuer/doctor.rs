@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use writ_policy::stops::Lockdown;
 use writ_token_service::{
     clock::{Clock, SystemClock},
     config::Config,
@@ -44,6 +45,11 @@ async fn a_running_service_is_as_it_should_be() {
     ] {
         assert!(found.iter().any(|one| one.check == check), "{check}");
     }
+    let app = &issuer.running.app;
+    let (nobody, now) = (Lockdown::default(), app.clock.now());
+    app.store.lock_down(Some(&nobody), None, now).await.unwrap();
+    let found = examined(&app.config).await;
+    assert!(wrong(&found).contains(&("lockdown", Level::Warning)));
 }
 
 #[tokio::test]

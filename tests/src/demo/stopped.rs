@@ -1,0 +1,86 @@
+//! An agent is switched off while it works, and everything after that, with the time it took.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use writ_tests::deployment::Deployment;
+use writ_tests::mcp;
+use writ_tests::registrations::BATCH;
+use writ_tests::wait::{PATIENCE, until};
+
+use crate::stage::Stage;
+
+/// (j): one command, and the next call is refused.
+pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
+    stage.heading("the kill switch");
+    let token = stage
+        .step("(j) the batch agent is at work", async {
+            let token = demo.batch_token().await?;
+            until("the call to go through", PATIENCE, async || {
+                call(demo, &token).await.ok()?.is_none().then_some(())
+            })
+            .await?;
+            Ok((token, "its call went through".to_owned()))
+        })
+        .await;
+    let Some(token) = token else { return };
+    stage
+        .step(
+            "(j) `writ agent disable batch`: its next call is refused",
+            refused_after(demo, &token, &["agent", "disable", BATCH]),
+        )
+        .await;
+    stage
+        .step("(j) `writ agent enable batch`: it goes on", async {
+            goes_on(demo, &token, &["agent", "enable", BATCH]).await
+        })
+        .await;
+    stage
+        .step(
+            "(j) `writ lockdown`: so is everybody's",
+            refused_after(demo, &token, &["lockdown"]),
+        )
+        .await;
+    stage
+        .step("(j) `writ lockdown --off`: all go on", async {
+            goes_on(demo, &token, &["lockdown", "--off"]).await
+        })
+        .await;
+}
+
+async fn refused_after(demo: &Deployment, token: &str, command: &[&str]) -> Result<((), String)> {
+    let reason = [command, &["--reason", "it went astray"]].concat();
+    demo.service.cli(&reason)?;
+    let done = Instant::now();
+    let said = call(demo, token).await?.context("the call went through")?;
+    let after = done.elapsed().as_secs_f64() * 1e3;
+    Ok(((), format!("after {after:.1} ms: “{said}”")))
+}
+
+async fn goes_on(demo: &Deployment, token: &str, command: &[&str]) -> Result<((), String)> {
+    demo.service.cli(command)?;
+    let done = Instant::now();
+    until("the call to go through", PATIENCE, async || {
+        call(demo, token).await.ok()?.is_none().then_some(())
+    })
+    .await?;
+    let after = done.elapsed().as_secs_f64() * 1e3;
+    Ok(((), format!("after {after:.0} ms")))
+}
+
+/// Nothing where the call had a result, else why it had none.
+async fn call(demo: &Deployment, token: &str) -> Result<Option<String>> {
+    let answer = demo
+        .post_call(token, "reconcile", &json!({}))
+        .send()
+        .await?;
+    let body = answer.text().await?;
+    let message = mcp::message_in(&body)?;
+    if message.get("result").is_some() {
+        return Ok(None);
+    }
+    let said = message.pointer("/error/message").and_then(Value::as_str);
+    ensure!(said.is_some(), "neither a result nor a reason: {body}");
+    Ok(said.map(str::to_owned))
+}
