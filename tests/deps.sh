@@ -113,6 +113,16 @@ browser() {
     }; } >/dev/null
 }
 
+bundle_server() {
+    have nginx || [ -x /usr/sbin/nginx ] && return
+    have apt-get && [ "$(id -u)" = 0 ] ||
+        fail "nginx is missing: on Debian 'apt install nginx-light', on macOS 'brew install nginx'"
+    say "installing nginx (apt-get install nginx-light)"
+    { apt-get install --yes --quiet=2 --no-install-recommends nginx-light || {
+        apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends nginx-light
+    }; } >/dev/null
+}
+
 deny() {
     cargo deny --version >/dev/null 2>&1 && return
     [ -x target/tools/bin/cargo-deny ] && return
@@ -132,7 +142,7 @@ for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
         idp) identity_provider ;;
-        clients) python_clients; javascript_clients; browser ;;
+        clients) python_clients; javascript_clients; browser; bundle_server ;;
         lint) rust; deny ;;
         fuzz) rust; fuzz ;;
         *) fail "tests/deps.sh knows build, idp, clients, lint and fuzz, not '$part'" ;;

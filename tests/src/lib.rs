@@ -18,6 +18,7 @@
 //! Below those: [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
 
 pub mod binaries;
+pub mod bundle_server;
 pub mod clients;
 pub mod connector;
 pub mod deployment;

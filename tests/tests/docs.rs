@@ -441,7 +441,9 @@ fn the_guide_to_policies_can_be_followed() {
         let name = path.file_name().unwrap().to_str().unwrap();
         if name.ends_with(".rego") || name == "data.json" {
             let text = std::fs::read_to_string(&path).unwrap();
-            scratch.write(&format!("policies/{name}"), text).unwrap();
+            scratch.write(&format!("policies/{name}"), &text).unwrap();
+            let more = format!("{text}\n");
+            scratch.write(&format!("candidate/{name}"), more).unwrap();
         }
     }
     let input = blocks("docs/policies.md", "json").remove(0);
@@ -458,6 +460,7 @@ fn the_guide_to_policies_can_be_followed() {
             .current_dir(scratch.path())
             .env("PATH", &path)
             .env("WRIT_DATA_DIR", scratch.path().join("data"))
+            .env("USER", "ada")
             .output()
             .unwrap();
         assert!(

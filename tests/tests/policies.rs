@@ -3,7 +3,10 @@
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use writ_tests::bundle_server::{BundleServer, TOKEN};
 use writ_tests::scratch::Scratch;
+use writ_tests::token_service::{Options, TokenService};
+use writ_tests::wait::{PATIENCE, until};
 
 /// One run of `writ policy`.
 struct Ran {
@@ -190,4 +193,235 @@ fn eval_prints_what_the_filter_makes_of_the_answer() {
     assert!(ran.out.starts_with("deny (undefined)"), "{}", ran.out);
     let ran = policy(&scratch, &["eval", "p"], "{");
     assert!(!ran.ok && ran.err.contains("is not JSON"), "{}", ran.err);
+}
+
+#[test]
+fn only_what_passes_is_published_and_any_of_it_can_be_had_again() {
+    let scratch = Scratch::new("publish").unwrap();
+    scratch.write("p/rules.rego", RULES).unwrap();
+    let by = |message: &'static str| ["publish", "p", "--author", "ada", "--message", message];
+    let ran = policy(&scratch, &by("the first"), "");
+    assert!(
+        ran.ok && ran.out.starts_with("policy 1 is in force"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    let ran = policy(&scratch, &by("the same"), "");
+    assert!(
+        !ran.ok && ran.err.contains("in force already"),
+        "{}",
+        ran.err
+    );
+
+    let bad = "package writ_test\nimport data.writ\ntest_it if writ.call.allow with input.mcp.tool as \"write\"\n";
+    scratch.write("p/rules_test.rego", bad).unwrap();
+    let ran = policy(&scratch, &by("a test fails"), "");
+    assert!(
+        !ran.ok && ran.err.contains("nothing is published: 1 objection"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.out.contains("data.writ_test.test_it does not hold"),
+        "{}",
+        ran.out
+    );
+    scratch
+        .write("p/rules_test.rego", "package writ_test\n")
+        .unwrap();
+    scratch
+        .write(
+            "p/other.rego",
+            "package other\nx := http.send({})\n\u{1b}[2J",
+        )
+        .unwrap();
+    let ran = policy(&scratch, &by("an error"), "");
+    assert!(!ran.ok && !ran.out.contains('\u{1b}'), "{}", ran.out);
+    let ran = policy(&scratch, &["publish", "p", "--author", "ada"], "");
+    assert!(!ran.ok && ran.err.contains("--message"), "{}", ran.err);
+
+    std::fs::remove_file(scratch.path().join("p/other.rego")).unwrap();
+    scratch
+        .write("p/rules.rego", RULES.replace("not today", "not tonight"))
+        .unwrap();
+    let ran = policy(
+        &scratch,
+        &[
+            "--json",
+            "publish",
+            "p",
+            "--author",
+            "bob",
+            "-m",
+            "the second",
+        ],
+        "",
+    );
+    assert_eq!(ran.lines()[0]["number"], 2);
+    let ran = policy(&scratch, &["diff", "1", "2"], "");
+    assert!(
+        ran.out.contains("--- a/rules.rego\n+++ b/rules.rego\n")
+            && ran
+                .out
+                .contains("-call := {\"allow\": false, \"reason\": \"not today\"}")
+            && ran
+                .out
+                .contains("+call := {\"allow\": false, \"reason\": \"not tonight\"}")
+            && ran.out.contains("--- /dev/null\n+++ b/rules_test.rego\n"),
+        "{}",
+        ran.out
+    );
+    let ran = policy(&scratch, &["diff", "2", "p"], "");
+    assert!(ran.ok && ran.out.is_empty(), "{}", ran.out);
+
+    let ran = policy(&scratch, &["rollback", "--author", "bob"], "");
+    assert!(
+        ran.ok && ran.out.starts_with("policy 1 is in force"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    let ran = policy(&scratch, &["rollback", "--author", "bob"], "");
+    assert!(
+        !ran.ok && ran.err.contains("no earlier policy"),
+        "{}",
+        ran.err
+    );
+    let ran = policy(&scratch, &["--json", "history"], "");
+    let history = ran.lines();
+    let told = |at: usize, field: &str| history[at][field].clone();
+    assert_eq!(
+        (told(0, "number"), told(0, "author"), told(0, "message")),
+        (json!(2), json!("bob"), json!("the second"))
+    );
+    assert_eq!(
+        (told(0, "in_force_since"), told(1, "author")),
+        (json!(null), json!("ada"))
+    );
+    let digest = told(0, "revision");
+    let ran = policy(&scratch, &["show", digest.as_str().unwrap()], "");
+    assert!(
+        ran.out.contains("policy 2, revision") && ran.out.contains("not tonight"),
+        "{}",
+        ran.out
+    );
+    let ran = policy(&scratch, &["show", "7"], "");
+    assert!(
+        !ran.ok && ran.err.contains("no policy 7 was published"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
+    let scratch = Scratch::new("bundles").unwrap();
+    let nginx = BundleServer::start(&scratch).await.unwrap();
+    let manifest = |revision: &str| {
+        format!("{{\"revision\": \"{revision}\", \"roots\": [\"writ\", \"limits\"]}}")
+    };
+    let good = |text: &str, revision: &str| {
+        let manifest = manifest(revision);
+        let files = [
+            ("rules.rego", text),
+            ("limits/data.yaml", "a: 1\n"),
+            (".manifest", &manifest),
+        ];
+        nginx.serve(&scratch, &files).unwrap();
+    };
+    good(RULES, "v1");
+    let service = TokenService::start(
+        &scratch,
+        Options {
+            config: Some(format!(
+                "[policy.bundle]\nurl = \"{}\"\npoll_interval = \"1s\"\ntoken_env = \"BUNDLES\"\n",
+                nginx.url()
+            )),
+            env: vec![("BUNDLES".to_owned(), TOKEN.to_owned())],
+            ..Options::default()
+        },
+    )
+    .await
+    .unwrap();
+    let in_force = || {
+        let history = service.cli(&["policy", "history"]).unwrap();
+        let (now, named) = (
+            history.len(),
+            history.iter().find(|p| !p["in_force_since"].is_null())?["named"].clone(),
+        );
+        Some((now, named.as_str()?.to_owned()))
+    };
+    let first = until("the first bundle", PATIENCE, async || in_force())
+        .await
+        .unwrap();
+    assert_eq!(first, (1, "v1".to_owned()));
+    let history = service.cli(&["policy", "history"]).unwrap();
+    assert_eq!(history[0]["author"], "bundle server");
+    until("an unchanged answer", PATIENCE, async || {
+        (nginx.answered(304) > 0).then_some(())
+    })
+    .await
+    .unwrap();
+
+    let metric = async |name: &str| -> Option<f64> {
+        let url = format!("{}/metrics", service.issuer());
+        let text = reqwest::get(url).await.ok()?.text().await.ok()?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let refused = async || {
+        metric("writ_policy_refused_total{source=\"bundle\"}")
+            .await
+            .unwrap_or(0.0)
+    };
+    let large = format!("{RULES}# {}", "x".repeat(5 * 1024 * 1024));
+    let outside = manifest("v2");
+    let failing = "package writ_test\ntest_it if false\n";
+    for files in [
+        vec![("rules.rego", RULES), ("rules_test.rego", failing)],
+        vec![("../bundle/rules.rego", RULES)],
+        vec![("rules.rego", large.as_str())],
+        vec![
+            ("rules.rego", RULES),
+            ("other/data.json", "{\"a\": 1}"),
+            (".manifest", outside.as_str()),
+        ],
+        vec![(
+            "rules.rego",
+            "package writ\n\ncall := {\"allow\": true} if http.send({})\n",
+        )],
+        vec![("readme.txt", "no policy")],
+    ] {
+        let before = refused().await;
+        nginx.serve(&scratch, &files).unwrap();
+        until("the alert", PATIENCE, async || {
+            (refused().await > before).then_some(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(metric("writ_policy_bundle_current").await, Some(0.0));
+        assert_eq!(in_force(), Some((1, "v1".to_owned())), "{:?}", files.last());
+    }
+
+    good(&RULES.replace("not today", "not tonight"), "v3");
+    until("the next good bundle", PATIENCE, async || {
+        in_force().filter(|now| *now == (2, "v3".to_owned()))
+    })
+    .await
+    .unwrap();
+    service
+        .cli(&["policy", "rollback", "--author", "ada"])
+        .unwrap();
+    let polls = nginx.answered(304);
+    until("two more polls", PATIENCE, async || {
+        (nginx.answered(304) > polls + 1).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        in_force(),
+        Some((2, "v1".to_owned())),
+        "what was taken back stays so"
+    );
 }

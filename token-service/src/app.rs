@@ -16,7 +16,7 @@ use crate::{
     },
     keys::{self, KeyError, Keys},
     oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
-    policy::Policy,
+    policy::{InForce, LoadError, Policy, SourceError},
     registry::Registry,
     store::{Store, StoreError},
     task::Turns,
@@ -58,7 +58,7 @@ pub struct App {
     pub task_turns: Turns,
     /// Clients that are named by a document.
     pub client_documents: ClientDocuments,
-    policy: ArcSwap<Policy>,
+    policy: InForce,
     registry: ArcSwap<Registry>,
     reloading: tokio::sync::Mutex<()>,
 }
@@ -72,6 +72,9 @@ pub enum AppError {
     /// The registry could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no policy to decide with.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
     /// The published keys cannot check tokens.
     #[error("the published keys cannot be used to check tokens: {0}")]
     Keys(#[from] KeySetError),
@@ -84,7 +87,7 @@ pub enum AppError {
 }
 
 impl App {
-    /// Puts the parts together and reads the registry.
+    /// Puts the parts together and reads registry and policy.
     ///
     /// # Errors
     /// When the store cannot be read, or the keys are none that tokens can be checked with.
@@ -92,7 +95,6 @@ impl App {
         config: Config,
         store: Store,
         keys: Keys,
-        policy: Policy,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AppError> {
         let federation = Federation::new(&config.federation);
@@ -101,6 +103,8 @@ impl App {
         let nonces = Nonces::new(&keys::shared(&store, sealing, "dpop_nonce").await?);
         let names = SealKey::new(keys::shared(&store, sealing, "names_of_servers").await?);
         let registry = store.load_registry().await?;
+        // After the registry: what is published in between is found with the registry's next revision.
+        let policy = InForce::start(&store, config.policy_dir.as_deref()).await?;
         let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
         let outbound = Outbound::new(
             &config.outbound.authorities,
@@ -123,7 +127,7 @@ impl App {
             names,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
-            policy: ArcSwap::from_pointee(policy),
+            policy,
             registry: ArcSwap::from_pointee(registry),
             reloading: tokio::sync::Mutex::new(()),
         })
@@ -132,12 +136,15 @@ impl App {
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        self.policy.load_full()
+        self.policy.get()
     }
 
-    /// Puts another policy in force.
-    pub fn set_policy(&self, policy: Policy) {
-        self.policy.store(Arc::new(policy));
+    /// Reads the policy that the configuration names again. Answers whether that counts: what is published has precedence.
+    ///
+    /// # Errors
+    /// When the new policy cannot be used; the one in force stays.
+    pub fn reload_policy(&self) -> Result<bool, SourceError> {
+        self.policy.reload(self.config.policy_dir.as_deref())
     }
 
     /// The registry as last read. For decisions that are committed under its revision
@@ -210,8 +217,9 @@ impl App {
             return Ok(current);
         }
         let fresh = Arc::new(self.store.load_registry().await?);
-        // Before the registry: whoever sees this revision sees its keys.
+        // Before the registry: whoever sees this revision sees its keys and its policy.
         self.reload_keys().await?;
+        self.policy.follow(&self.store).await?;
         self.registry.store(Arc::clone(&fresh));
         Ok(fresh)
     }

@@ -89,7 +89,7 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Policies: check, test and try them.
+    /// Policies: check, test and publish them.
     #[command(subcommand)]
     Policy(policy::Command),
     /// The keys that tokens are signed with.
@@ -182,7 +182,7 @@ impl Cli {
         {
             return keys::generate_encryption_key(output);
         }
-        if let Command::Policy(command) = self.command {
+        if let Command::Policy(policy::Command::Offline(command)) = self.command {
             return command.run(output);
         }
         // It works wherever the server is, without database and configuration.
@@ -234,9 +234,11 @@ impl Command {
         output: &mut Output,
     ) -> Result<(), CliError> {
         match self {
-            Self::Serve | Self::Connect(_) | Self::Doctor(_) | Self::Openapi | Self::Policy(_) => {
-                Ok(())
-            }
+            Self::Serve
+            | Self::Connect(_)
+            | Self::Doctor(_)
+            | Self::Openapi
+            | Self::Policy(policy::Command::Offline(_)) => Ok(()),
             Self::Server(command) => command.run(store, output).await,
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,
@@ -247,6 +249,7 @@ impl Command {
             Self::Revoke(revoke) => revoke.run(store, output).await,
             Self::Lockdown(lockdown) => lockdown.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,
+            Self::Policy(policy::Command::Stored(command)) => command.run(store, output).await,
             Self::Keys(command) => command.run(config, store, output).await,
         }
     }

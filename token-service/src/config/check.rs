@@ -31,17 +31,6 @@ pub fn is_loopback_host(url: &Url) -> bool {
 pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
     let public = public_listener(source)?;
     let issuer = issuer(source, public)?;
-    let policy_dir = source
-        .values
-        .policy
-        .dir
-        .as_deref()
-        .filter(|d| !d.is_empty())
-        .map(PathBuf::from);
-    if let Some(dir) = policy_dir.as_deref().filter(|dir| !dir.is_dir()) {
-        let problem = "is not a directory; name one with .rego files, or leave the field out";
-        return Err(source.wrong("policy.dir", &dir.display().to_string(), problem));
-    }
     let tokens = tokens(source)?;
     Ok(Config {
         issuer_follows_listener: source.values.issuer.is_none(),
@@ -49,7 +38,8 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         data_dir: data_dir(source)?,
         public,
         gateway: gateway::check(source)?,
-        policy_dir,
+        policy_dir: super::policy::dir(source)?,
+        policy_bundle: super::policy::bundle(source)?,
         keys: keys::check(source, &tokens)?,
         tokens,
         trusted_proxies: networks(

@@ -8,6 +8,7 @@ pub(crate) mod duration;
 pub mod federation;
 mod gateway;
 pub mod keys;
+mod policy;
 mod rate_limits;
 mod raw;
 mod registration;
@@ -21,6 +22,7 @@ use std::{
 
 pub use check::is_loopback_host;
 pub use gateway::{GatewayListen, TlsFiles};
+pub use policy::BundleServer;
 pub use registration::{Domains, Registration};
 pub use workloads::{Cluster, TrustDomain, Workloads};
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub gateway: GatewayListen,
     /// Where the policy is read from; the embedded library when absent.
     pub policy_dir: Option<PathBuf>,
+    /// Where bundles to publish come from.
+    pub policy_bundle: Option<BundleServer>,
     /// How tokens are made.
     pub tokens: Tokens,
     /// Reverse proxies before the public listener, whose word on where a request came from counts.

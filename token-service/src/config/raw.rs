@@ -23,7 +23,7 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) gateway: RawGateway,
     #[serde(default)]
-    pub(super) policy: RawPolicy,
+    pub(super) policy: super::policy::RawPolicy,
     #[serde(default)]
     pub(super) tokens: RawTokens,
     #[serde(default)]
@@ -46,12 +46,6 @@ pub(super) struct RawPublic {
     pub(super) listen: Option<String>,
     #[serde(default)]
     pub(super) trusted_proxies: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawPolicy {
-    pub(super) dir: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -82,6 +82,26 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
             "not a directory",
         ),
         (
+            "[policy.bundle]\nurl = \"http://bundles.example.com/writ.tar.gz\"",
+            "policy.bundle.url",
+            "must be https",
+        ),
+        (
+            "[policy.bundle]\nurl = \"https://me:secret@bundles.example.com/\"",
+            "policy.bundle.url",
+            "no user info",
+        ),
+        (
+            "[policy.bundle]\nurl = \"https://bundles.example.com/\"\npoll_interval = \"0s\"",
+            "policy.bundle.poll_interval",
+            "between 1s",
+        ),
+        (
+            "[policy.bundle]\nurl = \"https://bundles.example.com/\"\ntoken_env = \"NO_SUCH\"",
+            "policy.bundle.token_env",
+            "no bearer token",
+        ),
+        (
             "[tokens]\nminted_ttl = \"5m\"",
             "tokens.minted_ttl",
             "between 1s and 60s",

@@ -226,6 +226,16 @@ pub async fn read(mut response: reqwest::Response, most: usize) -> Result<Vec<u8
     Ok(body)
 }
 
+/// The first cause of a failure, which says more than the failure.
+#[must_use]
+pub fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(earlier) = cause.source() {
+        cause = earlier;
+    }
+    cause.to_string()
+}
+
 fn failure(url: &Url, error: &reqwest::Error) -> FetchError {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     let mut problem = String::new();

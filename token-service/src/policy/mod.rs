@@ -1,6 +1,8 @@
 //! The policy in force: loaded and compiled at start and on SIGHUP, run for every decision.
 
 mod examine;
+mod force;
+pub(crate) mod polling;
 mod pool;
 mod source;
 
@@ -17,6 +19,7 @@ use writ_policy::{
 };
 
 pub use examine::{Examined, Ran, examine, run, suite};
+pub use force::{InForce, LoadError};
 use pool::Pool;
 pub use source::{ManifestError, SourceError, Sources};
 

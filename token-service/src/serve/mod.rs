@@ -29,7 +29,7 @@ use crate::{
     http::{limits, network::Network, proxies},
     keys::{KeyError, Keys},
     oauth, openapi,
-    policy::{Policy, SourceError},
+    policy::{SourceError, polling},
     store::{Store, StoreError},
 };
 
@@ -47,9 +47,6 @@ pub enum ServeError {
     /// The signing keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The policy.
-    #[error(transparent)]
-    Policy(#[from] SourceError),
     /// Putting it together.
     #[error(transparent)]
     App(#[from] AppError),
@@ -91,7 +88,6 @@ impl Running {
         clock: Arc<dyn Clock>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, ServeError> {
-        let policy = Policy::configured(config.policy_dir.as_deref())?;
         let store = Store::open(&config.data_dir).await?;
         let keys = Keys::open(&store, &config, Arc::clone(&clock)).await?;
 
@@ -99,7 +95,7 @@ impl Running {
         let public_address = local(&public, config.public)?;
         let config = config.bound_to(public_address);
         let gateway_listen = config.gateway.clone();
-        let app = Arc::new(App::new(config, store, keys, policy, clock).await?);
+        let app = Arc::new(App::new(config, store, keys, clock).await?);
 
         let (stop, stopped) = watch::channel(false);
         let trusted: Arc<[Network]> = app.config.trusted_proxies.as_slice().into();
@@ -160,6 +156,10 @@ impl Running {
             stopped.clone(),
             GRACE,
         )));
+        if let Some(server) = app.config.policy_bundle.clone() {
+            let polling = polling::run(Arc::clone(&app), server, stopped.clone());
+            listeners.push(tokio::spawn(polling));
+        }
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,
@@ -183,14 +183,12 @@ impl Running {
         Ok(())
     }
 
-    /// Reads the policy again. The one in force stays when the new one is wrong.
+    /// Reads the policy that the configuration names again. The one in force stays when the new one is wrong.
     ///
     /// # Errors
     /// When the new policy cannot be loaded.
-    pub fn reload_policy(&self) -> Result<(), SourceError> {
-        self.app
-            .set_policy(Policy::configured(self.app.config.policy_dir.as_deref())?);
-        Ok(())
+    pub fn reload_policy(&self) -> Result<bool, SourceError> {
+        self.app.reload_policy()
     }
 
     /// Ends the service: no new connections, requests in flight finish, what is counted is put on record.

@@ -39,6 +39,9 @@ pub enum StoreError {
         /// The id asked for.
         id: String,
     },
+    /// No policy of that name was published.
+    #[error("no policy {0} was published; `writ policy history` shows what there is")]
+    NoPolicy(String),
     /// Two registrations contradict each other.
     #[error("{0}")]
     Conflict(&'static str),

@@ -16,6 +16,7 @@ pub mod identities;
 pub mod initial_tokens;
 pub mod keys;
 pub mod oauth;
+pub mod policies;
 pub mod providers;
 pub mod pushed;
 pub mod registrations;

@@ -24,6 +24,7 @@ mod kill_switch;
 mod listeners;
 mod methods;
 mod mtls;
+mod policies;
 mod process;
 mod registration_cli;
 mod regressions;

@@ -1,7 +1,10 @@
 //! `writ policy …`
 
 mod check;
+mod diff;
 mod eval;
+mod history;
+mod publish;
 mod test;
 
 use std::path::Path;
@@ -9,10 +12,23 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::{CliError, Output};
-use crate::policy::Sources;
+use crate::{
+    audit::printable,
+    policy::Sources,
+    store::{Store, policies::Which},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    #[command(flatten)]
+    Offline(Offline),
+    #[command(flatten)]
+    Stored(Stored),
+}
+
+/// What works on files alone.
+#[derive(Debug, Subcommand)]
+pub(super) enum Offline {
     /// Say what keeps a policy from doing in the filter what it says. Needs no service.
     Check(check::Check),
     /// Run the `test_` rules of a policy, as `opa test` does. Needs no service.
@@ -21,7 +37,22 @@ pub(super) enum Command {
     Eval(eval::Eval),
 }
 
-impl Command {
+/// What works on the database.
+#[derive(Debug, Subcommand)]
+pub(super) enum Stored {
+    /// Put a policy in force, when it passes check and tests. Running services take it at once.
+    Publish(publish::Publish),
+    /// Put an earlier policy in force again.
+    Rollback(publish::Rollback),
+    /// List what was published, newest first.
+    History(history::History),
+    /// Print a published policy, with all of its files.
+    Show(history::Show),
+    /// Say how two policies differ, file by file.
+    Diff(diff::Diff),
+}
+
+impl Offline {
     pub(super) fn run(self, output: &mut Output) -> Result<(), CliError> {
         match self {
             Self::Check(check) => check.run(output),
@@ -31,12 +62,44 @@ impl Command {
     }
 }
 
+impl Stored {
+    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        match self {
+            Self::Publish(publish) => publish.run(store, output).await,
+            Self::Rollback(rollback) => rollback.run(store, output).await,
+            Self::History(history) => history.run(store, output).await,
+            Self::Show(show) => show.run(store, output).await,
+            Self::Diff(diff) => diff.run(store, output).await,
+        }
+    }
+}
+
+/// A policy that somebody names: a published revision, or else a directory or a bundle.
+async fn named(store: &Store, name: &str) -> Result<Sources, CliError> {
+    match name.parse::<Which>() {
+        Ok(which) => {
+            let number = store.published_policy(&which).await?.number;
+            let files = store.policy_files(number).await?;
+            Ok(Sources::of(format!("policy {number}"), files)?)
+        }
+        Err(_) => Ok(Sources::read(Path::new(name))?),
+    }
+}
+
 /// How a file of a policy is shown, so that it can be opened.
 fn shown(sources: &Sources, root: &Path, path: &str) -> String {
     match root.is_dir() {
         true => format!("{}/{path}", sources.origin.trim_end_matches('/')),
         false => format!("{}:{path}", sources.origin),
     }
+}
+
+/// A line of a policy, of which a terminal acts on nothing but the tabs.
+fn harmless(line: &str) -> String {
+    line.split('\t')
+        .map(printable)
+        .collect::<Vec<_>>()
+        .join("\t")
 }
 
 /// `1 test`, `2 tests`

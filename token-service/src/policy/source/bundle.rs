@@ -11,7 +11,7 @@ use tar::{Archive, EntryType};
 use super::{MOST, SourceError, is_part, too_large};
 
 /// So many bytes may a bundle have as it comes.
-const MOST_PACKED: usize = 4 * 1024 * 1024;
+pub(in crate::policy) const MOST_PACKED: usize = 4 * 1024 * 1024;
 /// So many bytes are unpacked at most, what is passed over included.
 const MOST_UNPACKED: u64 = 16 * 1024 * 1024;
 /// So many entries an archive may have.

@@ -14,6 +14,7 @@ use writ_policy::{
     library,
 };
 
+pub(super) use bundle::MOST_PACKED;
 pub use manifest::ManifestError;
 
 /// So many bytes may all files of a policy have together: each worker of each gateway holds it.

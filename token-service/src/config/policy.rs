@@ -1,0 +1,107 @@
+//! `[policy]`: where the policy comes from while none was published.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::{ConfigError, duration, is_loopback_host, raw::Source};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    pub(super) dir: Option<String>,
+    bundle: Option<RawBundle>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBundle {
+    url: String,
+    poll_interval: Option<String>,
+    token_file: Option<PathBuf>,
+    token_env: Option<String>,
+}
+
+/// A server of OPA bundles, whose bundle is published whenever it changes.
+#[derive(Clone, Debug)]
+pub struct BundleServer {
+    /// Where the bundle is.
+    pub url: Url,
+    /// How often it is asked for.
+    pub poll_interval: Duration,
+    /// The bearer token that it is asked for with.
+    pub token: Option<SecretString>,
+}
+
+/// The directory, where one is named.
+pub(super) fn dir(source: &Source) -> Result<Option<PathBuf>, ConfigError> {
+    let named = source.values.policy.dir.as_deref();
+    let dir = named.filter(|d| !d.is_empty()).map(PathBuf::from);
+    if let Some(dir) = dir.as_deref().filter(|dir| !dir.is_dir()) {
+        let problem = "is not a directory; name one with .rego files, or leave the field out";
+        return Err(source.wrong("policy.dir", &dir.display().to_string(), problem));
+    }
+    Ok(dir)
+}
+
+/// The bundle server, where one is named.
+pub(super) fn bundle(source: &Source) -> Result<Option<BundleServer>, ConfigError> {
+    let Some(raw) = &source.values.policy.bundle else {
+        return Ok(None);
+    };
+    let wrong = |problem: &str| source.wrong("policy.bundle.url", &raw.url, problem);
+    let url = Url::parse(&raw.url).map_err(|e| wrong(&format!("is not a URL ({e})")))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback_host(&url) => {}
+        _ => return Err(wrong("must be https: only a loopback host may use http")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong(
+            "must have no user info; `policy.bundle.token_file` is for the server's token",
+        ));
+    }
+    let text = raw.poll_interval.as_deref().unwrap_or("30s");
+    Ok(Some(BundleServer {
+        url,
+        poll_interval: duration::parse(text, &(1..=86400))
+            .map_err(|problem| source.wrong("policy.bundle.poll_interval", text, problem))?,
+        token: token(source, raw)?,
+    }))
+}
+
+fn token(source: &Source, raw: &RawBundle) -> Result<Option<SecretString>, ConfigError> {
+    let (field, given, text) = match (&raw.token_file, &raw.token_env) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(name)) => {
+            let problem = "is given beside token_file; leave one of them out";
+            return Err(source.wrong("policy.bundle.token_env", name, problem));
+        }
+        (Some(path), None) => {
+            let given = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                let problem = format!("cannot be read: {e}");
+                source.wrong("policy.bundle.token_file", &given, problem)
+            })?;
+            ("policy.bundle.token_file", given, text)
+        }
+        (None, Some(name)) => {
+            let text = source.variable(name).unwrap_or_default().to_owned();
+            ("policy.bundle.token_env", name.clone(), text)
+        }
+    };
+    // RFC 6750 section 2.1: what a bearer token is written with.
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+    match text.trim() {
+        token if !token.is_empty() && token.chars().all(fits) => {
+            Ok(Some(SecretString::from(token)))
+        }
+        _ => Err(source.wrong(
+            field,
+            &given,
+            "holds no bearer token (RFC 6750 section 2.1)",
+        )),
+    }
+}

@@ -1,0 +1,197 @@
+//! Published policies: in force at once, taken back as fast, and never worse than the last good one.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use serde_json::Value;
+use writ_token_service::{
+    audit::Kind,
+    config::Config,
+    policy::Sources,
+    serve::Running,
+    store::{Store, audit::Filter, policies::NewRevision},
+};
+
+use crate::harness::{Form, Service, call};
+
+const CLOSED: &str =
+    "package writ\n\ncall := {\"allow\": false, \"reason\": \"closed for the night\"}\n";
+const OPEN: &str = "package writ\n\ncall := {\"allow\": true}\n";
+
+/// Publishes as another process does.
+async fn publish(store: &Store, text: &str) -> i64 {
+    let files = BTreeMap::from([("p.rego".to_owned(), text.to_owned())]);
+    let revision = Sources::of("test".to_owned(), files.clone())
+        .map_or_else(|_| "none".to_owned(), |sources| sources.revision());
+    let new = NewRevision {
+        revision: &revision,
+        files: &files,
+        origin: "test",
+        named: None,
+        message: "a test",
+        author: "tester",
+    };
+    store.publish_policy(&new, Timestamp::now()).await.unwrap()
+}
+
+async fn answered(service: &Service) -> (StatusCode, Value) {
+    let form = Form::new(&service.caller_token(), &call("echo"));
+    let response = service.exchange(&form).await;
+    (response.status(), response.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_decides_the_next_call_and_so_does_what_is_taken_back() {
+    let service = Service::start().await;
+    assert_eq!(answered(&service).await.0, StatusCode::OK);
+    let elsewhere = service.elsewhere().await;
+
+    let first = publish(&elsewhere, OPEN).await;
+    let second = publish(&elsewhere, CLOSED).await;
+    let (status, answer) = answered(&service).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(answer["error_description"], "closed for the night");
+    let published = service.running.app.policy();
+    let known = elsewhere.policy_history(10).await.unwrap();
+    assert_eq!(known[0].revision, published.revision());
+    assert!(known[0].in_force_since.is_some() && known[1].in_force_since.is_none());
+
+    // What the configuration names no longer counts.
+    assert!(!service.running.reload_policy().unwrap());
+    assert_eq!(answered(&service).await.0, StatusCode::FORBIDDEN);
+
+    let now = Timestamp::now();
+    elsewhere
+        .put_policy_in_force(first, "tester", Some("too early"), now)
+        .await
+        .unwrap();
+    assert_eq!(answered(&service).await.0, StatusCode::OK);
+
+    let records = elsewhere
+        .newest_records(
+            &Filter {
+                kind: Some(Kind::Admin),
+                ..Filter::default()
+            },
+            2,
+        )
+        .await
+        .unwrap();
+    let [publication, rollback] = records.as_slice() else {
+        panic!("{records:?}")
+    };
+    let of = |entry: &writ_token_service::store::audit::Entry| {
+        let record = entry.record.clone();
+        (
+            record.method.unwrap(),
+            record.target.unwrap(),
+            record.reason.unwrap(),
+            record.detail.unwrap(),
+        )
+    };
+    let (method, target, reason, detail) = of(publication);
+    assert_eq!(
+        (method.as_str(), target),
+        ("policy publish", second.to_string())
+    );
+    assert_eq!(
+        (reason.as_str(), &detail["before"]),
+        ("a test", &Value::from(first))
+    );
+    let (method, target, reason, detail) = of(rollback);
+    assert_eq!(
+        (method.as_str(), target),
+        ("policy rollback", first.to_string())
+    );
+    assert_eq!(
+        (reason.as_str(), &detail["author"]),
+        ("too early", &Value::from("tester"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_policy_that_cannot_be_used_leaves_the_last_good_one_in_force() {
+    let service = Service::start().await;
+    let elsewhere = service.elsewhere().await;
+    publish(&elsewhere, CLOSED).await;
+    assert_eq!(answered(&service).await.0, StatusCode::FORBIDDEN);
+    for broken in [
+        "package writ\n\ncall := {",
+        "package writ\n\ncall := {\"allow\": true} if http.send({})\n",
+        "package other\n",
+    ] {
+        publish(&elsewhere, broken).await;
+        let (status, answer) = answered(&service).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert_eq!(
+            answer["error_description"], "closed for the night",
+            "{broken}"
+        );
+    }
+    publish(&elsewhere, OPEN).await;
+    assert_eq!(answered(&service).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_starts_with_what_is_published_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::load(None, []).unwrap();
+    config.data_dir = dir.path().to_owned();
+    config.public.set_port(0);
+    config.gateway =
+        writ_token_service::config::GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
+    let start = || {
+        let clock = std::sync::Arc::new(writ_token_service::clock::SystemClock);
+        Running::start(config.clone(), clock, None)
+    };
+    let store = Store::open(dir.path()).await.unwrap();
+    publish(&store, OPEN).await;
+    let running = start().await.unwrap();
+    let known = store.policy_history(1).await.unwrap();
+    assert_eq!(running.app.policy().revision(), known[0].revision);
+    running.stop().await;
+
+    publish(&store, "package writ\n\ncall := {").await;
+    let refused = start().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("the published policy 2 cannot be used")
+            && refused.contains("writ policy rollback"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_published_is_never_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    publish(&store, OPEN).await;
+    for change in [
+        "UPDATE policy_revisions SET message = 'another'",
+        "DELETE FROM policy_revisions",
+    ] {
+        let mut tx = store.write().await.unwrap();
+        let refused = sqlx::query(change).execute(tx.conn()).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("published policies are"),
+            "{refused}"
+        );
+    }
+    let files = BTreeMap::from([("p.rego".to_owned(), OPEN.to_owned())]);
+    let again = NewRevision {
+        revision: "x",
+        files: &files,
+        origin: "test",
+        named: None,
+        message: "again",
+        author: "tester",
+    };
+    let refused = store
+        .publish_policy(&again, Timestamp::now())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("in force already"),
+        "{refused}"
+    );
+}
