@@ -1,21 +1,24 @@
 //! `writ connect … -- COMMAND ARG…`
 
-use std::{ffi::OsString, io::Read as _, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString, io::Read as _, net::SocketAddr, os::unix::fs::PermissionsExt as _,
+    path::PathBuf, time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 #[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use secrecy::SecretString;
 use tokio::signal::unix::SignalKind;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     CliError, Output,
     serve::{signals, start_log},
 };
 use crate::{
-    config::duration,
-    connect::{Connected, Identity, PATH, Passed, Place, Registration, Settings},
+    config::{duration, is_loopback_host},
+    connect::{ConnectError, Connected, Identity, PATH, Passed, Place, Registration, Settings},
     registry::Id,
 };
 
@@ -147,10 +150,15 @@ impl Connect {
         ];
         let settings = self.settings(|name| std::env::var(name).ok())?;
         let [terminate, interrupt] = &mut ends;
-        let connected = tokio::select! {
-            connected = Connected::start(settings) => connected?,
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+        let ended = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let connected = match Connected::start(settings, ended).await {
+            Err(ConnectError::ToldToEnd) => return Ok(()),
+            connected => connected?,
         };
         output.line(&format!("listening http://{}{PATH}", connected.address))?;
         output.line("ready")?;
@@ -195,6 +203,13 @@ impl Connect {
                 let told = "--register is for a token service on this machine: a server has no certificate of its own";
                 return Err(CliError::Usage(told.to_owned()));
             }
+            if issuer.scheme() != "https"
+                && !(issuer.scheme() == "http" && is_loopback_host(issuer))
+            {
+                return Err(CliError::Usage(format!(
+                    "--issuer {issuer}: tokens and secrets would cross the network in clear; name its https URL"
+                )));
+            }
             return Ok(Identity::Registering(Registration {
                 issuer: issuer.as_str().trim_end_matches('/').to_owned(),
                 resource: resource.to_string(),
@@ -208,7 +223,7 @@ impl Connect {
         };
         let secret = match (place, &self.secret_file) {
             (Place::Tls { .. }, _) => None,
-            (_, Some(file)) => Some(read(file)?),
+            (_, Some(file)) => Some(read_private(file)?),
             (_, None) => Some(env(GATEWAY_SECRET).ok_or_else(|| {
                 CliError::Usage(format!(
                     "the secret of `{gateway}` is missing: set {GATEWAY_SECRET}, or name a file with --secret-file"
@@ -228,12 +243,7 @@ impl Connect {
         }
         let usage = |told: &str| CliError::Usage(format!("--service {}: {told}", self.service));
         let url = Url::parse(&self.service).map_err(|e| usage(&e.to_string()))?;
-        let is_loopback = match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
+        let is_loopback = is_loopback_host(&url);
         match (url.scheme(), &self.identity_file) {
             ("http", None) if is_loopback => Ok(Place::Loopback(url)),
             ("http", _) => Err(usage(
@@ -241,7 +251,7 @@ impl Connect {
             )),
             ("https", Some(identity)) => Ok(Place::Tls {
                 url,
-                identity: read(identity)?.into_bytes(),
+                identity: read_private(identity)?.into_bytes(),
                 authorities: match &self.ca_file {
                     Some(file) => read(file)?.into_bytes(),
                     None => Vec::new(),
@@ -253,6 +263,18 @@ impl Connect {
             _ => Err(usage("it must be an http or https URL, or unix:/path")),
         }
     }
+}
+
+/// Reads a file with a secret in it, which nobody else on this machine may.
+fn read_private(file: &PathBuf) -> Result<String, CliError> {
+    let mode = std::fs::metadata(file).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        return Err(CliError::Usage(format!(
+            "{} holds a secret and others may read it: chmod 600 {0}",
+            file.display()
+        )));
+    }
+    read(file)
 }
 
 fn read(file: &PathBuf) -> Result<String, CliError> {

@@ -7,16 +7,13 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 use serde_json::json;
-use tokio::sync::Semaphore;
 use writ_core::guard::{self, Difference, Guarded, Passed, Presented, Request, Rogue};
-use writ_policy::{
-    credential::Credential,
-    event::{self, Event, EventBatch},
-};
+use writ_policy::{credential::Credential, event};
 
 use super::{
     endpoint::Refusal,
-    service::{Known, Service, ServiceError, Spending, Standing},
+    reports::Reports,
+    service::{Known, Service, Spending, Standing},
     sessions::Principal,
     spent::{NotSpent, Spent},
 };
@@ -25,9 +22,6 @@ use crate::{
     http::Peer,
     secret,
 };
-
-/// Reports on their way at a time.
-const REPORTS: usize = 16;
 
 /// Where it is known whether a token was used before.
 #[derive(Debug)]
@@ -52,16 +46,16 @@ pub(super) struct Admitted {
 pub(super) struct Gate {
     service: Arc<Service>,
     single_use: SingleUse,
-    reports: Semaphore,
+    reports: Reports,
 }
 
 impl Gate {
     /// The gate of `server`.
     pub(super) fn new(service: Arc<Service>, single_use: SingleUse) -> Self {
         Self {
+            reports: Reports::to(Arc::clone(&service)),
             service,
             single_use,
-            reports: Semaphore::new(REPORTS),
         }
     }
 
@@ -173,7 +167,7 @@ impl Gate {
         }
     }
 
-    /// What is refused is on record first.
+    /// What is refused is on record first, where the service is there.
     async fn refuse(&self, refusal: guard::Refusal, arrival: &Arrival<'_>) -> Refusal {
         let Some(rogue) = refusal.rogue() else {
             return Refusal::Guard(refusal);
@@ -200,24 +194,13 @@ impl Gate {
             source_ip = arrival.source_ip,
             "a rogue access was refused"
         );
-        if let Err(error) = self.report(event).await {
-            tracing::error!(
-                server = self.service.server(),
-                "a rogue access could not be reported: {error}"
-            );
-        }
+        self.reports.tell(event).await;
         Refusal::Guard(refusal)
     }
 
-    async fn report(&self, event: event::Rogue) -> Result<(), ServiceError> {
-        // Whoever tries as often as they can is answered no faster than it goes on record.
-        let Ok(_place) = self.reports.acquire().await else {
-            return Ok(());
-        };
-        let batch = EventBatch {
-            events: vec![Event::Rogue(event)],
-        };
-        self.service.report(&batch).await
+    /// Sends the reports that are left.
+    pub(super) async fn finish(&self) {
+        self.reports.finish().await;
     }
 }
 

@@ -152,10 +152,12 @@ pub(super) async fn stateless(
 }
 
 fn start(recipe: &Arc<Recipe>, used: Use) -> Result<Process, StartError> {
-    recipe.start(used).map_err(|source| StartError::Program {
-        command: recipe.shown(),
-        source,
-    })
+    recipe
+        .start(used, ())
+        .map_err(|source| StartError::Program {
+            command: recipe.shown(),
+            source,
+        })
 }
 
 /// All tools; those of the pages that could be read where there is a problem.

@@ -13,8 +13,10 @@ mod environment;
 mod gate;
 mod learn;
 mod outbox;
+mod places;
 mod process;
 mod register;
+mod reports;
 mod service;
 mod sessions;
 mod shared;
@@ -113,6 +115,9 @@ pub enum ConnectError {
     /// There is nothing to run.
     #[error("name the command that starts the MCP server: writ connect … -- COMMAND ARG…")]
     NoCommand,
+    /// It was told to end before it was ready; nothing of it is left.
+    #[error("ended before the MCP server was ready")]
+    ToldToEnd,
     /// The listener.
     #[error("cannot listen on {address}: {source}; name another address with --listen")]
     Listen {
@@ -136,11 +141,14 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// Starts the server and its endpoint, which answers as soon as this returns.
+    /// Starts the server and its endpoint, which answers as soon as this returns. Gives up when `ended` is over before.
     ///
     /// # Errors
-    /// When anything that is needed is missing or wrong; nothing is left running then.
-    pub async fn start(settings: Settings) -> Result<Self, ConnectError> {
+    /// When anything that is needed is missing or wrong, or it is told to end; nothing is left running then.
+    pub async fn start(
+        settings: Settings,
+        ended: impl Future<Output = ()>,
+    ) -> Result<Self, ConnectError> {
         let (program, arguments) = settings
             .command
             .split_first()
@@ -151,6 +159,8 @@ impl Connected {
         };
         let listening = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listening.local_addr().map_err(failed)?;
+        // Before anything is started or registered that would be left behind.
+        let hosts = Hosts::new(address, &settings.hosts, &settings.origins)?;
         let label = match &settings.identity {
             Identity::Guarded { server, .. } => server,
             Identity::Registering(registration) => &registration.resource,
@@ -162,7 +172,10 @@ impl Connected {
             environment::clean(std::env::vars_os(), &settings.passed),
             settings.max_message,
         ));
-        let started = start(&settings, &recipe, address).await;
+        let started = tokio::select! {
+            started = start(&settings, &recipe, address) => started,
+            () = ended => Err(ConnectError::ToldToEnd),
+        };
         let (service, known, learned) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -170,7 +183,7 @@ impl Connected {
                 return Err(error);
             }
         };
-        let hosts = Hosts::new(address, &known.resource, &settings.hosts, &settings.origins)?;
+        let hosts = hosts.and_of(&known.resource);
         tracing::info!(
             server = service.server(),
             sessions_only = learned.stateless.is_none(),
@@ -222,7 +235,11 @@ impl Connected {
                 shared.stop().await;
             }
         };
-        tokio::join!(self.bridge.sessions.stop(), shared);
+        tokio::join!(
+            self.bridge.sessions.stop(),
+            shared,
+            self.bridge.gate.finish()
+        );
         self.recipe.all_ended().await;
     }
 }

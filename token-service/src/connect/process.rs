@@ -83,11 +83,15 @@ impl Recipe {
         printable(&words.join(" "))
     }
 
-    /// Starts the process. It ends when the answer is dropped.
+    /// Starts the process. It ends when the answer is dropped; `kept` is dropped once it has, with all that it started.
     ///
     /// # Errors
     /// When there is no such program, or it cannot be run.
-    pub(super) fn start(self: &Arc<Self>, used: Use) -> io::Result<Process> {
+    pub(super) fn start(
+        self: &Arc<Self>,
+        used: Use,
+        kept: impl Send + 'static,
+    ) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -125,6 +129,7 @@ impl Recipe {
         tokio::spawn(async move {
             let why = running.see_to_it(stdout, &told).await;
             told.end(&why);
+            drop(kept);
             ended.send_replace(Some(Arc::from(why)));
             recipe.alive.send_modify(|alive| *alive -= 1);
         });

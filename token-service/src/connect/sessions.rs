@@ -6,17 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::{
     channel::Use,
     crashes::{Crashes, PATIENCE},
+    places::Places,
     process::{Process, Recipe},
 };
 use crate::secret;
 
 /// Who may use a session: whoever began it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Principal {
     /// The user, or the workload.
     pub(super) subject: String,
@@ -30,6 +29,9 @@ pub(super) enum SessionError {
     /// There are enough of them.
     #[error("all {0} sessions of this MCP server are in use; try again when one has ended")]
     TooMany(usize),
+    /// This caller has enough of them.
+    #[error("you have {0} sessions of this MCP server, as many as one caller may; end one of them")]
+    Share(usize),
     /// It keeps ending.
     #[error("the MCP server keeps ending and is not started again for {} s; its log says why", .0.as_secs() + 1)]
     Crashing(Duration),
@@ -47,7 +49,6 @@ pub(super) struct Opening {
     /// To be initialized.
     pub(super) process: Process,
     started: Instant,
-    place: OwnedSemaphorePermit,
 }
 
 /// One client's session.
@@ -60,7 +61,6 @@ pub(super) struct Session {
     owner: Principal,
     started: Instant,
     used: Mutex<Instant>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Session {
@@ -73,11 +73,17 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Sessions {
     recipe: Arc<Recipe>,
-    most: usize,
     idle: Duration,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     crashes: Crashes,
-    held: Mutex<HashMap<String, Arc<Session>>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    sessions: HashMap<String, Arc<Session>>,
+    /// Once no more begins.
+    is_over: bool,
 }
 
 impl Sessions {
@@ -85,34 +91,31 @@ impl Sessions {
     pub(super) fn new(recipe: Arc<Recipe>, most: usize, idle: Duration) -> Self {
         Self {
             recipe,
-            most,
             idle,
-            places: Arc::new(Semaphore::new(most)),
+            places: Places::new(most),
             crashes: Crashes::default(),
             held: Mutex::default(),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a process. It ends when nothing comes of it.
-    pub(super) async fn open(&self) -> Result<Opening, SessionError> {
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) if self.places.is_closed() => return Err(SessionError::Stopping),
-            Err(_) => return Err(SessionError::TooMany(self.most)),
-        };
+    /// Starts a process for a session of this principal's. It ends when nothing comes of it, and then its place is free.
+    pub(super) async fn open(&self, owner: &Principal) -> Result<Opening, SessionError> {
+        if self.held().is_over {
+            return Err(SessionError::Stopping);
+        }
+        let place = self.places.take(owner)?;
         let pause = self.crashes.pause(Instant::now());
         if pause > PATIENCE {
             return Err(SessionError::Crashing(pause));
         }
         tokio::time::sleep(pause).await;
         Ok(Opening {
-            process: self.recipe.start(Use::Session)?,
+            process: self.recipe.start(Use::Session, place)?,
             started: Instant::now(),
-            place,
         })
     }
 
@@ -122,39 +125,54 @@ impl Sessions {
     }
 
     /// Makes an initialized process a session.
-    pub(super) fn begin(self: &Arc<Self>, opening: Opening, owner: Principal) -> Arc<Session> {
+    ///
+    /// # Errors
+    /// [`SessionError::Stopping`] when all have ended meanwhile.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        opening: Opening,
+        owner: Principal,
+    ) -> Result<Arc<Session>, SessionError> {
         let session = Arc::new(Session {
             id: secret::generate().to_string(),
             process: opening.process,
             owner,
             started: opening.started,
             used: Mutex::new(Instant::now()),
-            _place: opening.place,
         });
-        self.held().insert(session.id.clone(), Arc::clone(&session));
+        let mut held = self.held();
+        if held.is_over {
+            return Err(SessionError::Stopping);
+        }
+        held.sessions
+            .insert(session.id.clone(), Arc::clone(&session));
+        drop(held);
         tokio::spawn(watch(Arc::downgrade(self), Arc::clone(&session)));
-        session
+        Ok(session)
     }
 
     /// The session of this id, when it is this principal's.
     pub(super) fn find(&self, id: &str, by: &Principal) -> Option<Arc<Session>> {
-        let session = self.held().get(id).filter(|s| s.owner == *by).cloned()?;
+        let held = self.held().sessions.get(id).cloned();
+        let session = held.filter(|session| session.owner == *by)?;
         *session.used() = Instant::now();
         (!session.process.has_ended()).then_some(session)
     }
 
     /// Ends a session.
     pub(super) async fn end(&self, session: &Session) {
-        self.held().remove(&session.id);
+        self.held().sessions.remove(&session.id);
         session.process.stop().await;
     }
 
     /// Ends all of them; none begins any more.
     pub(super) async fn stop(&self) {
-        self.places.close();
-        let sessions: Vec<_> = self.held().drain().map(|(_, session)| session).collect();
+        let mut held = self.held();
+        held.is_over = true;
+        let sessions = std::mem::take(&mut held.sessions);
+        drop(held);
         let mut ends = tokio::task::JoinSet::new();
-        for session in sessions {
+        for session in sessions.into_values() {
             ends.spawn(async move { session.process.stop().await });
         }
         ends.join_all().await;
@@ -171,7 +189,7 @@ async fn watch(sessions: Weak<Sessions>, session: Arc<Session>) {
         tokio::select! {
             why = session.process.ended() => {
                 if let Some(sessions) = sessions.upgrade()
-                    && sessions.held().remove(&session.id).is_some()
+                    && sessions.held().sessions.remove(&session.id).is_some()
                 {
                     tracing::warn!(server = sessions.recipe.server, "a session ended with its process: {why}");
                     sessions.crashes.note(session.started.elapsed(), Instant::now());
@@ -194,3 +212,6 @@ async fn watch(sessions: Weak<Sessions>, session: Arc<Session>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

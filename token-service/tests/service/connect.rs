@@ -1,7 +1,7 @@
 //! `writ connect`: a server on standard streams behind an endpoint with the guard's checks, as a client of both eras and
 //! as somebody without a token find it.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{future::pending, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -22,7 +22,10 @@ use writ_token_service::{
     },
 };
 
-use crate::harness::{Form, GUARD, RESOURCE, Service};
+use crate::{
+    harness::{Form, GUARD, RESOURCE, Service},
+    process::writ,
+};
 
 const POLICY: &str = r#"package writ
 call := {"allow": true, "reason": "whatever it is"}
@@ -64,7 +67,7 @@ fn settings(service: &Service, speaks: &str) -> Settings {
         local_single_use: false,
         command: ["python3".into(), script.into(), speaks.into()].into(),
         passed: Vec::new(),
-        max_sessions: 2,
+        max_sessions: 4,
         idle: Duration::from_secs(600),
         start_time: PATIENCE,
         grace: Duration::from_secs(5),
@@ -136,7 +139,7 @@ impl Setup {
         let service = service().await;
         let mut settings = settings(&service, speaks);
         change(&mut settings);
-        let connected = Connected::start(settings).await.unwrap();
+        let connected = Connected::start(settings, pending()).await.unwrap();
         Self { service, connected }
     }
 
@@ -667,7 +670,7 @@ async fn a_server_that_cannot_start_says_why() {
             start_time: Duration::from_secs(1),
             ..settings(&service, "")
         };
-        Connected::start(settings).await.unwrap_err()
+        Connected::start(settings, pending()).await.unwrap_err()
     };
     let error = start(&["/no/such/program", "x"]).await;
     assert!(
@@ -706,7 +709,7 @@ async fn a_gateway_guards_its_own_servers_only() {
     let settings = || settings(&service, "sessions");
     let mut other = settings();
     other.identity = guarded_by("core", &service.core_secret);
-    let error = Connected::start(other).await.unwrap_err();
+    let error = Connected::start(other, pending()).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -716,14 +719,14 @@ async fn a_gateway_guards_its_own_servers_only() {
     );
     let mut gateway = settings();
     gateway.identity = guarded_by("edge", &service.gateway_secret);
-    let error = Connected::start(gateway).await.unwrap_err();
+    let error = Connected::start(gateway, pending()).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::Service(ServiceError::NoGuard(_))),
         "{error}"
     );
     let mut wrong = settings();
     wrong.identity = guarded_by(GUARD, "wrong");
-    let error = Connected::start(wrong).await.unwrap_err();
+    let error = Connected::start(wrong, pending()).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::Service(ServiceError::Unauthorized(_))),
         "{error}"
@@ -746,13 +749,15 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
             ..settings(&service, "sessions")
         }
     };
-    let error = Connected::start(registering(None)).await.unwrap_err();
+    let error = Connected::start(registering(None), pending())
+        .await
+        .unwrap_err();
     let none = matches!(
         error,
         ConnectError::Registration(RegistrationError::NoToken(_))
     );
     assert!(none, "{error}");
-    let error = Connected::start(registering(Some("wrong")))
+    let error = Connected::start(registering(Some("wrong")), pending())
         .await
         .unwrap_err();
     let refused = matches!(
@@ -781,7 +786,7 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
     .await
     .unwrap();
     tx.commit().await.unwrap();
-    let waiting = tokio::spawn(Connected::start(registering(Some(&token))));
+    let waiting = tokio::spawn(Connected::start(registering(Some(&token)), pending()));
     let start = std::time::Instant::now();
     let server = loop {
         let servers = service.store().servers().await.unwrap();
@@ -821,7 +826,9 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
     connected.stop().await;
 
     // It is the same server the next time, and its secret is good for nothing but guarding itself.
-    let again = Connected::start(registering(None)).await.unwrap();
+    let again = Connected::start(registering(None), pending())
+        .await
+        .unwrap();
     again.stop().await;
     let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let secret = kept["introspection_secret"].as_str();
@@ -845,4 +852,94 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
         .await
         .unwrap();
     assert_eq!(minting.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_to_end_while_it_starts_leaves_nothing_behind() {
+    let service = service().await;
+    let file = service.dir.path().join("pid");
+    let mut settings = settings(&service, "sessions");
+    // As npx does: the server proper is started by what is started.
+    let script = format!("sleep 600 & echo $! > {}; wait", file.display());
+    settings.command = ["sh".into(), "-c".into(), script.into()].into();
+    let is_there = async {
+        while !std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let error = Connected::start(settings, is_there).await.unwrap_err();
+    assert!(matches!(error, ConnectError::ToldToEnd), "{error}");
+    let pid = std::fs::read_to_string(&file).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    let status = status.unwrap_or_default();
+    assert!(status.is_empty() || status.contains(") Z "), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_listened_for_is_said_before_anything_is_registered() {
+    let service = service().await;
+    let file = service.dir.path().join("registration.json");
+    let mut settings = settings(&service, "sessions");
+    settings.identity = Identity::Registering(Registration {
+        issuer: service.public_url(""),
+        resource: "http://127.0.0.1:10000/late".to_owned(),
+        token: Some("whatever".to_owned().into()),
+        file: file.clone(),
+    });
+    settings.origins = vec!["no origin".to_owned()];
+    let error = Connected::start(settings, pending()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Hosts(_)), "{error}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn secrets_are_neither_sent_in_clear_nor_read_from_files_that_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "s").unwrap();
+    let told = |arguments: &[&str]| {
+        let mut command = writ(dir.path());
+        command
+            .env("WRIT_REGISTRATION_TOKEN", "t")
+            .args(["connect", "--listen", "127.0.0.1:0"]);
+        let output = command.args(arguments).args(["--", "true"]).output();
+        let output = output.unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let file = dir.path().join("registration.json").display().to_string();
+    let register = ["--register", &file, "--resource", "http://127.0.0.1:1/mcp"];
+    let elsewhere = [&register[..], &["--issuer", "http://writ.example.com"]].concat();
+    assert!(
+        told(&elsewhere).contains("in clear"),
+        "{}",
+        told(&elsewhere)
+    );
+
+    let path = secret.display().to_string();
+    let guarded = [
+        "--server",
+        "ledger",
+        "--gateway",
+        "g",
+        "--secret-file",
+        &path,
+    ];
+    let identity = [
+        "--server",
+        "ledger",
+        "--gateway",
+        "g",
+        "--service",
+        "https://writ.example.com",
+        "--identity-file",
+        &path,
+    ];
+    for (mode, private) in [(0o644, false), (0o640, false), (0o600, true)] {
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+        for arguments in [&guarded[..], &identity] {
+            let told = told(arguments);
+            assert_eq!(told.contains("chmod 600"), !private, "{mode:o} {told}");
+        }
+    }
 }

@@ -26,14 +26,12 @@ pub enum HostsError {
 }
 
 impl Hosts {
-    /// Those under which `listen` is reached from this machine, that of the server's public URL (a gateway passes on what it
-    /// was asked for), and these.
+    /// Those under which `listen` is reached from this machine, and these.
     ///
     /// # Errors
     /// When one of them can be none.
     pub fn new(
         listen: SocketAddr,
-        resource: &str,
         hosts: &[String],
         origins: &[String],
     ) -> Result<Self, HostsError> {
@@ -41,8 +39,6 @@ impl Hosts {
         if listen.ip().is_loopback() {
             all.push(format!("localhost:{}", listen.port()));
         }
-        let resource: Option<Uri> = resource.parse().ok();
-        all.extend(resource.and_then(|uri| Some(uri.authority()?.as_str().to_ascii_lowercase())));
         for host in hosts {
             let read: Authority = host.parse().map_err(|_| HostsError::Host(host.clone()))?;
             if read.as_str().contains('@') {
@@ -60,6 +56,15 @@ impl Hosts {
             hosts: all,
             origins: origins.to_vec(),
         })
+    }
+
+    /// And that of the server's public URL: a gateway passes on what it was asked for.
+    #[must_use]
+    pub fn and_of(mut self, resource: &str) -> Self {
+        let resource: Option<Uri> = resource.parse().ok();
+        let host = resource.and_then(|uri| Some(uri.authority()?.as_str().to_ascii_lowercase()));
+        self.hosts.extend(host);
+        self
     }
 
     /// Refuses what was meant for others.
@@ -99,11 +104,11 @@ mod tests {
         let listen = "127.0.0.1:8080".parse().unwrap();
         Hosts::new(
             listen,
-            "https://Public.example/mcp",
             &["MCP.example.com".to_owned()],
             &["https://app.example.com".to_owned()],
         )
         .unwrap()
+        .and_of("https://Public.example/mcp")
     }
 
     fn check(host: &str, origin: Option<&str>) -> Result<(), Refusal> {
@@ -151,13 +156,13 @@ mod tests {
         let listen = "127.0.0.1:8080".parse().unwrap();
         for host in ["https://a.example", "a@b", "", "a b"] {
             assert!(
-                Hosts::new(listen, "", &[host.to_owned()], &[]).is_err(),
+                Hosts::new(listen, &[host.to_owned()], &[]).is_err(),
                 "{host}"
             );
         }
         for origin in ["a.example", "https://a.example/", "https://a.example/path"] {
             assert!(
-                Hosts::new(listen, "", &[], &[origin.to_owned()]).is_err(),
+                Hosts::new(listen, &[], &[origin.to_owned()]).is_err(),
                 "{origin}"
             );
         }

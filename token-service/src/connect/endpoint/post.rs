@@ -132,7 +132,7 @@ async fn initialize(
     id: &Piece,
     admitted: &Admitted,
 ) -> Result<Response, Refusal> {
-    let opening = bridge.sessions.open().await;
+    let opening = bridge.sessions.open(&admitted.principal).await;
     let opening = opening.map_err(|error| Refusal::from(error).to(id))?;
     let reply = request(&opening.process.channel, body, message, id).await?;
     let answer = async {
@@ -160,7 +160,8 @@ async fn initialize(
         return Ok((status(code), JSON, answer.json).into_response());
     }
     drop(reply);
-    let session = bridge.sessions.begin(opening, admitted.principal.clone());
+    let begun = bridge.sessions.begin(opening, admitted.principal.clone());
+    let session = begun.map_err(|error| Refusal::from(error).to(id))?;
     let id = HeaderValue::from_str(&session.id).map_err(|_| Refusal::NotRunning)?;
     let name = HeaderName::from_static(SESSION);
     Ok((JSON, [(name, id)], answer.json).into_response())

@@ -18,7 +18,7 @@ fn recipe(script: &str) -> Arc<Recipe> {
 }
 
 fn start(script: &str) -> Process {
-    recipe(script).start(Use::Session).unwrap()
+    recipe(script).start(Use::Session, ()).unwrap()
 }
 
 async fn ask(process: &Process) -> Reply {
@@ -140,7 +140,7 @@ async fn whatever_it_has_started_ends_with_it() {
 #[tokio::test]
 async fn a_process_that_nobody_needs_any_more_ends() {
     let recipe = recipe("cat > /dev/null");
-    drop(recipe.start(Use::Session).unwrap());
+    drop(recipe.start(Use::Session, ()).unwrap());
     recipe.all_ended().await;
 }
 
@@ -153,6 +153,6 @@ async fn a_program_that_is_not_there_cannot_be_started() {
         Vec::new(),
         1000,
     ));
-    let error = recipe.start(Use::Session).unwrap_err();
+    let error = recipe.start(Use::Session, ()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
