@@ -70,9 +70,8 @@ impl Reports {
 
     /// Sends what is left; nothing is reported after it.
     pub(super) async fn finish(&self) {
-        let mut held = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = held.take();
-        drop(held);
+        let held = || self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = held().take();
         self.stop.send_replace(true);
         if let Some(mut sender) = sender
             && timeout(LAST, &mut sender).await.is_err()

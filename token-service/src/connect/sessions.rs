@@ -167,10 +167,11 @@ impl Sessions {
 
     /// Ends all of them; none begins any more.
     pub(super) async fn stop(&self) {
-        let mut held = self.held();
-        held.is_over = true;
-        let sessions = std::mem::take(&mut held.sessions);
-        drop(held);
+        let sessions = {
+            let mut held = self.held();
+            held.is_over = true;
+            std::mem::take(&mut held.sessions)
+        };
         let mut ends = tokio::task::JoinSet::new();
         for session in sessions.into_values() {
             ends.spawn(async move { session.process.stop().await });
