@@ -374,8 +374,14 @@ impl Visit {
                 self.tell(gateway, host, refusal, Some(&passed));
             }
             None => {
+                let hint = match status {
+                    Some(403) => {
+                        "; `writ gateway list` must show this guard's id with kind guard and this server"
+                    }
+                    _ => "",
+                };
                 log::error!(
-                    "a token could not be spent: the token service answered {status:?}; the call was refused"
+                    "a token could not be spent: the token service answered {status:?}; the call was refused{hint}"
                 );
                 self.answer(gateway, host, &service_away(), Some(&passed));
             }
