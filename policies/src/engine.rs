@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::program::{DeserializationResult, Program as RvmProgram};
-use regorus::rvm::vm::{RegoVM, VmError};
+use regorus::rvm::vm::{ExecutionMode, RegoVM, SuspendReason, VmError};
 use regorus::{Engine, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::builtins::{self, EXTENSIONS, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
 use crate::release::Release;
@@ -171,7 +172,7 @@ impl Sources {
             .engine
             .compile_with_entrypoint(&first.into())
             .map_err(|error| CompileError::Compile(error.to_string()))?;
-        Compiler::compile_from_policy(&policy, entry_points)
+        Compiler::compile_from_policy_with_host_await(&policy, entry_points, EXTENSIONS)
             .map(Program)
             .map_err(|error| CompileError::Compile(error.to_string()))
     }
@@ -212,6 +213,10 @@ impl Evaluator {
     pub fn new(program: &Program, data: &Data) -> Result<Self, EngineError> {
         let mut vm = RegoVM::new();
         vm.set_max_instructions(MAX_INSTRUCTIONS);
+        // Only a program that calls one of Writ's own built-ins pays for being able to stop at it.
+        if program.0.has_host_await() {
+            vm.set_execution_mode(ExecutionMode::Suspendable);
+        }
         vm.load_program(Arc::clone(&program.0));
         vm.set_data(data.0.clone())
             .map_err(|error| EngineError::Data(error.to_string()))?;
@@ -328,19 +333,65 @@ impl Evaluator {
     }
 
     fn run(&mut self, entry_point: &str, input: Value) -> Result<Value, (DenialCause, String)> {
-        self.vm.set_input(input);
-        let answer = self.vm.execute_entry_point_by_name(entry_point);
+        self.vm.set_input(input.clone());
+        let mut answer = self.vm.execute_entry_point_by_name(entry_point);
+        let mut now = None;
+        while answer.is_ok()
+            && let Some(reason) = self.vm.suspend_reason()
+        {
+            let SuspendReason::HostAwait {
+                argument,
+                identifier,
+                ..
+            } = reason
+            else {
+                return Err(too_long());
+            };
+            let now = now.get_or_insert_with(|| time(&input));
+            let value = match called(identifier, argument, now.as_deref()) {
+                Ok(value) => value,
+                Err(Failure::Undefined(..)) => Value::Undefined,
+                Err(failure @ Failure::Limit(..)) => {
+                    return Err((DenialCause::Limit, format!("the policy failed: {failure}")));
+                }
+                Err(failure @ Failure::Unknown(_)) => {
+                    return Err((DenialCause::Error, format!("the policy failed: {failure}")));
+                }
+            };
+            answer = self.vm.resume(Some(value));
+        }
         self.vm.set_input(Value::Null);
         answer.map_err(|error| match error {
-            VmError::InstructionLimitExceeded { limit, .. } => (
-                DenialCause::Limit,
-                format!(
-                    "the policy took more than {limit} steps to decide; simplify the rules for this call"
-                ),
-            ),
+            VmError::InstructionLimitExceeded { .. } => too_long(),
             error => (DenialCause::Error, format!("the policy failed: {error}")),
         })
     }
+}
+
+fn too_long() -> (DenialCause, String) {
+    (
+        DenialCause::Limit,
+        format!(
+            "the policy took more than {MAX_INSTRUCTIONS} steps to decide; simplify the rules for this call"
+        ),
+    )
+}
+
+/// Runs the built-in that a program stopped at.
+fn called(identifier: &Value, argument: &Value, now: Option<&str>) -> Result<Value, Failure> {
+    match (identifier, argument) {
+        (Value::String(name), Value::Array(arguments)) => {
+            let arguments: Vec<Value> = arguments.iter().cloned().collect();
+            builtins::call(name, &arguments, now)
+        }
+        _ => Err(Failure::Unknown(identifier.to_string())),
+    }
+}
+
+/// When what is asked about came, by the input itself.
+fn time(input: &Value) -> Option<String> {
+    let of = |value: &Value| value.as_string().ok().map(ToString::to_string);
+    of(&input["request"]["time"]).or_else(|| of(&input["time"]))
 }
 
 /// Why a rule gave no answer: a refusal.

@@ -8,6 +8,7 @@
 
 #[cfg(feature = "authoring")]
 pub mod authoring;
+pub mod builtins;
 pub mod credential;
 pub mod decision;
 pub mod engine;

@@ -9,6 +9,7 @@ use regorus::unstable::{AssignOp, BUILTINS, Expr, Module as Parsed, Rule, RuleHe
 use serde::Serialize;
 
 use super::{Place, dotted, located, package, parsed, rule_name, walk};
+use crate::builtins::EXTENSIONS;
 use crate::engine::{self, Data, Evaluator, Module};
 
 /// How bad a finding is.
@@ -236,6 +237,7 @@ impl Scope<'_> {
         };
         let defined = |full: &str| self.functions.0.contains(full);
         BUILTINS.contains_key(name)
+            || EXTENSIONS.iter().any(|(extension, _)| *extension == name)
             || name == "print"
             || defined(name)
             || defined(&format!("{}.{name}", self.package))

@@ -7,10 +7,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, Value};
+use regorus::{Engine, Extension, Value};
 use serde::Serialize;
 
 use super::{Place, located, package, parsed, rule_name};
+use crate::builtins::{self, EXTENSIONS, Failure};
 use crate::engine::{CompileError, Data, Module};
 
 /// The longest one test may run, as in OPA.
@@ -85,6 +86,15 @@ impl Suite {
             check_interval: NonZeroU32::MIN.saturating_add(255),
         });
         engine.set_enable_coverage(coverage);
+        for (name, arity) in EXTENSIONS {
+            // Tests of the time say what it is: `with time.now_ns as …`.
+            if *name != "time.now_ns" {
+                let arity = u8::try_from(*arity).unwrap_or(u8::MAX);
+                engine
+                    .add_extension((*name).to_owned(), arity, extension(name))
+                    .map_err(|error| CompileError::Compile(error.to_string()))?;
+            }
+        }
         let all: Vec<Module> = modules.iter().chain(tests).cloned().collect();
         for module in &all {
             engine
@@ -145,6 +155,16 @@ impl Suite {
             })
             .collect()
     }
+}
+
+/// A built-in of Writ's own, for the interpreter.
+fn extension(name: &'static str) -> Box<dyn Extension> {
+    Box::new(
+        move |arguments: Vec<Value>| match builtins::call(name, &arguments, None) {
+            Err(Failure::Undefined(..)) => Ok(Value::Undefined),
+            answer => Ok(answer?),
+        },
+    )
 }
 
 fn find(modules: &[Module]) -> Vec<Test> {
