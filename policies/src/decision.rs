@@ -126,7 +126,7 @@ impl Decision {
 }
 
 impl Obligations {
-    fn from_object(map: &Object) -> Result<Self, String> {
+    pub(crate) fn from_object(map: &Object) -> Result<Self, String> {
         let mut obligations = Self::default();
         for (key, value) in map.iter() {
             let Value::String(key) = key else {
@@ -169,7 +169,8 @@ fn strings<'a>(values: impl Iterator<Item = &'a Value>) -> Result<Vec<String>, S
         .collect()
 }
 
-fn shorten(mut reason: String) -> String {
+/// The reason within its bounds.
+pub(crate) fn shorten(mut reason: String) -> String {
     if reason.len() > MAX_REASON {
         let end = (0..=MAX_REASON)
             .rev()

@@ -3,6 +3,7 @@
 //! A program is compiled once per policy change and runs as bytecode with an instruction limit. Whatever goes
 //! wrong while it runs is a deny that says what went wrong.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regorus::languages::rego::compiler::Compiler;
@@ -11,6 +12,7 @@ use regorus::rvm::vm::{ExecutionMode, RegoVM, SuspendReason, VmError};
 use regorus::{Engine, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::adapter::{self, Adapter, Declaration};
 use crate::builtins::{self, EXTENSIONS, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
@@ -75,6 +77,16 @@ pub enum CompileError {
         "no module defines the rule `call` in package `writ`: write `package writ` and `call := {{\"allow\": …}}`"
     )]
     NoEntryPoint,
+    /// What a module's metadata says of its input is not understood.
+    #[error("{path}:{line}: {message}")]
+    Input {
+        /// The module's path.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// The modules parse but do not compile together.
     #[error("the policy does not compile: {0}")]
     Compile(String),
@@ -96,21 +108,59 @@ pub enum EngineError {
 
 /// A compiled policy. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Program(Arc<RvmProgram>);
+pub struct Program {
+    bytecode: Arc<RvmProgram>,
+    foreign: Option<Foreign>,
+}
+
+/// The rule that decides requests in a policy that was not written for Writ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Foreign {
+    adapter: Adapter,
+    entry_point: String,
+    /// The members of the answer that are rules of their own below the entry point.
+    members: Vec<String>,
+}
+
+/// What the portable form of a program with a [`Foreign`] rule begins with: then the adapter's name, the entry point and
+/// its members with spaces between, and a line feed. A filter that knows none of that refuses it.
+const FOREIGN: &[u8] = b"writ-input ";
 
 /// Compiles modules to one program with the entry points [`CALL`] and, where they are defined, [`VISIBLE`] and [`RESULT`].
 pub fn compile(modules: &[Module]) -> Result<Program, CompileError> {
+    let declared = adapter::declaration(modules).map_err(|wrong| CompileError::Input {
+        path: wrong.path,
+        line: wrong.line,
+        message: wrong.message,
+    })?;
     let mut sources = Sources::read(modules)?;
-    if !sources.define("call") {
-        return Err(CompileError::NoEntryPoint);
-    }
-    let mut entry_points = vec![CALL];
+    let foreign = match declared {
+        None => None,
+        Some(declared) => {
+            let (mut foreign, rule) = sources.foreign(&declared)?;
+            let mut modules = modules.to_vec();
+            foreign.members = foreign.adapter.members(&rule, &mut modules);
+            if !foreign.members.is_empty() {
+                sources = Sources::read(&modules)?;
+            }
+            Some(foreign)
+        }
+    };
+    let mut entry_points = match &foreign {
+        Some(foreign) => foreign.asked(),
+        None if sources.define("call") => vec![CALL.to_owned()],
+        None => return Err(CompileError::NoEntryPoint),
+    };
     for (rule, entry_point) in [("visible", VISIBLE), ("result", RESULT)] {
-        if sources.define(rule) {
-            entry_points.push(entry_point);
+        let asked =
+            |asked: &String| asked == entry_point || asked.starts_with(&format!("{entry_point}."));
+        if sources.define(rule) && !entry_points.iter().any(asked) {
+            entry_points.push(entry_point.to_owned());
         }
     }
-    sources.program(&entry_points)
+    let entry_points: Vec<&str> = entry_points.iter().map(String::as_str).collect();
+    let bytecode = sources.program(&entry_points)?;
+    Ok(Program { bytecode, foreign })
 }
 
 /// Compiles modules to the program that judges what is asked of the token service itself: [`TASK`] and [`EXCHANGE`], those
@@ -126,7 +176,11 @@ pub fn compile_judgements(modules: &[Module]) -> Result<Option<Program>, Compile
     if defined.is_empty() {
         return Ok(None);
     }
-    sources.program(&defined).map(Some)
+    let bytecode = sources.program(&defined)?;
+    Ok(Some(Program {
+        bytecode,
+        foreign: None,
+    }))
 }
 
 /// Parsed modules.
@@ -134,12 +188,15 @@ struct Sources {
     engine: Engine,
     /// The paths of the modules of package `writ`.
     entry_modules: Vec<String>,
+    /// Each module's package, by the module's path.
+    packages: BTreeMap<String, String>,
 }
 
 impl Sources {
     fn read(modules: &[Module]) -> Result<Self, CompileError> {
         let mut engine = Engine::new();
         let mut entry_modules = Vec::new();
+        let mut packages = BTreeMap::new();
         for module in modules {
             let package = engine
                 .add_policy(module.path.clone(), module.text.clone())
@@ -150,10 +207,12 @@ impl Sources {
             if package == PACKAGE {
                 entry_modules.push(module.path.clone());
             }
+            packages.insert(module.path.clone(), package);
         }
         Ok(Self {
             engine,
             entry_modules,
+            packages,
         })
     }
 
@@ -166,14 +225,48 @@ impl Sources {
         })
     }
 
-    fn program(&mut self, entry_points: &[&str]) -> Result<Program, CompileError> {
+    /// The rule that a declaration is about.
+    fn foreign(&self, declared: &Declaration) -> Result<(Foreign, String), CompileError> {
+        let package = self.packages.get(&declared.path);
+        let modules: Vec<&String> = self
+            .packages
+            .iter()
+            .filter_map(|(path, of)| (Some(of) == package).then_some(path))
+            .collect();
+        let defined = |rule: &&String| {
+            modules.iter().any(|path| {
+                self.engine
+                    .has_declared_rule_rooted_at(path, rule)
+                    .unwrap_or(false)
+            })
+        };
+        match (package, declared.rules.iter().find(defined)) {
+            (Some(package), Some(rule)) => {
+                let foreign = Foreign {
+                    adapter: declared.adapter,
+                    entry_point: format!("{package}.{rule}"),
+                    members: Vec::new(),
+                };
+                Ok((foreign, rule.clone()))
+            }
+            _ => Err(CompileError::Input {
+                message: format!(
+                    "no rule to ask: define `{}` in this package, or put the metadata before the rule that decides",
+                    declared.rules.join("` or `")
+                ),
+                path: declared.path.clone(),
+                line: declared.line,
+            }),
+        }
+    }
+
+    fn program(&mut self, entry_points: &[&str]) -> Result<Arc<RvmProgram>, CompileError> {
         let first = entry_points.first().copied().unwrap_or(CALL);
         let policy = self
             .engine
             .compile_with_entrypoint(&first.into())
             .map_err(|error| CompileError::Compile(error.to_string()))?;
         Compiler::compile_from_policy_with_host_await(&policy, entry_points, EXTENSIONS)
-            .map(Program)
             .map_err(|error| CompileError::Compile(error.to_string()))
     }
 }
@@ -181,13 +274,40 @@ impl Sources {
 impl Program {
     /// The portable form, for the snapshot.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CompileError> {
-        self.0.serialize_binary().map_err(CompileError::Serialize)
+        let bytecode = self
+            .bytecode
+            .serialize_binary()
+            .map_err(CompileError::Serialize)?;
+        let Some(foreign) = &self.foreign else {
+            return Ok(bytecode);
+        };
+        let name = foreign.adapter.name();
+        let mut head = format!("{name} {}", foreign.entry_point);
+        for member in &foreign.members {
+            head.push(' ');
+            head.push_str(member);
+        }
+        head.push('\n');
+        Ok([FOREIGN, head.as_bytes(), &bytecode].concat())
     }
 
     /// Reads what [`Program::to_bytes`] of the same [`ENGINE`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EngineError> {
+        let (foreign, bytes) = match bytes.strip_prefix(FOREIGN) {
+            None => (None, bytes),
+            Some(rest) => Foreign::read(rest)
+                .map(|(foreign, bytes)| (Some(foreign), bytes))
+                .ok_or_else(|| {
+                    EngineError::Program(
+                        "it declares an input that this version does not know".to_owned(),
+                    )
+                })?,
+        };
         match RvmProgram::deserialize_binary(bytes).map_err(EngineError::Program)? {
-            DeserializationResult::Complete(program) => Ok(Self(Arc::new(program))),
+            DeserializationResult::Complete(program) => Ok(Self {
+                bytecode: Arc::new(program),
+                foreign,
+            }),
             DeserializationResult::Partial(_) => Err(EngineError::Program(
                 "it was written by an older engine".to_owned(),
             )),
@@ -195,9 +315,33 @@ impl Program {
     }
 }
 
+impl Foreign {
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (head, rest) = bytes.split_at_checked(end)?;
+        let mut words = std::str::from_utf8(head).ok()?.split(' ');
+        let foreign = Self {
+            adapter: Adapter::named(words.next()?)?,
+            entry_point: words.next()?.to_owned(),
+            members: words.map(str::to_owned).collect(),
+        };
+        Some((foreign, rest.get(1..)?))
+    }
+
+    /// The rules that are asked.
+    fn asked(&self) -> Vec<String> {
+        let member = |member| format!("{}.{member}", self.entry_point);
+        match &self.members[..] {
+            [] => vec![self.entry_point.clone()],
+            members => members.iter().map(member).collect(),
+        }
+    }
+}
+
 /// Runs one program over one data document. Reused for every decision.
 pub struct Evaluator {
     vm: RegoVM,
+    foreign: Option<Foreign>,
     shows: bool,
     releases: bool,
 }
@@ -214,17 +358,22 @@ impl Evaluator {
         let mut vm = RegoVM::new();
         vm.set_max_instructions(MAX_INSTRUCTIONS);
         // Only a program that calls one of Writ's own built-ins pays for being able to stop at it.
-        if program.0.has_host_await() {
+        if program.bytecode.has_host_await() {
             vm.set_execution_mode(ExecutionMode::Suspendable);
         }
-        vm.load_program(Arc::clone(&program.0));
+        vm.load_program(Arc::clone(&program.bytecode));
         vm.set_data(data.0.clone())
             .map_err(|error| EngineError::Data(error.to_string()))?;
         let names = vm.get_entry_point_names();
         let defines = |entry_point| names.iter().any(|name| name == entry_point);
-        let (shows, releases) = (defines(VISIBLE), defines(RESULT));
+        let asked = |entry_point| {
+            let foreign = program.foreign.as_ref();
+            defines(entry_point) && foreign.is_none_or(|f| f.entry_point != entry_point)
+        };
+        let (shows, releases) = (asked(VISIBLE), asked(RESULT));
         Ok(Self {
             vm,
+            foreign: program.foreign.clone(),
             shows,
             releases,
         })
@@ -232,12 +381,46 @@ impl Evaluator {
 
     /// Decides a request ([`CALL`]).
     pub fn call(&mut self, input: &Input<'_>) -> Decision {
-        self.decide(CALL, input.to_value())
+        self.call_with(input.to_value())
     }
 
     /// Decides a request from its whole `input` document, as [`Input::to_value`] makes it.
     pub fn call_with(&mut self, input: Value) -> Decision {
-        self.decide(CALL, input)
+        let Some(foreign) = self.foreign.clone() else {
+            return self.decide(CALL, input);
+        };
+        match self.run_foreign(&foreign, &input) {
+            Ok(answer) => Adapter::decision(&answer),
+            Err((cause, reason)) => Decision::deny(cause, reason),
+        }
+    }
+
+    fn run_foreign(
+        &mut self,
+        foreign: &Foreign,
+        input: &Value,
+    ) -> Result<Value, (DenialCause, String)> {
+        let input = foreign.adapter.input(input);
+        if foreign.members.is_empty() {
+            return self.run(&foreign.entry_point, input);
+        }
+        let mut answer = BTreeMap::new();
+        for (member, entry_point) in foreign.members.iter().zip(foreign.asked()) {
+            match self.run(&entry_point, input.clone())? {
+                Value::Undefined => {}
+                value => drop(answer.insert(Value::from(member.as_str()), value)),
+            }
+        }
+        Ok(Value::from(answer))
+    }
+
+    /// The decision that an answer of [`CALL`] stands for.
+    #[must_use]
+    pub fn decision(&self, answer: &Value) -> Decision {
+        match self.foreign {
+            None => Decision::from_value(answer),
+            Some(_) => Adapter::decision(answer),
+        }
     }
 
     /// What a rule answers, unchecked.
@@ -245,15 +428,24 @@ impl Evaluator {
     /// # Errors
     /// When the policy does not define it, or fails.
     pub fn answer(&mut self, entry_point: &str, input: Value) -> Result<Value, Unjudged> {
-        self.defines(entry_point)?;
-        self.run(entry_point, input)
-            .map_err(|(cause, reason)| Unjudged { cause, reason })
+        let foreign = self.foreign.clone().filter(|_| entry_point == CALL);
+        let answer = match foreign {
+            Some(foreign) => self.run_foreign(&foreign, &input),
+            None => {
+                self.defines(entry_point)?;
+                self.run(entry_point, input)
+            }
+        };
+        answer.map_err(|(cause, reason)| Unjudged { cause, reason })
     }
 
-    /// Decides whether an entry of a list is shown ([`VISIBLE`]); a policy without that rule shows nothing.
+    /// Decides whether an entry of a list is shown ([`VISIBLE`]); a policy without that rule shows nothing. One that was not
+    /// written for Writ has none: it is asked as about calling the entry.
     pub fn visible(&mut self, listing: &Listing, kind: Kind, name: &str) -> Decision {
         if self.shows {
             self.decide(VISIBLE, listing.entry(kind, name))
+        } else if self.foreign.is_some() {
+            self.call_with(listing.entry(kind, name))
         } else {
             Decision::deny(
                 DenialCause::Undefined,
@@ -391,7 +583,14 @@ fn called(identifier: &Value, argument: &Value, now: Option<&str>) -> Result<Val
 /// When what is asked about came, by the input itself.
 fn time(input: &Value) -> Option<String> {
     let of = |value: &Value| value.as_string().ok().map(ToString::to_string);
-    of(&input["request"]["time"]).or_else(|| of(&input["time"]))
+    [
+        &input["request"]["time"],
+        &input["time"],
+        &input["context"]["time"],
+        &input["attributes"]["request"]["time"],
+    ]
+    .into_iter()
+    .find_map(of)
 }
 
 /// Why a rule gave no answer: a refusal.

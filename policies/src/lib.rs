@@ -6,6 +6,7 @@
 //! Shared by the filter and the token service so that both decide from the same shapes with the same engine.
 //! No I/O, no clock, no randomness: they come in as values.
 
+pub mod adapter;
 #[cfg(feature = "authoring")]
 pub mod authoring;
 pub mod builtins;

@@ -27,6 +27,7 @@ const HOLDS: &[&str] = &[
     r#"net.cidr_expand("10.0.0.0/31") == {"10.0.0.0", "10.0.0.1"}"#,
     r#"numbers.range(1, 3) == [1, 2, 3]; numbers.range_step(1, 5, 2) == [1, 3, 5]"#,
     r#"regex.find_all_string_submatch_n("^/users/([^/]+)$", "/users/alice", 1)[0][1] == "alice""#,
+    r#"regex.match(`^\d+ \w+\s?$`, "12 ab"); regex.match("(?i)^transfer$", "Transfer")"#,
     r#"bits.lsh(1, 4) == 16"#,
     r#"urlquery.encode("a b") == "a+b"; urlquery.decode("a+b") == "a b""#,
     r#"urlquery.decode_object("a=1&a=2").a == ["1", "2"]; urlquery.encode_object({"a": "1"}) == "a=1""#,
@@ -147,6 +148,7 @@ fn a_decision_that_was_cut_off_leaves_nothing_for_the_next() {
 #[test]
 fn the_documentation_names_exactly_those_that_there_are() {
     let page = include_str!("../../docs/rego.md");
+    let (page, _) = page.split_once("## Policies written").unwrap();
     let table = page.lines().filter(|line| line.starts_with("| "));
     let documented: BTreeSet<&str> = table
         .flat_map(|row| row.split('`').skip(1).step_by(2))

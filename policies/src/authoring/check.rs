@@ -9,8 +9,9 @@ use regorus::unstable::{AssignOp, BUILTINS, Expr, Module as Parsed, Rule, RuleHe
 use serde::Serialize;
 
 use super::{Place, dotted, located, package, parsed, rule_name, walk};
+use crate::adapter;
 use crate::builtins::EXTENSIONS;
-use crate::engine::{self, Data, Evaluator, Module};
+use crate::engine::{self, CompileError, Data, Evaluator, Module};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -64,7 +65,10 @@ pub fn check(modules: &[Module], tests: &[Module], data: &Data) -> Vec<Finding> 
     }
     let trees = parsed(modules);
     let trees: Vec<&Parsed> = trees.iter().map(|tree| &**tree).collect();
-    findings.extend(shapes(&trees));
+    let foreign = matches!(adapter::declaration(modules), Ok(Some(_)));
+    if !foreign {
+        findings.extend(shapes(&trees));
+    }
     let failure = compiled(modules, data).err();
     let severity = match failure {
         Some(_) => Severity::Error,
@@ -79,7 +83,7 @@ pub fn check(modules: &[Module], tests: &[Module], data: &Data) -> Vec<Finding> 
     }
     findings.extend(lacks);
     findings.extend(untested(&trees, tests));
-    if !trees.iter().any(|tree| defines(tree, "visible")) {
+    if !foreign && !trees.iter().any(|tree| defines(tree, "visible")) {
         findings.push(Finding {
             severity: Severity::Warning,
             place: None,
@@ -121,7 +125,22 @@ fn compiled(modules: &[Module], data: &Data) -> Result<(), Finding> {
         let (place, message) = located(&problem.to_string());
         error(place, message)
     };
-    let program = engine::compile(modules).map_err(|e| failed(&e))?;
+    let program = engine::compile(modules).map_err(|e| match e {
+        CompileError::Input {
+            path,
+            line,
+            message,
+        } => {
+            let line = u32::try_from(line).unwrap_or(u32::MAX);
+            let place = Place {
+                path,
+                line,
+                column: 1,
+            };
+            error(Some(place), message)
+        }
+        e => failed(&e),
+    })?;
     let judgements = engine::compile_judgements(modules).map_err(|e| failed(&e))?;
     for program in [Some(program), judgements].into_iter().flatten() {
         program.to_bytes().map_err(|e| failed(&e))?;
@@ -410,6 +429,21 @@ mod tests {
             "{found:?}"
         );
         assert!(found[1].contains("every list is shown empty"), "{found:?}");
+    }
+
+    #[test]
+    fn a_policy_that_was_written_for_something_else_is_checked_as_that() {
+        let of = |input: &str| {
+            format!(
+                "# METADATA\n# custom: {{writ: {{input: {input}}}}}\npackage envoy.authz\nallow if input.x\n"
+            )
+        };
+        assert_eq!(found(&[("p.rego", &of("envoy"))]), [""; 0]);
+        let wrong = found(&[("p.rego", &of("kong"))]);
+        assert!(
+            wrong[0].starts_with("p.rego:1:1: no input `kong` is known"),
+            "{wrong:?}"
+        );
     }
 
     #[test]

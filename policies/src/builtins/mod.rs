@@ -5,6 +5,7 @@
 
 mod bounded;
 mod crypto;
+mod glob;
 mod jwt;
 mod net;
 mod regex;
@@ -18,6 +19,8 @@ pub const EXTENSIONS: &[(&str, usize)] = &[
     ("crypto.hmac.equal", 2),
     ("crypto.hmac.sha256", 2),
     ("crypto.sha256", 1),
+    ("glob.match", 3),
+    ("glob.quote_meta", 1),
     ("io.jwt.decode", 1),
     ("io.jwt.verify_hs256", 2),
     ("net.cidr_expand", 1),
@@ -59,6 +62,8 @@ pub fn call(name: &str, arguments: &[Value], now: Option<&str>) -> Result<Value,
         ("crypto.hmac.equal", [a, b]) => crypto::hmac_equal(a, b),
         ("crypto.hmac.sha256", [message, key]) => crypto::hmac_sha256(message, key),
         ("crypto.sha256", [text]) => crypto::sha256(text),
+        ("glob.match", [pattern, separators, text]) => glob::matches(pattern, separators, text),
+        ("glob.quote_meta", [text]) => glob::quote_meta(text),
         ("io.jwt.decode", [token]) => jwt::decode(token),
         ("io.jwt.verify_hs256", [token, secret]) => jwt::verify_hs256(token, secret),
         ("net.cidr_expand", [network]) => bounded::cidr_expand(network),

@@ -76,13 +76,21 @@ impl Eval {
             Some(engine::compile(&sources.modules).map_err(crate::policy::SourceError::from)?)
         };
         let path = self.entry_point.path();
-        let answer = match program {
-            None => Err(Unjudged::undefined(path)),
-            Some(program) => Evaluator::new(&program, &sources.document()?)
-                .map_err(crate::policy::SourceError::from)?
-                .answer(path, input),
+        let mut evaluator = match &program {
+            None => None,
+            Some(program) => Some(
+                Evaluator::new(program, &sources.document()?)
+                    .map_err(crate::policy::SourceError::from)?,
+            ),
         };
-        let seen = self.entry_point.seen(&answer);
+        let answer = match &mut evaluator {
+            None => Err(Unjudged::undefined(path)),
+            Some(evaluator) => evaluator.answer(path, input),
+        };
+        let seen = match (self.entry_point, &answer, &evaluator) {
+            (EntryPoint::Call, Ok(value), Some(evaluator)) => decided(evaluator.decision(value)),
+            (entry_point, answer, _) => entry_point.seen(answer),
+        };
         let raw = match &answer {
             Ok(value) if *value != Value::Undefined => serde_json::to_value(value)?,
             _ => Json::Null,
