@@ -16,6 +16,7 @@ use crate::adapter::{self, Adapter, Declaration};
 use crate::builtins::{self, EXTENSIONS, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
+use crate::nesting;
 use crate::release::Release;
 
 /// The engine that programs are compiled for. A filter refuses a program for another one.
@@ -183,6 +184,18 @@ pub fn compile_judgements(modules: &[Module]) -> Result<Option<Program>, Compile
     }))
 }
 
+/// Refuses a module that no parser here can follow.
+pub(crate) fn bounded(module: &Module) -> Result<(), CompileError> {
+    nesting::brackets(&module.text).map_err(|line| CompileError::Module {
+        path: module.path.clone(),
+        message: format!(
+            "\n--> {}:{line}:1\nerror: more than {} brackets are open at once",
+            module.path,
+            nesting::MAX_BRACKETS
+        ),
+    })
+}
+
 /// Parsed modules.
 struct Sources {
     engine: Engine,
@@ -198,6 +211,7 @@ impl Sources {
         let mut entry_modules = Vec::new();
         let mut packages = BTreeMap::new();
         for module in modules {
+            bounded(module)?;
             let package = engine
                 .add_policy(module.path.clone(), module.text.clone())
                 .map_err(|error| CompileError::Module {
@@ -266,8 +280,11 @@ impl Sources {
             .engine
             .compile_with_entrypoint(&first.into())
             .map_err(|error| CompileError::Compile(error.to_string()))?;
-        Compiler::compile_from_policy_with_host_await(&policy, entry_points, EXTENSIONS)
-            .map_err(|error| CompileError::Compile(error.to_string()))
+        let program =
+            Compiler::compile_from_policy_with_host_await(&policy, entry_points, EXTENSIONS)
+                .map_err(|error| CompileError::Compile(error.to_string()))?;
+        nesting::rules(&program).map_err(CompileError::Compile)?;
+        Ok(program)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod event;
 pub mod input;
 pub mod library;
+mod nesting;
 pub mod registration;
 pub mod release;
 pub mod snapshot;

@@ -250,6 +250,77 @@ fn a_policy_that_does_not_compile_says_where() {
     ));
 }
 
+fn refused(rego: String) -> String {
+    let module = Module {
+        path: "p.rego".to_owned(),
+        text: rego,
+    };
+    compile(&[module]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_policy_without_an_end_is_refused() {
+    for rego in [
+        "package writ\ncall := {\"allow\": p}\np if q\nq if p\n",
+        "package writ\ncall := {\"allow\": f(3)}\nf(x) := f(x)\n",
+        "package writ\ncall := {\"allow\": f(3)}\nf(x) := g(x) if x > 0\ng(x) := y if { some y in [z | z := f(x)] }\n",
+        "package writ\ncall := {\"allow\": data.writ.call.allow}\n",
+        "package writ\ncall := {\"allow\": data.writ[\"call\"].allow}\n",
+    ] {
+        let error = refused(rego.to_owned());
+        assert!(error.contains("is recursive"), "{rego}: {error}");
+    }
+    // Not what a rule leads to, but what is looked up while it runs.
+    for rego in [
+        "package writ\nx := \"call\"\ncall := {\"allow\": data.writ[x].allow}\n",
+        "package writ\ncall := {\"allow\": count(data.writ) > 0}\n",
+        "package writ\ncall := {\"allow\": data.writ[input.mcp.tool] == 1}\n",
+    ] {
+        let module = Module {
+            path: "p.rego".to_owned(),
+            text: rego.to_owned(),
+        };
+        if let Ok(program) = compile(&[module]) {
+            let data = Data::from_json("{}").unwrap();
+            let mut evaluator = Evaluator::new(&program, &data).unwrap();
+            let decision = decide(&mut evaluator, &CALL);
+            assert!(matches!(decision, Decision::Deny { .. }), "{rego}");
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_goes_too_deep_or_is_too_large_is_refused() {
+    let chain = |length: usize| {
+        let rules = (0..length).map(|n| format!("r{n} if r{}\n", n + 1));
+        let rules: String = rules.collect();
+        format!("package writ\ncall := {{\"allow\": r0}}\n{rules}r{length} if true\n")
+    };
+    assert!(matches!(
+        decide(&mut evaluator(&chain(60)), &CALL),
+        Decision::Allow { .. }
+    ));
+    assert!(refused(chain(100)).contains("more than 64 rules lead from one to the next"));
+
+    let brackets = format!(
+        "package writ\ncall := {}1{}\n",
+        "[".repeat(20_000),
+        "]".repeat(20_000)
+    );
+    let error = refused(brackets);
+    assert!(error.contains("p.rego:2:1"), "{error}");
+    assert!(error.contains("more than 64 brackets"), "{error}");
+
+    let large = "y".repeat(5_000_000);
+    let error = refused(format!(
+        "package writ\ncall := {{\"allow\": true}}\nx := \"{large}\"\n"
+    ));
+    assert!(
+        error.contains("exceeds maximum allowed policy file size"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_damaged_program_is_refused() {
     let bytes = compile(&library::modules()).unwrap().to_bytes().unwrap();

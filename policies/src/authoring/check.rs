@@ -105,10 +105,14 @@ fn near(one: &Finding, other: &Finding) -> bool {
 fn unparsed(modules: &[Module]) -> Vec<Finding> {
     let parse = |module: &Module| {
         let mut engine = Engine::new();
-        let problem = engine
-            .add_policy(module.path.clone(), module.text.clone())
-            .err()?;
-        let (place, message) = located(&problem.to_string());
+        let problem = match engine::bounded(module) {
+            Err(problem) => problem.to_string(),
+            Ok(()) => engine
+                .add_policy(module.path.clone(), module.text.clone())
+                .err()?
+                .to_string(),
+        };
+        let (place, message) = located(&problem);
         let place = place.unwrap_or_else(|| Place {
             path: module.path.clone(),
             line: 1,

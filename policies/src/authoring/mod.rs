@@ -11,6 +11,7 @@ use regorus::unstable::{Expr, Module as Parsed, Ref, Rule, RuleHead};
 use serde::Serialize;
 
 use crate::engine::Module;
+use crate::nesting;
 
 /// A place in a source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,6 +90,7 @@ fn parsed(modules: &[Module]) -> Vec<Ref<Parsed>> {
 /// The package that a module is in, as in `data.writ`; none where it does not parse.
 #[must_use]
 pub fn package_of(text: &str) -> Option<String> {
+    nesting::brackets(text).ok()?;
     let mut engine = Engine::new();
     engine.add_policy(String::new(), text.to_owned()).ok()
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Place, located, package, parsed, rule_name};
 use crate::builtins::{self, EXTENSIONS, Failure};
-use crate::engine::{CompileError, Data, Module};
+use crate::engine::{self, CompileError, Data, Module};
 
 /// The longest one test may run, as in OPA.
 pub const LONGEST: Duration = Duration::from_secs(5);
@@ -97,6 +97,7 @@ impl Suite {
         }
         let all: Vec<Module> = modules.iter().chain(tests).cloned().collect();
         for module in &all {
+            engine::bounded(module)?;
             engine
                 .add_policy(module.path.clone(), module.text.clone())
                 .map_err(|error| CompileError::Module {
