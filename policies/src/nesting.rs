@@ -5,7 +5,7 @@ use regorus::rvm::instructions::Instruction;
 use regorus::rvm::program::Program;
 
 /// The most rules and functions that may lead from one to the next.
-pub(crate) const MAX_RULES: usize = 64;
+pub(crate) const MAX_RULES: usize = 32;
 
 /// The most brackets and braces that may be open at once.
 pub(crate) const MAX_BRACKETS: usize = 64;

@@ -297,10 +297,10 @@ fn a_policy_that_goes_too_deep_or_is_too_large_is_refused() {
         format!("package writ\ncall := {{\"allow\": r0}}\n{rules}r{length} if true\n")
     };
     assert!(matches!(
-        decide(&mut evaluator(&chain(60)), &CALL),
+        decide(&mut evaluator(&chain(28)), &CALL),
         Decision::Allow { .. }
     ));
-    assert!(refused(chain(100)).contains("more than 64 rules lead from one to the next"));
+    assert!(refused(chain(100)).contains("more than 32 rules lead from one to the next"));
 
     let brackets = format!(
         "package writ\ncall := {}1{}\n",
