@@ -27,13 +27,16 @@ entries := data.access[input.server.id].discover if startswith(input.mcp.method,
 
 entries := data.access[input.server.id].discover if startswith(input.mcp.method, "notifications/")
 
-granted if {
+granted if may(entries)
+
+# Whether one of the caller's groups, or a role of one, is among the entries.
+may(among) if {
 	some group in input.subject.groups
-	entries[group] == true
+	among[group] == true
 }
 
-granted if {
+may(among) if {
 	some group in input.subject.groups
 	some role in data.roles[group]
-	entries[role] == true
+	among[role] == true
 }

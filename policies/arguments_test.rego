@@ -59,3 +59,28 @@ test_another_repository if {
 }
 
 test_arguments_without_a_limit_are_free if decide("transfer", {"amount": 1, "memo": "rent"}).allow
+
+test_an_amount_below_the_least if {
+	least := {"tools": {"transfer": {"amount": {"min": 1}}}}
+	decision := writ.call with input as request("transfer", {"amount": 0.5}) with data.access as access with data.limits as least
+	decision == {"allow": false, "reason": "amount is below the limit of 1"}
+	writ.call.allow with input as request("transfer", {"amount": 1}) with data.access as access with data.limits as least
+}
+
+test_a_limit_that_is_not_understood_refuses if {
+	every limit in [{}, {"max": "1000"}, {"max": false}, {"maximum": 1000}, {"prefix": 7}, {"one_of": ["a"]}, true, 1000] {
+		decision := writ.call with input as request("transfer", {"amount": 1})
+			with data.access as access
+			with data.limits as {"tools": {"transfer": {"amount": limit}}}
+		not decision.allow
+		contains(decision.reason, "the limit on amount is not understood")
+	}
+}
+
+test_limits_that_are_no_map_refuse if {
+	every broken in [true, false, 7, "max 5", []] {
+		not writ.call.allow with input as request("transfer", {"amount": 1})
+			with data.access as access
+			with data.limits as {"tools": {"transfer": broken}}
+	}
+}

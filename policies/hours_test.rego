@@ -42,3 +42,17 @@ test_closed_on_sunday if not decide("2026-11-22T10:00:00Z").allow
 test_summer_time_counts if decide("2026-07-20T06:00:00Z").allow
 
 test_closed_when_the_time_is_unknown if not decide("").allow
+
+test_hours_that_are_not_understood_are_closed if {
+	every window in [
+		{}, true, false, "always", {"zone": "Europe/Berlin", "days": ["Monday"], "from": "8", "until": 18},
+		{"zone": 1, "days": ["Monday"], "from": 8, "until": 18}, {"zone": "Nowhere", "days": ["Monday"], "from": 0, "until": 24},
+		{"zone": "UTC", "days": "Monday", "from": 0, "until": 24}, {"zone": "UTC", "from": 0, "until": 24},
+	] {
+		decision := writ.call with input as request("2026-11-23T10:00:00Z")
+			with data.access as access
+			with data.hours as {"ledger": {"transfer": window}}
+		not decision.allow
+		decision.reason
+	}
+}

@@ -54,8 +54,15 @@ pub enum Decision {
         cause: DenialCause,
         /// Shown to the caller.
         reason: String,
+        /// What the request needs, where a token with these scopes would do: the caller may ask for one (RFC 6750 section 3.1
+        /// `insufficient_scope`). Empty where more scope does not help.
+        scopes: Vec<String>,
     },
 }
+
+/// The most scopes that a denial may name; the longest that one may be, in bytes.
+const MAX_SCOPES: usize = 32;
+const MAX_SCOPE: usize = 128;
 
 /// The longest reason that is kept, in bytes.
 const MAX_REASON: usize = 512;
@@ -67,6 +74,7 @@ impl Decision {
         Self::Deny {
             cause,
             reason: shorten(reason.into()),
+            scopes: Vec::new(),
         }
     }
 
@@ -86,6 +94,7 @@ impl Decision {
 
     fn from_object(decision: &Object) -> Self {
         let (mut allow, mut reason, mut obligations) = (None, None, Obligations::default());
+        let mut needed = Vec::new();
         for (key, value) in decision.iter() {
             let Value::String(key) = key else {
                 return Self::wrong_shape("a key is not a string");
@@ -97,6 +106,14 @@ impl Decision {
                     Ok(checked) => obligations = checked,
                     Err(problem) => return Self::wrong_shape(&problem),
                 },
+                ("scopes", Value::Array(scopes)) => match tokens(scopes.iter()) {
+                    Ok(checked) => needed = checked,
+                    Err(problem) => return Self::wrong_shape(&problem),
+                },
+                ("scopes", Value::Set(scopes)) => match tokens(scopes.iter()) {
+                    Ok(checked) => needed = checked,
+                    Err(problem) => return Self::wrong_shape(&problem),
+                },
                 (other, _) => {
                     return Self::wrong_shape(&format!(
                         "`{other}` is unknown or has the wrong type"
@@ -105,6 +122,9 @@ impl Decision {
             }
         }
         match allow {
+            Some(true) if !needed.is_empty() => Self::wrong_shape(
+                "`scopes` says what a denied request needs; those of an allowed one go into `obligations`",
+            ),
             Some(true) => Self::Allow {
                 reason,
                 obligations,
@@ -112,6 +132,7 @@ impl Decision {
             Some(false) => Self::Deny {
                 cause: DenialCause::Policy,
                 reason: reason.unwrap_or_else(|| "the policy denies this request".to_owned()),
+                scopes: needed,
             },
             None => Self::wrong_shape("`allow` is missing"),
         }
@@ -167,6 +188,23 @@ fn strings<'a>(values: impl Iterator<Item = &'a Value>) -> Result<Vec<String>, S
             _ => Err("`scopes` holds something that is not a string".to_owned()),
         })
         .collect()
+}
+
+/// The scopes that a denial names (RFC 6749 section 3.3): what goes into a challenge as it is.
+fn tokens<'a>(values: impl Iterator<Item = &'a Value>) -> Result<Vec<String>, String> {
+    let scopes = strings(values)?;
+    let is_token = |scope: &String| {
+        (1..=MAX_SCOPE).contains(&scope.len())
+            && scope
+                .bytes()
+                .all(|b| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~'))
+    };
+    if scopes.len() > MAX_SCOPES || !scopes.iter().all(is_token) {
+        return Err(format!(
+            "`scopes` must be at most {MAX_SCOPES} scopes of at most {MAX_SCOPE} characters (RFC 6749 section 3.3)"
+        ));
+    }
+    Ok(scopes)
 }
 
 /// The reason within its bounds.
@@ -229,6 +267,14 @@ mod tests {
             r#"{"allow":true,"obligations":{"ttl_s":1.5}}"#,
             r#"{"allow":true,"obligations":{"single_use":false}}"#,
             r#"{"allow":true,"obligations":{"scopes":[1]}}"#,
+            r#"{"allow":true,"scopes":["ledger:pii"]}"#,
+            r#"{"allow":false,"scopes":"ledger:pii"}"#,
+            r#"{"allow":false,"scopes":[7]}"#,
+            r#"{"allow":false,"scopes":[""]}"#,
+            r#"{"allow":false,"scopes":["two words"]}"#,
+            r#"{"allow":false,"scopes":["a\"b"]}"#,
+            r#"{"allow":false,"scopes":["a\r\nset-cookie:x"]}"#,
+            r#"{"allow":false,"scopes":["ü"]}"#,
         ] {
             assert_eq!(cause(json), Some(DenialCause::WrongShape), "{json}");
         }
@@ -242,9 +288,29 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_says_what_the_request_needs_within_bounds() {
+        let decision = decide(r#"{"allow":false,"reason":"no","scopes":["ledger:pii","b"]}"#);
+        assert_eq!(
+            decision,
+            Decision::Deny {
+                cause: DenialCause::Policy,
+                reason: "no".to_owned(),
+                scopes: vec!["ledger:pii".to_owned(), "b".to_owned()],
+            }
+        );
+        let of = |scopes: Vec<String>| {
+            let scopes = serde_json::to_string(&scopes).unwrap();
+            cause(&format!(r#"{{"allow":false,"scopes":{scopes}}}"#))
+        };
+        assert_eq!(of(vec!["s".repeat(128); 32]), Some(DenialCause::Policy));
+        assert_eq!(of(vec!["s".repeat(129)]), Some(DenialCause::WrongShape));
+        assert_eq!(of(vec!["s".to_owned(); 33]), Some(DenialCause::WrongShape));
+    }
+
+    #[test]
     fn a_denial_keeps_its_reason_within_bounds() {
         let long = "ü".repeat(400);
-        let Decision::Deny { cause, reason } =
+        let Decision::Deny { cause, reason, .. } =
             decide(&format!(r#"{{"allow":false,"reason":"{long}"}}"#))
         else {
             panic!("not a denial");

@@ -78,7 +78,7 @@ impl Release {
     #[must_use]
     pub fn withhold(cause: DenialCause, reason: impl Into<String>) -> Self {
         match Decision::deny(cause, reason) {
-            Decision::Deny { cause, reason } => Self::Withhold { cause, reason },
+            Decision::Deny { cause, reason, .. } => Self::Withhold { cause, reason },
             Decision::Allow { .. } => Self::wrong_shape(""),
         }
     }

@@ -106,7 +106,7 @@ fn what_would_make_too_much_denies_even_where_it_is_negated() {
         let long = "x".repeat(1024);
         let input = format!(r#"{{"most": 1000000000, "long": "{long}"}}"#);
         let decision = decide(policy(rule), &input);
-        let Decision::Deny { cause, reason } = decision else {
+        let Decision::Deny { cause, reason, .. } = decision else {
             panic!("{rule} is allowed");
         };
         assert_eq!(cause, DenialCause::Limit, "{rule}: {reason}");

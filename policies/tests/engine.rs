@@ -171,7 +171,7 @@ fn the_library_on_no_data_denies() {
 
 fn cause(rego: &str) -> DenialCause {
     match decide(&mut evaluator(rego), &CALL) {
-        Decision::Deny { cause, reason } => {
+        Decision::Deny { cause, reason, .. } => {
             assert!(!reason.is_empty());
             cause
         }

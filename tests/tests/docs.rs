@@ -472,6 +472,62 @@ fn the_guide_to_policies_can_be_followed() {
     }
 }
 
+/// Whether data keeps to the schemas of the policy library.
+fn is_as_the_schemas_say(data: &str) -> bool {
+    let script = r#"
+import json, pathlib, sys
+from jsonschema import Draft202012Validator
+folder, data = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+schemas = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+for schema in schemas.values():
+    Draft202012Validator.check_schema(schema)
+missing = set(data) - set(schemas)
+assert not missing, f"no schema for {missing}"
+sys.exit(0 if all(Draft202012Validator(schemas[name]).is_valid(part) for name, part in data.items()) else 3)
+"#;
+    let output = std::process::Command::new(writ_tests::tools::python().unwrap())
+        .args(["-c", script])
+        .arg(workspace().join("policies/schemas"))
+        .arg(data)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(output.status.code(), Some(0 | 3)),
+        "{data}: {told}"
+    );
+    output.status.success()
+}
+
+#[test]
+fn the_librarys_data_is_as_its_schemas_say_and_mistakes_are_not() {
+    let mut examples = blocks("docs/library.md", "json data");
+    examples.extend(blocks("docs/policies.md", "json data"));
+    examples.push(library::example_data().to_owned());
+    for data in examples {
+        assert!(is_as_the_schemas_say(&data), "{data}");
+    }
+    for mistake in [
+        r#"{"access":{"ledger":{"tool":{"transfer":{"finance":true}}}}}"#,
+        r#"{"access":{"ledger":{"tools":{"transfer":{"finance":"true"}}}}}"#,
+        r#"{"roles":{"cfo":"treasurer"}}"#,
+        r#"{"labels":{"ledger":{"requires":{"*":{"agent":{"team":{"red":true}}}}}}}"#,
+        r#"{"labels":{"ledger":{"grant":{"*":{}}}}}"#,
+        r#"{"limits":{"ledger":{"transfer":{"amount":{"maximum":5}}}}}"#,
+        r#"{"limits":{"ledger":5}}"#,
+        r#"{"hours":{"ledger":{"transfer":{"zone":"UTC","days":["Mon"],"from":8,"until":18}}}}"#,
+        r#"{"budgets":{"ledger":{"transfer":{"calls":"20"}}}}"#,
+        r#"{"duties":{"ledger":{"approve":{}}}}"#,
+        r#"{"classification":{"levels":{"personal":{"scopes":["a"]}}}}"#,
+        r#"{"classification":{"levels":{"personal":{"scopes":{"a b":true}}}}}"#,
+        r#"{"environments":{"production":{"tickets":{}}}}"#,
+        r#"{"read_only":{"agents":["reporter"]}}"#,
+        r#"{"risk":{"ledger":{"low":["listAccounts"]}}}"#,
+    ] {
+        assert!(!is_as_the_schemas_say(mistake), "{mistake}");
+    }
+}
+
 #[test]
 fn no_link_leads_nowhere() {
     let mut documents = vec!["README.md".to_owned()];

@@ -369,16 +369,12 @@ impl Exchange {
                 }
             }
             (Refusal::Unavailable(_), None) => gateway.stats.unavailable += 1,
-            (Refusal::Denied(_), None) => {}
+            (Refusal::Denied(_) | Refusal::NeedsScope { .. }, None) => {}
             _ => gateway.stats.malformed += 1,
         }
-        let challenge = refused.server.map(|server| Challenge {
-            metadata: &server.metadata_url,
-            scope: &server.scope,
-            scheme: refused.scheme,
-        });
         let id = refused.message.and_then(Message::reply_id);
-        self.answer(host, &refusal.reply(id, refused.request_id, challenge))
+        let reply = refusal.reply(id, refused.request_id, refused.challenge());
+        self.answer(host, &reply)
     }
 
     fn answer(&mut self, host: &dyn Host, reply: &Reply) -> Flow {
@@ -399,6 +395,15 @@ struct Refused<'a> {
 }
 
 impl<'a> Refused<'a> {
+    /// Where a caller whose token is not enough is sent.
+    fn challenge(&self) -> Option<Challenge<'a>> {
+        self.server.map(|server| Challenge {
+            metadata: &server.metadata_url,
+            scope: &server.scope,
+            scheme: self.scheme,
+        })
+    }
+
     fn of(asked: &'a Asked) -> Self {
         Self {
             request_id: &asked.headers.request_id,

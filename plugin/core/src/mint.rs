@@ -154,6 +154,13 @@ pub(crate) struct Minted {
 pub(crate) enum MintError {
     /// The service's policy said no; its reason.
     Denied(String),
+    /// It would say yes to a token with more scope.
+    NeedsScope {
+        /// The policy's reason.
+        reason: String,
+        /// All that the request needs, joined by spaces.
+        scope: String,
+    },
     /// The service does not accept the caller.
     Caller(String),
     /// Anything else.
@@ -205,6 +212,8 @@ fn read_error(body: &[u8]) -> MintError {
         error: String,
         #[serde(default)]
         error_description: String,
+        #[serde(default)]
+        scope: String,
     }
     let unclear = MintError::Failed("the token service gave an answer that is not understood");
     let Ok(answer) = serde_json::from_slice::<OAuthError>(body) else {
@@ -212,6 +221,10 @@ fn read_error(body: &[u8]) -> MintError {
     };
     match answer.error.as_str() {
         "access_denied" => MintError::Denied(answer.error_description),
+        "insufficient_scope" => MintError::NeedsScope {
+            reason: answer.error_description,
+            scope: answer.scope,
+        },
         "invalid_grant" => MintError::Caller(answer.error_description),
         "invalid_target" => MintError::Failed(
             "the token service does not mint for this server here; register it for this gateway",

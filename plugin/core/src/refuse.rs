@@ -2,7 +2,8 @@
 //!
 //! A decision against a request is an answer to it: HTTP 200 with a JSON-RPC error, because clients throw away the body
 //! of a transport error and with it the reason. MCP defines no code for it; 403 lies outside JSON-RPC's own range. What wants
-//! no answer (a notification, the answer to a server, a stream) is refused by its status.
+//! no answer (a notification, the answer to a server, a stream) is refused by its status, and so is what more scope would help:
+//! only a 403 makes clients ask for it.
 
 use serde_json::json;
 
@@ -125,6 +126,14 @@ pub(crate) enum Refusal {
     /// The policy, here or at the service, said no.
     #[error("{0}")]
     Denied(String),
+    /// It would say yes to a token with more scope (RFC 6750 section 3.1 `insufficient_scope`; MCP, step-up authorization).
+    #[error("{reason}")]
+    NeedsScope {
+        /// The policy's reason.
+        reason: String,
+        /// All that the request needs, joined by spaces.
+        scope: String,
+    },
     /// A minted token that is not for this message (guard mode).
     #[error("{0}")]
     NotForThis(String),
@@ -202,6 +211,22 @@ impl Refusal {
         }
     }
 
+    /// What a decision against a request says to its caller: `scopes` as in
+    /// [`Decision::Deny`](writ_policy::decision::Decision::Deny).
+    pub(crate) fn denied(reason: String, scopes: &[String]) -> Self {
+        if scopes.is_empty() {
+            return Self::Denied(reason);
+        }
+        Self::NeedsScope {
+            reason,
+            scope: scopes.join(" "),
+        }
+    }
+
+    fn needs_scope(&self) -> bool {
+        matches!(self, Self::NeedsScope { .. })
+    }
+
     /// The status of the answer to a request with this id, or to what wants no answer: that can be refused by a status
     /// only.
     fn status(&self, id: Option<&Id>) -> u32 {
@@ -214,7 +239,11 @@ impl Refusal {
     fn plain_status(&self) -> u32 {
         match self {
             Self::Withheld(_) => 200,
-            Self::Denied(_) | Self::NotForThis(_) | Self::ForeignOrigin | Self::ForeignHost => 403,
+            Self::Denied(_)
+            | Self::NeedsScope { .. }
+            | Self::NotForThis(_)
+            | Self::ForeignOrigin
+            | Self::ForeignHost => 403,
             Self::Message(_)
             | Self::Disagreement(_)
             | Self::Repeated(_)
@@ -251,7 +280,9 @@ impl Refusal {
             Self::Disagreement(_) | Self::Repeated(_) => HEADER_MISMATCH,
             Self::MissingMeta(_) => INVALID_PARAMS,
             Self::UnknownMethod(..) => METHOD_NOT_FOUND,
-            Self::Denied(_) | Self::NotForThis(_) | Self::Withheld(_) => DENIED,
+            Self::Denied(_) | Self::NeedsScope { .. } | Self::NotForThis(_) | Self::Withheld(_) => {
+                DENIED
+            }
             Self::Unavailable(_) => UNAVAILABLE,
             Self::BadAnswer(_) => BAD_ANSWER,
             Self::NoToken
@@ -267,6 +298,7 @@ impl Refusal {
     fn kind(&self) -> &'static str {
         match self {
             Self::Denied(_) => "policy_denied",
+            Self::NeedsScope { .. } => "insufficient_scope",
             Self::NotForThis(_) => "not_for_this",
             Self::Withheld(_) => "result_withheld",
             Self::UnknownSession => "unknown_session",
@@ -318,7 +350,7 @@ impl Refusal {
             Self::HttpMethod => headers.push(("allow", "POST, GET, DELETE".to_owned())),
             _ => {}
         }
-        if let Some(challenge) = challenge.filter(|_| status == 401) {
+        if let Some(challenge) = challenge.filter(|_| status == 401 || self.needs_scope()) {
             headers.push(("www-authenticate", self.challenge(challenge)));
         }
         Reply {
@@ -340,6 +372,7 @@ impl Refusal {
             Self::NoToken => None,
             Self::BadCredentials(_) => Some("invalid_request"),
             Self::BadProof(_) => Some("invalid_dpop_proof"),
+            Self::NeedsScope { .. } => Some("insufficient_scope"),
             _ => Some("invalid_token"),
         };
         if let Some(error) = error {
@@ -352,8 +385,12 @@ impl Refusal {
             "resource_metadata=\"{}\"",
             quotable(challenge.metadata)
         ));
-        if !challenge.scope.is_empty() {
-            value.push_str(&format!(", scope=\"{}\"", quotable(challenge.scope)));
+        let scope = match self {
+            Self::NeedsScope { scope, .. } => scope,
+            _ => challenge.scope,
+        };
+        if !scope.is_empty() {
+            value.push_str(&format!(", scope=\"{}\"", quotable(scope)));
         }
         value
     }
@@ -412,6 +449,41 @@ mod tests {
             "Bearer error=\"invalid_token\", error_description=\"say no\", \
              resource_metadata=\"https://g/.well-known/oauth-protected-resource/mcp\", scope=\"a b\""
         );
+    }
+
+    #[test]
+    fn what_more_scope_would_help_is_refused_with_the_scope_to_ask_for() {
+        for (scheme, begins) in [
+            (Scheme::Bearer, "Bearer error="),
+            (Scheme::Dpop, "DPoP algs=\"ES256 EdDSA\", error="),
+        ] {
+            let scopes = ["ledger:read".to_owned(), "ledger:pii".to_owned()];
+            let reply = Refusal::denied("needs \"pii\"".to_owned(), &scopes).reply(
+                Some(&Id::Number(7)),
+                "r1",
+                Some(Challenge {
+                    metadata: "https://g/m",
+                    scope: "ledger:read",
+                    scheme,
+                }),
+            );
+            assert_eq!(reply.status, 403);
+            let header = reply
+                .headers
+                .iter()
+                .find(|(name, _)| *name == "www-authenticate")
+                .unwrap();
+            assert_eq!(
+                header.1,
+                format!(
+                    "{begins}\"insufficient_scope\", error_description=\"needs pii\", \
+                     resource_metadata=\"https://g/m\", scope=\"ledger:read ledger:pii\""
+                )
+            );
+            let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+            assert_eq!(body["id"], 7);
+            assert_eq!(body["error"]["data"]["type"], "insufficient_scope");
+        }
     }
 
     #[test]

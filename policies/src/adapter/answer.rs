@@ -94,7 +94,7 @@ mod tests {
     fn read(json: &str) -> Result<Option<String>, (DenialCause, String)> {
         match decision(&Value::from_json_str(json).unwrap()) {
             Decision::Allow { reason, .. } => Ok(reason),
-            Decision::Deny { cause, reason } => Err((cause, reason)),
+            Decision::Deny { cause, reason, .. } => Err((cause, reason)),
         }
     }
 

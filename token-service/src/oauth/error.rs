@@ -52,6 +52,14 @@ pub enum OAuthError {
     /// RFC 6749 section 4.1.2.1: policy said no; the sentence is the policy's reason.
     #[error("{0}")]
     AccessDenied(Description),
+    /// RFC 6750 section 3.1: policy would say yes to a token with more scope.
+    #[error("{reason}")]
+    InsufficientScope {
+        /// The policy's reason.
+        reason: Description,
+        /// All that the request needs, joined by spaces.
+        scope: String,
+    },
     /// RFC 6749 section 4.1.2.1: try again in a moment.
     #[error("{0}")]
     TemporarilyUnavailable(Description),
@@ -85,6 +93,7 @@ impl OAuthError {
             Self::InvalidDpopProof(_) => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
             Self::AccessDenied(_) => "access_denied",
+            Self::InsufficientScope { .. } => "insufficient_scope",
             Self::TemporarilyUnavailable(_) | Self::TooManyRequests { .. } => {
                 "temporarily_unavailable"
             }
@@ -95,7 +104,7 @@ impl OAuthError {
     fn status(&self) -> StatusCode {
         match self {
             Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
-            Self::AccessDenied(_) => StatusCode::FORBIDDEN,
+            Self::AccessDenied(_) | Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
             Self::TemporarilyUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
@@ -131,7 +140,10 @@ impl From<TooMany> for OAuthError {
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": self.code(), "error_description": self.to_string() });
+        let mut body = json!({ "error": self.code(), "error_description": self.to_string() });
+        if let (Self::InsufficientScope { scope, .. }, Some(body)) = (&self, body.as_object_mut()) {
+            body.insert("scope".to_owned(), scope.as_str().into());
+        }
         let mut response = (self.status(), NO_STORE, Json(body)).into_response();
         let extra = match self {
             // RFC 6749 section 5.2: name the scheme that this endpoint takes.

@@ -173,6 +173,32 @@ async fn requests_without_a_body_name_their_method_in_the_context() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_denial_for_want_of_scope_says_which_and_is_on_record() {
+    let service = Service::start().await;
+    let response = service
+        .exchange(&Form::new(&service.caller_token(), &call("personal")))
+        .await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(
+        body,
+        json!({"error": "insufficient_scope", "error_description": "personal data", "scope": "ledger:read ledger:personal"})
+    );
+    let records = service.records().await;
+    let [record] = records.as_slice() else {
+        panic!("{records:?}")
+    };
+    assert_eq!(
+        (record.kind, record.reason.as_deref(), &record.token_id),
+        (Kind::Denied, Some("personal data"), &None)
+    );
+    assert_eq!(
+        record.detail,
+        Some(json!({"cause": "policy", "scopes": ["ledger:read", "ledger:personal"]}))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_denial_is_on_record_with_the_reason_the_caller_is_shown() {
     let service = Service::start().await;
     let response = service

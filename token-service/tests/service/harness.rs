@@ -34,6 +34,7 @@ import rego.v1
 default call := {"allow": false, "reason": "only echo is allowed"}
 call := {"allow": true, "reason": "echo is for everybody"} if input.mcp.tool == "echo"
 call := {"allow": true, "obligations": {"ttl_s": 5, "scopes": ["ledger:read", "never:had"]}} if input.mcp.tool == "brief"
+call := {"allow": false, "reason": "personal data", "scopes": ["ledger:read", "ledger:personal"]} if input.mcp.tool == "personal"
 call := {"allow": true, "reason": "looking around"} if input.mcp.method in {"initialize", "tools/list", "stream/open"}
 call := {"allow": true, "reason": "closing"} if input.mcp.method == "session/close"
 call := {"allow": false, "reason": "enough for today"} if {

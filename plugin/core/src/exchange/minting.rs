@@ -157,6 +157,11 @@ impl Exchange {
                 gateway.stats.denied += 1;
                 self.refuse(gateway, host, &Refusal::Denied(reason), &refused(&asked));
             }
+            Err(MintError::NeedsScope { reason, scope }) => {
+                gateway.stats.denied += 1;
+                let refusal = Refusal::NeedsScope { reason, scope };
+                self.refuse(gateway, host, &refusal, &refused(&asked));
+            }
             Err(MintError::Caller(description)) => {
                 let refusal = Refusal::NotAccepted {
                     kind: "refused_by_service",

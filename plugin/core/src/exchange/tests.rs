@@ -621,6 +621,62 @@ fn a_service_in_trouble_means_no_call() {
 }
 
 #[test]
+fn a_caller_who_lacks_scope_is_told_which_to_ask_for() {
+    let classified = |snapshot: &mut Json| {
+        snapshot["policy"]["data"]["classification"] = json!({
+            "levels": {"internal": {"scopes": {"read": true, "internal": true}}},
+            "tools": {"ledger": {"listAccounts": "internal"}},
+        });
+    };
+    let asks_for = "error=\"insufficient_scope\"";
+    let scope = "scope=\"internal read\"";
+
+    let mut world = World::without_snapshot().with_snapshot(classified);
+    let caller = world.caller();
+    world.request(Some(&caller), CALL);
+    assert!(world.proxy.replies.borrow().is_empty(), "not on record yet");
+    world.answers(204, "");
+    world.answered();
+    let (status, body) = world.reply();
+    assert_eq!((status, &body["id"]), (403, &json!(7)));
+    assert_eq!(body["error"]["data"]["type"], "insufficient_scope");
+    world.assert_told(asks_for, scope);
+
+    let mut claims = World::caller_claims();
+    claims["scope"] = json!("read internal");
+    let mut world = World::without_snapshot().with_snapshot(classified);
+    let caller = world.sign(&claims);
+    world.request(Some(&caller), CALL);
+    assert!(
+        world.form().contains_key("subject_token"),
+        "goes on to the service"
+    );
+    // Which may know more.
+    world.answers(
+        403,
+        r#"{"error":"insufficient_scope","error_description":"not enough","scope":"internal read"}"#,
+    );
+    world.answered();
+    let (status, body) = world.reply();
+    assert_eq!(
+        (status, &body["error"]["message"]),
+        (403, &json!("not enough"))
+    );
+    world.assert_told(asks_for, scope);
+}
+
+impl World {
+    /// The one answer's challenge says so.
+    fn assert_told(&self, error: &str, scope: &str) {
+        let replies = self.proxy.replies.borrow();
+        let mut headers = replies[0].headers.iter();
+        let (_, told) = headers.find(|(n, _)| *n == "www-authenticate").unwrap();
+        assert!(told.contains(error) && told.contains(scope), "{told}");
+        self.assert_nothing_forwarded();
+    }
+}
+
+#[test]
 fn a_denial_is_recorded_before_it_is_answered() {
     let mut world = World::new();
     let caller = world.caller();

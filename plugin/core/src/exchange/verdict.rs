@@ -45,8 +45,12 @@ impl Exchange {
             (decision, _) => decision,
         };
         match decision {
-            Decision::Deny { cause, reason } => {
-                let denied = (cause, Refusal::Denied(reason));
+            Decision::Deny {
+                cause,
+                reason,
+                scopes,
+            } => {
+                let denied = (cause, Refusal::denied(reason, &scopes));
                 self.deny(gateway, host, &asked, question, denied)
             }
             Decision::Allow { obligations, .. } => match &gateway.config.mode {
@@ -96,7 +100,11 @@ impl Exchange {
         (cause, refusal): (DenialCause, Refusal),
     ) -> Flow {
         gateway.stats.denied += 1;
-        let reply = refusal.reply(question.message.reply_id(), &asked.headers.request_id, None);
+        let reply = refusal.reply(
+            question.message.reply_id(),
+            &asked.headers.request_id,
+            Refused::of(asked).challenge(),
+        );
         let Mode::Gateway(service) = &gateway.config.mode else {
             return self.answer(host, &reply);
         };

@@ -113,7 +113,7 @@ impl Judge for WayBack<'_> {
         let decision = self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
             rules.evaluator.call(input)
         });
-        let Decision::Deny { cause, reason } = decision else {
+        let Decision::Deny { cause, reason, .. } = decision else {
             return Ok(());
         };
         self.gateway.stats.denied += 1;

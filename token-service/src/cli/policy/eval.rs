@@ -172,7 +172,7 @@ fn decided(decision: Decision) -> Seen {
                 .ok()
                 .filter(|o| o != &json!({})),
         },
-        Decision::Deny { cause, reason } => refused(&Unjudged { cause, reason }),
+        Decision::Deny { cause, reason, .. } => refused(&Unjudged { cause, reason }),
     }
 }
 

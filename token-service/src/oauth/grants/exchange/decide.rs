@@ -88,7 +88,16 @@ pub(super) fn decide(
         },
     });
     match decision {
-        Decision::Deny { cause, reason } => {
+        Decision::Deny {
+            cause,
+            reason,
+            scopes,
+        } if !scopes.is_empty() => {
+            record.detail = Some(json!({"cause": cause, "scopes": scopes}));
+            let (reason, scope) = (reason.into(), scopes.join(" "));
+            refused(record, OAuthError::InsufficientScope { reason, scope })
+        }
+        Decision::Deny { cause, reason, .. } => {
             record.detail = Some(json!({"cause": cause}));
             refused(record, OAuthError::AccessDenied(reason.into()))
         }
