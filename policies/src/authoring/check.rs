@@ -322,7 +322,7 @@ fn shapes(trees: &[&Parsed]) -> Vec<Finding> {
                         for (_, key, _) in fields {
                             if let Expr::String { span, value, .. } = &**key
                                 && let Ok(key) = value.as_string()
-                                && !matches!(&**key, "allow" | "reason" | "obligations")
+                                && !matches!(&**key, "allow" | "reason" | "obligations" | "scopes")
                             {
                                 wrong(span, &format!("answers with `{key}`"));
                             }
