@@ -189,10 +189,11 @@ impl Answer {
 
     /// The answer's headers have come, and with `end_of_stream` all of it.
     pub(crate) fn on_headers(&mut self, host: &dyn Host, end_of_stream: bool) {
-        let text = |name| {
+        let written = |name| {
             let value = host.response_header(name).unwrap_or_default();
-            String::from_utf8_lossy(&value).trim().to_ascii_lowercase()
+            String::from_utf8_lossy(&value).trim().to_owned()
         };
+        let text = |name| written(name).to_ascii_lowercase();
         let status = text(":status").parse().ok();
         self.watch.begin(status);
         if end_of_stream {
@@ -200,9 +201,11 @@ impl Answer {
             self.watch.ended();
             return;
         }
-        let content_type = text("content-type");
+        let written = written("content-type");
+        let content_type = written.to_ascii_lowercase();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        let success = status.is_some_and(|status| (200..300).contains(&status));
+        // Without one that can be read it may be.
+        let success = status.is_none_or(|status| (200..300).contains(&status));
         let is_message = MESSAGES.contains(&essence);
         let encoded = !matches!(text("content-encoding").as_str(), "" | "identity");
         self.state = match essence {
@@ -228,6 +231,8 @@ impl Answer {
             _ if is_message && is_in_other_characters(&content_type) => {
                 host.set_response_header("content-type", essence);
             }
+            // In place of all there may be: a stream that is read as JSON is another document.
+            State::Stream(_) => host.set_response_header("content-type", &written),
             _ => {}
         }
         if !matches!(self.state, State::Pass) {

@@ -637,6 +637,15 @@ fn what_a_client_could_take_for_json_or_events_is_looked_at_whatever_the_status(
 }
 
 #[test]
+fn an_answer_whose_status_cannot_be_read_is_taken_for_one_that_counts() {
+    for (status, passes) in [("", false), ("9999999", false), ("500", true)] {
+        let mut world = World::of(MASKS).sent(CALL);
+        let shown = pass(&mut world, "text/plain", &[(":status", status)], RESULT, 9);
+        assert_eq!(shown == RESULT, passes, "{status}");
+    }
+}
+
+#[test]
 fn a_large_answer_to_another_request_is_none() {
     let large = RESULT.replace("card", &"x".repeat(2 << 20));
     let last = large
