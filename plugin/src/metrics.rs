@@ -7,7 +7,7 @@ use writ_core::gateway::Stats;
 /// Where a counter's value is.
 type Value = fn(&Stats) -> u64;
 
-const COUNTERS: [(&str, Value); 13] = [
+const COUNTERS: [(&str, Value); 14] = [
     ("writ.requests.allowed", |stats| stats.allowed),
     ("writ.requests.denied", |stats| stats.denied),
     ("writ.requests.unauthenticated", |stats| {
@@ -21,6 +21,7 @@ const COUNTERS: [(&str, Value); 13] = [
     }),
     ("writ.signatures.hit", |stats| stats.signature_hits),
     ("writ.signatures.miss", |stats| stats.signature_misses),
+    ("writ.policy.failures", |stats| stats.policy_failures),
     ("writ.snapshot.errors", |stats| stats.snapshot_errors),
     ("writ.events.lost", |stats| stats.events_lost),
     ("writ.rogue", |stats| stats.rogue),

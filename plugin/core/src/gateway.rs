@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use writ_policy::decision::DenialCause;
 use writ_policy::event::Event;
 use writ_policy::snapshot::Snapshot;
 
@@ -78,6 +79,8 @@ pub struct Stats {
     pub signature_hits: u64,
     /// Signatures that had to be checked.
     pub signature_misses: u64,
+    /// Decisions that the policy failed at: it ran on past its limit, broke off, or answered something that is none.
+    pub policy_failures: u64,
     /// Snapshots that could not be fetched or used.
     pub snapshot_errors: u64,
     /// Audit events given up.
@@ -86,6 +89,18 @@ pub struct Stats {
     pub rogue: u64,
     /// Tokens spent at the guard's door.
     pub spent: u64,
+}
+
+impl Stats {
+    /// A decision was a no of this cause.
+    pub(crate) fn said_no(&mut self, cause: DenialCause) {
+        if matches!(
+            cause,
+            DenialCause::Error | DenialCause::Limit | DenialCause::WrongShape
+        ) {
+            self.policy_failures += 1;
+        }
+    }
 }
 
 /// Which requests may share a discovery token.

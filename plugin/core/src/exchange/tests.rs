@@ -4,6 +4,7 @@ mod answers;
 mod ends;
 mod headers;
 mod late;
+mod policy_failures;
 mod responses;
 mod sessions;
 

@@ -50,6 +50,7 @@ impl Exchange {
                 reason,
                 scopes,
             } => {
+                gateway.stats.said_no(cause);
                 let denied = (cause, Refusal::denied(reason, &scopes));
                 self.deny(gateway, host, &asked, question, denied)
             }

@@ -8,7 +8,7 @@ use writ_policy::release::Release;
 
 use super::Asked;
 use crate::config::Mode;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Stats};
 use crate::message::{Id, Message};
 use crate::response::{Entry, Judge};
 use crate::seal::SealError;
@@ -77,7 +77,7 @@ impl Judge for WayBack<'_> {
         };
         let listing = self.listing.get_or_insert_with(|| self.asked.listing());
         let decision = rules.evaluator.visible(listing, entry.kind, entry.name);
-        matches!(decision, Decision::Allow { .. })
+        allows(&decision, &mut self.gateway.stats)
     }
 
     fn looks(&self) -> bool {
@@ -96,9 +96,13 @@ impl Judge for WayBack<'_> {
             self.asked.headers.mcp_version.as_deref(),
             self.asked.session_name(),
         );
-        self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
+        let release = self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
             rules.evaluator.release(input, result)
-        })
+        });
+        if let Release::Withhold { cause, .. } = &release {
+            self.gateway.stats.said_no(*cause);
+        }
+        release
     }
 
     fn asks(&mut self, method: &str, params: Value) -> Result<(), String> {
@@ -117,6 +121,7 @@ impl Judge for WayBack<'_> {
             return Ok(());
         };
         self.gateway.stats.denied += 1;
+        self.gateway.stats.said_no(cause);
         if matches!(self.gateway.config.mode, Mode::Gateway(_)) {
             let policy_revision = rules.policy_revision.clone();
             self.gateway.reports.add(Event::Denied(Denied {
@@ -144,7 +149,18 @@ pub(super) fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> b
     let decision = rules
         .evaluator
         .visible(&asked.listing(), entry.kind, entry.name);
-    matches!(decision, Decision::Allow { .. })
+    allows(&decision, &mut gateway.stats)
+}
+
+/// Whether a decision is a yes; what the policy failed at is counted.
+fn allows(decision: &Decision, stats: &mut Stats) -> bool {
+    match decision {
+        Decision::Allow { .. } => true,
+        Decision::Deny { cause, .. } => {
+            stats.said_no(*cause);
+            false
+        }
+    }
 }
 
 impl Asked {

@@ -12,7 +12,7 @@ const NOTED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 impl World {
     /// With this policy in place of the library.
-    fn of(rego: &str) -> Self {
+    pub(super) fn of(rego: &str) -> Self {
         let module = engine::Module {
             path: "policy.rego".to_owned(),
             text: rego.to_owned(),
@@ -24,7 +24,7 @@ impl World {
     }
 
     /// A request that has gone upstream.
-    fn sent(mut self, message: &str) -> Self {
+    pub(super) fn sent(mut self, message: &str) -> Self {
         let caller = self.caller();
         self.request(Some(&caller), message);
         let sent: Json = serde_json::from_str(message).unwrap();
