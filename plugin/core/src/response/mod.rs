@@ -116,7 +116,7 @@ enum State {
     /// One that is too large for that.
     Large(Box<Large>),
     /// A stream of them.
-    Stream(Events),
+    Stream(Box<Events>),
     /// Nothing that a client would read a message from.
     Pass,
     /// Not understood: this is said in its place once the body comes.
@@ -214,7 +214,7 @@ impl Answer {
                 State::Refused(Problem::Encoded)
             }
             "application/json" => State::Whole,
-            "text/event-stream" => State::Stream(Events::new(self.most())),
+            "text/event-stream" => State::Stream(Box::new(Events::new(self.most()))),
             // Some clients look for no more than this.
             _ if MESSAGES.iter().any(|of| content_type.contains(of)) => {
                 State::Refused(Problem::Form)
@@ -330,7 +330,7 @@ impl Answer {
         &mut self,
         host: &dyn Host,
         size: usize,
-        mut events: Events,
+        mut events: Box<Events>,
         judge: &mut dyn Judge,
     ) -> bool {
         let (bytes, read) = match body(host, size) {
