@@ -36,7 +36,7 @@ impl Diff {
                 true => format!("{side}/{}", printable(path)),
                 false => "/dev/null".to_owned(),
             };
-            let unified = TextDiff::from_lines(&text(before), &text(after))
+            let unified = TextDiff::from_lines(text(before), text(after))
                 .unified_diff()
                 .header(&name("a", before.is_some()), &name("b", after.is_some()))
                 .to_string();
