@@ -12,6 +12,8 @@ WASM := target/wasm32-wasip1/wasm/writ_plugin.wasm
 WRIT := target/debug/writ
 BUILT := WRIT_WASM=$(CURDIR)/$(WASM) WRIT_BIN=$(CURDIR)/$(WRIT)
 
+WASI_RUNNER := CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $(CURDIR)/tests/wasi.mjs"
+
 # cargo nextest shows tests better; cargo test is all that is needed.
 TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
@@ -33,11 +35,14 @@ demo: ## Play a governed session with a real agent, server and Envoy; stays up t
 	@$(CARGO) build -p writ-token-service -p writ-tests --bin writ --bin writ-demo
 	@$(BUILT) target/debug/writ-demo
 
-test: ## Run every test: unit, in wasmtime, end to end on a real Envoy
+test: ## Run every test: unit, in wasmtime and V8, end to end on a real Envoy
 	@$(DEPS) build idp clients
 	@$(MAKE) --no-print-directory wasm
 	@echo "==> building and running the tests (cargo $(TEST))"
 	@$(BUILT) $(CARGO) $(TEST) --workspace
+	@echo "==> running the policy engine's tests as the filter does: in wasm, in V8"
+	@$(WASI_RUNNER) $(CARGO) test --quiet --target wasm32-wasip1 -p writ-policy --features authoring \
+		--test adapters --test builtins --test cases --test engine
 
 lint: ## Check format, lints, licences and what the filter imports
 	@$(DEPS) build lint
