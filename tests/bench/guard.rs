@@ -183,6 +183,12 @@ impl Kind {
             Self::JwtAuthn => Some(guard_mode("local", true)),
             Self::GatewayAndGlobal => Some(guard_mode("global", false)),
         };
+        if self == Self::Plain {
+            let text = yaml(&Filters::Plain, backend, service.service.gateway_port())?;
+            let envoy = start(setup.scratch(), text, "guard-plain", &service.guard_secret).await?;
+            backend = envoy.listener();
+            envoys.push(envoy);
+        }
         if let Some(configuration) = &guard {
             let filters = Filters::Writ(setup.wasm(), configuration);
             let mut text = yaml(&filters, backend, service.service.gateway_port())?;
