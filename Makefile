@@ -12,7 +12,9 @@ WASM := target/wasm32-wasip1/wasm/writ_plugin.wasm
 WRIT := target/debug/writ
 BUILT := WRIT_WASM=$(CURDIR)/$(WASM) WRIT_BIN=$(CURDIR)/$(WRIT)
 
-WASI_RUNNER := CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $(CURDIR)/tests/wasi.mjs"
+# The Node.js installed here, before an older one of the system's: Node 20 crashes as such a test ends.
+WASI_RUNNER := PATH="$(CURDIR)/.venv/bin:$$PATH" \
+	CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $(CURDIR)/tests/wasi.mjs"
 
 # cargo nextest shows tests better; cargo test is all that is needed.
 TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
