@@ -5,13 +5,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod question;
+
 use writ_policy::Value;
 use writ_policy::decision::{Decision, DenialCause};
 use writ_policy::engine::{CompileError, Data, Evaluator, Module, Program, compile};
-use writ_policy::input::{
-    Agent, AgentAuthn, AgentKind, Document, Input, Kind, Labels, Mcp, RequestContext, Server,
-    Status, Subject, SubjectKind,
-};
+use writ_policy::input::{Kind, Mcp};
 
 /// AuthZEN.
 const AUTHZEN: &str = r#"
@@ -79,27 +78,6 @@ result["external_message"] := "not yours" if not result.allowed
 "#;
 
 fn with(evaluator: &mut Evaluator, tool: &str, amount: i64, listed: bool) -> Decision {
-    let subject = Document::from(&Subject {
-        id: "alice".to_owned(),
-        kind: SubjectKind::User,
-        issuer: "https://issuer.example".to_owned(),
-        groups: vec!["treasury".to_owned()],
-        scopes: Vec::new(),
-        claims: serde_json::Map::new(),
-    });
-    let agent = Document::from(&Agent {
-        id: "assistant".to_owned(),
-        kind: AgentKind::Delegated,
-        authn: AgentAuthn::Key,
-        status: Status::Approved,
-        labels: Labels::new(),
-        tools: Vec::new(),
-    });
-    let server = Document::from(&Server {
-        id: "ledger".to_owned(),
-        resource: "https://ledger.example/mcp".to_owned(),
-        labels: Labels::new(),
-    });
     let arguments = Value::from_json_str(&format!(r#"{{"amount":{amount}}}"#)).unwrap();
     let mcp = Mcp {
         method: "tools/call",
@@ -107,24 +85,10 @@ fn with(evaluator: &mut Evaluator, tool: &str, amount: i64, listed: bool) -> Dec
         arguments: Some(&arguments),
         ..Mcp::default()
     };
-    let request = RequestContext {
-        id: "1",
-        time: "2026-11-23T10:00:00Z",
-        source_ip: "192.0.2.1",
-        headers: &[("x-team".to_owned(), "red".to_owned())],
-    };
-    let input = Input {
-        subject: &subject,
-        agent: &agent,
-        server: &server,
-        mcp: &mcp,
-        task: None,
-        request: &request,
-    };
-    match listed {
-        false => evaluator.call(&input),
+    question::about(&["treasury"], &mcp, |input| match listed {
+        false => evaluator.call(input),
         true => evaluator.visible(&input.listing(), Kind::Tool, tool),
-    }
+    })
 }
 
 fn program(text: &str) -> Result<Program, CompileError> {

@@ -6,15 +6,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod question;
+
 use writ_policy::decision::{Decision, DenialCause, Obligations};
 use writ_policy::engine::{
     CompileError, Data, EXCHANGE, EngineError, Evaluator, Module, Program, TASK, compile,
     compile_judgements,
 };
-use writ_policy::input::{
-    Agent, AgentAuthn, AgentKind, Document, Input, Labels, Mcp, RequestContext, Server, Status,
-    Subject, SubjectKind,
-};
+use writ_policy::input::Mcp;
 use writ_policy::{Value, library};
 
 struct Case {
@@ -25,27 +24,6 @@ struct Case {
 }
 
 fn decide(evaluator: &mut Evaluator, case: &Case) -> Decision {
-    let subject = Document::from(&Subject {
-        id: "alice".to_owned(),
-        kind: SubjectKind::User,
-        issuer: "https://issuer.example".to_owned(),
-        groups: case.groups.iter().map(|g| (*g).to_owned()).collect(),
-        scopes: Vec::new(),
-        claims: serde_json::Map::new(),
-    });
-    let agent = Document::from(&Agent {
-        id: "assistant".to_owned(),
-        kind: AgentKind::Delegated,
-        authn: AgentAuthn::Key,
-        status: Status::Approved,
-        labels: Labels::new(),
-        tools: Vec::new(),
-    });
-    let server = Document::from(&Server {
-        id: "ledger".to_owned(),
-        resource: "https://ledger.example/mcp".to_owned(),
-        labels: Labels::new(),
-    });
     let arguments = Value::from_json_str(case.arguments).unwrap();
     let mcp = Mcp {
         version: Some("2026-07-28"),
@@ -54,20 +32,7 @@ fn decide(evaluator: &mut Evaluator, case: &Case) -> Decision {
         arguments: Some(&arguments),
         ..Mcp::default()
     };
-    let request = RequestContext {
-        id: "1",
-        time: "2026-11-23T10:00:00Z",
-        source_ip: "192.0.2.1",
-        headers: &[],
-    };
-    evaluator.call(&Input {
-        subject: &subject,
-        agent: &agent,
-        server: &server,
-        mcp: &mcp,
-        task: None,
-        request: &request,
-    })
+    question::about(case.groups, &mcp, |input| evaluator.call(input))
 }
 
 fn evaluator(rego: &str) -> Evaluator {

@@ -70,14 +70,24 @@ fn literal<'a>(literal: &'a Literal, items: &mut Vec<Item<'a>>) {
             collection,
             ..
         } => {
-            items.extend(key.iter().map(|key| Item::Expr(key)));
-            items.extend([Item::Expr(value), Item::Expr(collection)]);
+            membership(key.as_deref(), value, collection, items);
         }
         Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => items.push(Item::Expr(expr)),
         Literal::Every { domain, query, .. } => {
             items.extend([Item::Expr(domain), Item::Query(query)]);
         }
     }
+}
+
+/// `some key, value in collection`, and the same without `some`.
+fn membership<'a>(
+    key: Option<&'a Expr>,
+    value: &'a Expr,
+    collection: &'a Expr,
+    items: &mut Vec<Item<'a>>,
+) {
+    items.extend(key.map(Item::Expr));
+    items.extend([Item::Expr(value), Item::Expr(collection)]);
 }
 
 fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut(Node<'a>)) {
@@ -114,8 +124,7 @@ fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut
             collection,
             ..
         } => {
-            items.extend(key.iter().map(|key| Item::Expr(key)));
-            items.extend([Item::Expr(value), Item::Expr(collection)]);
+            membership(key.as_deref(), value, collection, items);
         }
         Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
             reference(expr, items);

@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     ById, CliError, Output, Switched, decide,
     output::{origin_word, status_word},
-    pairs, remove, switch,
+    pairs, remove,
 };
 use crate::{
     audit::Verdict,
@@ -132,25 +132,13 @@ impl Command {
         match self {
             Self::Add(add) => add.run(store, output).await,
             Self::List => list(store, output).await,
-            Self::Disable(switched) => {
-                switch(
-                    store,
-                    output,
-                    Registered::Agent,
-                    &switched,
-                    Status::Disabled,
-                )
-                .await
+            Self::Disable(who) => {
+                who.switch(store, output, Registered::Agent, Status::Disabled)
+                    .await
             }
-            Self::Enable(switched) => {
-                switch(
-                    store,
-                    output,
-                    Registered::Agent,
-                    &switched,
-                    Status::Approved,
-                )
-                .await
+            Self::Enable(who) => {
+                who.switch(store, output, Registered::Agent, Status::Approved)
+                    .await
             }
             Self::Approve(ById { id }) => {
                 decide(store, output, Registered::Agent, &id, Verdict::Allow).await

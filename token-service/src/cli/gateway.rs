@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{CliError, Output, Switched, output::status_word, switch};
+use super::{CliError, Output, Switched, output::status_word};
 use crate::{
     clock::{Clock as _, SystemClock},
     registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
@@ -94,25 +94,13 @@ impl Command {
         match self {
             Self::Add(add) => add.run(store, output).await,
             Self::List => list(store, output).await,
-            Self::Disable(switched) => {
-                switch(
-                    store,
-                    output,
-                    Registered::Gateway,
-                    &switched,
-                    Status::Disabled,
-                )
-                .await
+            Self::Disable(who) => {
+                who.switch(store, output, Registered::Gateway, Status::Disabled)
+                    .await
             }
-            Self::Enable(switched) => {
-                switch(
-                    store,
-                    output,
-                    Registered::Gateway,
-                    &switched,
-                    Status::Approved,
-                )
-                .await
+            Self::Enable(who) => {
+                who.switch(store, output, Registered::Gateway, Status::Approved)
+                    .await
             }
         }
     }

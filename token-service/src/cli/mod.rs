@@ -113,6 +113,24 @@ struct Switched {
     reason: stop::Reason,
 }
 
+impl Switched {
+    /// Switches a registration on or off and says so.
+    async fn switch(
+        &self,
+        store: &Store,
+        output: &mut Output,
+        what: Registered,
+        status: Status,
+    ) -> Result<(), CliError> {
+        let Self { id, reason } = self;
+        let reason = reason.reason.as_deref();
+        store
+            .set_status(what, id, status, reason, SystemClock.now())
+            .await?;
+        output.switched(what.as_str(), id, status)
+    }
+}
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -253,21 +271,6 @@ impl Command {
             Self::Keys(command) => command.run(config, store, output).await,
         }
     }
-}
-
-/// Switches a registration on or off and says so.
-async fn switch(
-    store: &Store,
-    output: &mut Output,
-    what: Registered,
-    Switched { id, reason }: &Switched,
-    status: Status,
-) -> Result<(), CliError> {
-    let reason = reason.reason.as_deref();
-    store
-        .set_status(what, id, status, reason, SystemClock.now())
-        .await?;
-    output.switched(what.as_str(), id, status)
 }
 
 /// Decides about a registration that waits, and says so.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{ById, CliError, Output, Switched, decide, output::status_word, pairs, remove, switch};
+use super::{ById, CliError, Output, Switched, decide, output::status_word, pairs, remove};
 use crate::{
     audit::Verdict,
     clock::{Clock as _, SystemClock},
@@ -113,25 +113,13 @@ impl Command {
                 output.done("server", &id, "updated")
             }
             Self::List => list(store, output).await,
-            Self::Disable(switched) => {
-                switch(
-                    store,
-                    output,
-                    Registered::Server,
-                    &switched,
-                    Status::Disabled,
-                )
-                .await
+            Self::Disable(who) => {
+                who.switch(store, output, Registered::Server, Status::Disabled)
+                    .await
             }
-            Self::Enable(switched) => {
-                switch(
-                    store,
-                    output,
-                    Registered::Server,
-                    &switched,
-                    Status::Approved,
-                )
-                .await
+            Self::Enable(who) => {
+                who.switch(store, output, Registered::Server, Status::Approved)
+                    .await
             }
             Self::Approve(ById { id }) => {
                 decide(store, output, Registered::Server, &id, Verdict::Allow).await
