@@ -16,8 +16,8 @@ use crate::adapter::{self, Adapter, Declaration};
 use crate::builtins::{self, EXTENSIONS, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
-use crate::nesting;
 use crate::release::Release;
+use crate::{defined, nesting, refused};
 
 /// The engine that programs are compiled for. A filter refuses a program for another one.
 pub const ENGINE: &str = "regorus-0.14.1";
@@ -275,17 +275,28 @@ impl Sources {
     }
 
     fn program(&mut self, entry_points: &[&str]) -> Result<Arc<RvmProgram>, CompileError> {
-        let first = entry_points.first().copied().unwrap_or(CALL);
-        let policy = self
-            .engine
-            .compile_with_entrypoint(&first.into())
-            .map_err(|error| CompileError::Compile(error.to_string()))?;
-        let program =
-            Compiler::compile_from_policy_with_host_await(&policy, entry_points, EXTENSIONS)
+        // As it was written, so that what is wrong with it is told where it is.
+        bytecode(&mut self.engine, entry_points)?;
+        refused::anything(&mut self.engine)?;
+        let mut engine = Engine::new();
+        for module in defined::modules(&mut self.engine) {
+            engine
+                .add_policy(module.path, module.text)
                 .map_err(|error| CompileError::Compile(error.to_string()))?;
+        }
+        let program = bytecode(&mut engine, entry_points)?;
         nesting::rules(&program).map_err(CompileError::Compile)?;
         Ok(program)
     }
+}
+
+fn bytecode(engine: &mut Engine, entry_points: &[&str]) -> Result<Arc<RvmProgram>, CompileError> {
+    let first = entry_points.first().copied().unwrap_or(CALL);
+    let policy = engine
+        .compile_with_entrypoint(&first.into())
+        .map_err(|error| CompileError::Compile(error.to_string()))?;
+    Compiler::compile_from_policy_with_host_await(&policy, entry_points, EXTENSIONS)
+        .map_err(|error| CompileError::Compile(error.to_string()))
 }
 
 impl Program {

@@ -12,15 +12,18 @@ pub mod authoring;
 pub mod builtins;
 pub mod credential;
 pub mod decision;
+pub mod defined;
 pub mod engine;
 pub mod event;
 pub mod input;
 pub mod library;
 mod nesting;
+mod refused;
 pub mod registration;
 pub mod release;
 pub mod snapshot;
 pub mod stops;
+mod walk;
 
 /// Values of policy documents, as the engine holds them: arguments are parsed straight into these.
 pub use regorus::Value;

@@ -8,10 +8,11 @@ use regorus::Engine;
 use regorus::unstable::{AssignOp, BUILTINS, Expr, Module as Parsed, Rule, RuleHead};
 use serde::Serialize;
 
-use super::{Place, dotted, located, package, parsed, rule_name, walk};
+use super::{Place, dotted, located, package, parsed, rule_name};
 use crate::adapter;
 use crate::builtins::EXTENSIONS;
 use crate::engine::{self, CompileError, Data, Evaluator, Module};
+use crate::walk;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -178,7 +179,10 @@ fn lacking(trees: &[&Parsed], severity: Severity) -> Vec<Finding> {
                     place: Some(Place::of(&with.span)),
                     message: "the filter's engine knows `with` in tests only".to_owned(),
                 }),
-                walk::Node::Call { .. } => {}
+                walk::Node::Call { .. }
+                | walk::Node::Assign { .. }
+                | walk::Node::Comprehension { .. }
+                | walk::Node::Reference(_) => {}
             }
             });
         }

@@ -4,7 +4,6 @@
 
 pub mod check;
 pub mod testing;
-mod walk;
 
 use regorus::Engine;
 use regorus::unstable::{Expr, Module as Parsed, Ref, Rule, RuleHead};

@@ -1,11 +1,22 @@
 //! Going through a rule's expressions, however deep, without recursion.
 
-use regorus::unstable::{Expr, Literal, Query, Ref, Rule, RuleHead, Span, WithModifier};
+use regorus::unstable::{
+    AssignOp, Expr, Literal, Query, Ref, Rule, RuleAssign, RuleHead, Span, WithModifier,
+};
 
 /// One thing of interest in a rule.
-pub(super) enum Node<'a> {
+pub(crate) enum Node<'a> {
     /// A call of a function, by its name as written.
     Call { name: String, span: &'a Span },
+    /// `name := …`
+    Assign { name: &'a Span },
+    /// What a comprehension yields, for what.
+    Comprehension {
+        terms: [Option<&'a Expr>; 2],
+        query: &'a Query,
+    },
+    /// A name, with what is looked up below it.
+    Reference(&'a Expr),
     /// `with … as …`
     With(&'a WithModifier),
 }
@@ -16,7 +27,7 @@ enum Item<'a> {
 }
 
 /// Shows `see` whatever is of interest in `rule`: heads, bodies, and all they contain.
-pub(super) fn rule<'a>(rule: &'a Rule, see: &mut dyn FnMut(Node<'a>)) {
+pub(crate) fn rule<'a>(rule: &'a Rule, see: &mut dyn FnMut(Node<'a>)) {
     let mut items = Vec::new();
     match rule {
         Rule::Default { value, .. } => items.push(Item::Expr(value)),
@@ -35,12 +46,18 @@ pub(super) fn rule<'a>(rule: &'a Rule, see: &mut dyn FnMut(Node<'a>)) {
 }
 
 /// What a definition answers with: the value it assigns, or the member it adds.
-pub(super) fn head_value(head: &RuleHead) -> Option<&Ref<Expr>> {
+pub(crate) fn head_value(head: &RuleHead) -> Option<&Ref<Expr>> {
     match head {
-        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => {
-            assign.as_ref().map(|a| &a.value)
-        }
         RuleHead::Set { key, .. } => key.as_ref(),
+        RuleHead::Compr { .. } | RuleHead::Func { .. } => head_assign(head).map(|a| &a.value),
+    }
+}
+
+/// `:= value` of a definition.
+pub(crate) fn head_assign(head: &RuleHead) -> Option<&RuleAssign> {
+    match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
+        RuleHead::Set { .. } => None,
     }
 }
 
@@ -101,11 +118,21 @@ fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut
             }
         }
         Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
+            see(Node::Comprehension {
+                terms: [Some(term), None],
+                query,
+            });
             items.extend([Item::Expr(term), Item::Query(query)]);
         }
         Expr::ObjectCompr {
             key, value, query, ..
-        } => items.extend([Item::Expr(key), Item::Expr(value), Item::Query(query)]),
+        } => {
+            see(Node::Comprehension {
+                terms: [Some(key), Some(value)],
+                query,
+            });
+            items.extend([Item::Expr(key), Item::Expr(value), Item::Query(query)]);
+        }
         Expr::Call { fcn, params, .. } => {
             see(Node::Call {
                 name: fcn.span().text().to_owned(),
@@ -114,10 +141,15 @@ fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut
             items.extend(params.iter().map(|param| Item::Expr(param)));
         }
         Expr::UnaryExpr { expr, .. } => items.push(Item::Expr(expr)),
+        Expr::AssignExpr { op, lhs, rhs, .. } => {
+            if let (AssignOp::ColEq, Expr::Var { span: name, .. }) = (op, &**lhs) {
+                see(Node::Assign { name });
+            }
+            items.extend([Item::Expr(lhs), Item::Expr(rhs)]);
+        }
         Expr::BinExpr { lhs, rhs, .. }
         | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => items.extend([Item::Expr(lhs), Item::Expr(rhs)]),
+        | Expr::ArithExpr { lhs, rhs, .. } => items.extend([Item::Expr(lhs), Item::Expr(rhs)]),
         Expr::Membership {
             key,
             value,
@@ -127,6 +159,7 @@ fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut
             membership(key.as_deref(), value, collection, items);
         }
         Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+            see(Node::Reference(expr));
             reference(expr, items);
         }
         Expr::String { .. }
