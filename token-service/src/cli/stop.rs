@@ -62,7 +62,7 @@ impl Revoke {
         ];
         for what in named.into_iter().flatten() {
             let reason = self.reason.reason.as_deref();
-            store.revoke(&what, reason, SystemClock.now()).await?;
+            store.revoke(&what, reason, &SystemClock).await?;
             let kind = what.kind();
             if output.is_json() {
                 output.json(&json!({"revoked": kind, "id": what.id()}))?;

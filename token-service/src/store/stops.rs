@@ -10,7 +10,7 @@ use writ_policy::stops::{Lockdown, Stops};
 use super::{Store, StoreError, departures, grants, oauth, tasks};
 use crate::{
     audit::Record,
-    clock::{rfc3339, unix},
+    clock::{Clock, rfc3339, unix},
 };
 
 /// What an administrator takes back.
@@ -55,7 +55,8 @@ impl Revocation {
 }
 
 impl Store {
-    /// Takes something back, at once and for good; on record with the administrator's reason.
+    /// Takes something back, at once and for good; on record with the administrator's reason. The moment up to which it
+    /// counts is taken while nobody else writes: what was issued while this waited for its turn is taken back with the rest.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for a subject, an agent or a session that is not known; when the database fails.
@@ -63,9 +64,10 @@ impl Store {
         &self,
         what: &Revocation,
         reason: Option<&str>,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
+        let now = clock.now();
         let conn = tx.conn();
         match what {
             // One that is no grant's ends no grant.
@@ -207,4 +209,51 @@ async fn revoke_until(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::Future as _,
+        pin::pin,
+        sync::{Arc, Mutex},
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Moved(Arc<Mutex<Timestamp>>);
+
+    impl Clock for Moved {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_issued_while_a_revocation_waits_for_its_turn_is_taken_back_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        sqlx::query("INSERT INTO users (name, password_hash, groups, status, created_at) VALUES ('alice', 'none', '[]', 'approved', '')")
+            .execute(tx.conn())
+            .await
+            .unwrap();
+        let (asked, issued) = (1_700_000_000, 1_700_000_002);
+        let clock = Moved(Arc::new(Mutex::new(
+            Timestamp::from_second(asked).unwrap(),
+        )));
+        let what = Revocation::Subject("alice".to_owned());
+        let mut revoking = pin!(store.revoke(&what, None, &clock));
+        let first = revoking
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(first, Poll::Pending), "somebody else writes");
+        *clock.0.lock().unwrap() = Timestamp::from_second(issued).unwrap();
+        tx.commit().await.unwrap();
+        revoking.await.unwrap();
+        let until = store.stops().await.unwrap().subjects;
+        assert_eq!(until["alice"], u64::try_from(issued).unwrap());
+    }
 }

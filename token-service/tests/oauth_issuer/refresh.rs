@@ -289,9 +289,9 @@ async fn a_revocation_ends_the_grants_of_whom_it_names() {
             _ => Revocation::Session(id_token["sid"].as_str().unwrap().to_owned()),
         };
         let (_, second) = refresh(&issuer, token(&first), &[]).await;
-        let now = jiff::Timestamp::now();
-        let store = &issuer.running.app.store;
-        store.revoke(&revocation, None, now).await.unwrap();
+        let app = &issuer.running.app;
+        let revoked = app.store.revoke(&revocation, None, &*app.clock).await;
+        revoked.unwrap();
         assert!(refused(&issuer, token(&second)).await, "{what}");
     }
 }

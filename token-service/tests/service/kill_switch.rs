@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use writ_policy::{snapshot::Snapshot, stops::Lockdown};
 use writ_token_service::{
     audit::Kind,
-    clock::unix,
+    clock::{Clock, unix},
     secret,
     store::{StoreError, audit::Filter, stops::Revocation},
 };
@@ -21,6 +21,16 @@ struct Stage {
     grant_id: String,
     minted: String,
     txn: String,
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+struct At(Timestamp);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
 }
 
 fn seconds(s: i64) -> SignedDuration {
@@ -62,7 +72,7 @@ impl Stage {
     async fn revoke(&self, what: &Revocation, at: Timestamp) -> Result<(), StoreError> {
         // As the command does: from a process of its own.
         let elsewhere = self.service.elsewhere().await;
-        elsewhere.revoke(what, Some("a drill"), at).await
+        elsewhere.revoke(what, Some("a drill"), &At(at)).await
     }
 
     async fn lock_down(&self, list: Option<Lockdown>) {
