@@ -43,7 +43,7 @@ fn rewritten(module: &Parsed) -> Module {
                 let terms = terms.into_iter().flatten();
                 yields.extend(terms.filter_map(|term| Some((range(term.span()), last(query)?))));
             }
-            Node::Call { .. } | Node::Reference(_) | Node::With(_) => {}
+            _ => {}
         });
     }
     // What is within another first.

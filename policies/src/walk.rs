@@ -1,12 +1,13 @@
 //! Going through a rule's expressions, however deep, without recursion.
 
-use regorus::unstable::{
-    AssignOp, Expr, Literal, Query, Ref, Rule, RuleAssign, RuleHead, Span, WithModifier,
-};
+#[cfg(feature = "authoring")]
+use regorus::unstable::WithModifier;
+use regorus::unstable::{AssignOp, Expr, Literal, Query, Ref, Rule, RuleAssign, RuleHead, Span};
 
 /// One thing of interest in a rule.
 pub(crate) enum Node<'a> {
     /// A call of a function, by its name as written.
+    #[cfg(feature = "authoring")]
     Call { name: String, span: &'a Span },
     /// `name := …`
     Assign { name: &'a Span },
@@ -18,6 +19,7 @@ pub(crate) enum Node<'a> {
     /// A name, with what is looked up below it.
     Reference(&'a Expr),
     /// `with … as …`
+    #[cfg(feature = "authoring")]
     With(&'a WithModifier),
 }
 
@@ -68,6 +70,7 @@ fn walk<'a>(mut items: Vec<Item<'a>>, see: &mut dyn FnMut(Node<'a>)) {
                 for statement in &query.stmts {
                     literal(&statement.literal, &mut items);
                     for with in &statement.with_mods {
+                        #[cfg(feature = "authoring")]
                         see(Node::With(with));
                         items.push(Item::Expr(&with.r#as));
                     }
@@ -133,7 +136,13 @@ fn expression<'a>(expr: &'a Expr, items: &mut Vec<Item<'a>>, see: &mut dyn FnMut
             });
             items.extend([Item::Expr(key), Item::Expr(value), Item::Query(query)]);
         }
-        Expr::Call { fcn, params, .. } => {
+        Expr::Call {
+            #[cfg(feature = "authoring")]
+            fcn,
+            params,
+            ..
+        } => {
+            #[cfg(feature = "authoring")]
             see(Node::Call {
                 name: fcn.span().text().to_owned(),
                 span: beginning(fcn),
@@ -187,6 +196,7 @@ fn reference<'a>(mut expr: &'a Expr, items: &mut Vec<Item<'a>>) {
 }
 
 /// Where a reference begins.
+#[cfg(feature = "authoring")]
 fn beginning(mut expr: &Expr) -> &Span {
     while let Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } = expr {
         expr = refr;

@@ -6,13 +6,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
-use jwt_simple::prelude::{
-    ECDSAP256PublicKeyLike as _, ES256PublicKey, Ed25519PublicKey, EdDSAPublicKeyLike as _,
-};
+use jwt_simple::prelude::{ECDSAP256PublicKeyLike as _, ES256PublicKey};
 use p256::ecdsa::{self, signature::Verifier as _};
 use sha2::{Digest as _, Sha256};
 use writ_policy::{Object, Value};
 
+use super::ed25519::Ed25519;
 use crate::message::parse_strict;
 
 /// The algorithms that proofs may be signed with, as metadata and challenges name them.
@@ -212,7 +211,7 @@ fn digest(thumbprint: &str, jti: &str) -> [u8; 32] {
 /// The key that a proof brings.
 enum Key {
     Es256(ES256PublicKey),
-    EdDsa(Ed25519PublicKey),
+    EdDsa(Ed25519),
 }
 
 impl Key {
@@ -233,7 +232,7 @@ impl Key {
         // Both refuse a key with private parts, and one that says that it is for something else.
         match text("alg") {
             Some("ES256") => ES256PublicKey::from_jwk(&jwk).map(Self::Es256),
-            Some("EdDSA" | "Ed25519") => Ed25519PublicKey::from_jwk(&jwk).map(Self::EdDsa),
+            Some("EdDSA" | "Ed25519") => Ed25519::from_jwk(&jwk).map(Self::EdDsa),
             _ => return Err(ProofError::Algorithm),
         }
         .map_err(|_| ProofError::Key)
@@ -242,7 +241,7 @@ impl Key {
     fn thumbprint(&self) -> String {
         match self {
             Self::Es256(key) => key.jwk_thumbprint(),
-            Self::EdDsa(key) => key.jwk_thumbprint(),
+            Self::EdDsa(key) => key.thumbprint().to_owned(),
         }
     }
 
@@ -251,9 +250,7 @@ impl Key {
         match self {
             Self::Es256(key) => ecdsa::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.public_key().as_ref().verify(input, &signature).is_ok()),
-            Self::EdDsa(key) => signature
-                .try_into()
-                .is_ok_and(|signature| key.public_key().as_ref().verify(input, &signature).is_ok()),
+            Self::EdDsa(key) => key.signed(input, signature),
         }
     }
 }
