@@ -241,9 +241,7 @@ mod tests {
             .await
             .unwrap();
         let (asked, issued) = (1_700_000_000, 1_700_000_002);
-        let clock = Moved(Arc::new(Mutex::new(
-            Timestamp::from_second(asked).unwrap(),
-        )));
+        let clock = Moved(Arc::new(Mutex::new(Timestamp::from_second(asked).unwrap())));
         let what = Revocation::Subject("alice".to_owned());
         let mut revoking = pin!(store.revoke(&what, None, &clock));
         let first = revoking
