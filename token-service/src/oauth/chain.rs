@@ -104,8 +104,8 @@ pub struct Links {
     pub act: Option<Actor>,
     /// Where in the chain it is.
     pub chain: Chain,
-    /// The ids of this token, its grant, and of those before (`derived_from`), any of which may be taken back; and of agents
-    /// whose tokens were exchanged and whom no actor names ([`of_agent`]).
+    /// The ids of this token, its grant, and of those before (`derived_from`), any of which may be taken back; and of all
+    /// agents whose tokens were exchanged on the way ([`of_agent`]).
     pub from: Vec<String>,
     /// `txn`, where the token belongs to a chain.
     pub txn: Option<String>,

@@ -540,12 +540,16 @@ async fn an_agent_acts_for_another_in_its_own_name_where_policy_lets_it() {
         (&said["agent_authn"], &said["groups"]),
         (&json!("secret"), &json!(["finance"]))
     );
+    let from = said["derived_from"].as_array().unwrap();
+    assert!(from.contains(&json!("agent:assistant")), "{from:?}");
     let minted = claims(&token(At::Ledger.gateway(&service, &delegated).await).await);
     assert_eq!(minted["aud"], AUDIENCE);
     assert_eq!(
         minted["act"],
         json!({"sub": "edge", "act": {"sub": "planner", "act": {"sub": "assistant"}}})
     );
+    let from = minted["derived_from"].as_array().unwrap();
+    assert!(from.contains(&json!("agent:assistant")), "{from:?}");
     // The one whose token it was is switched off: so is what was handed on.
     let store = service.elsewhere().await;
     store

@@ -189,10 +189,10 @@ impl Asked<'_> {
             }
             ExchangeKind::Impersonation => links.act.clone(),
         };
-        let names = |act: &Actor| act.each().any(|id| id == claims.client_id);
-        if !act.as_ref().is_some_and(names) {
-            // No actor is the agent whose token it was, and yet it ends with that one.
-            from.push(chain::of_agent(&claims.client_id));
+        // It ends with the agent whose token it was, named among its actors or not: gateways and guards look here alone.
+        let whose = chain::of_agent(&claims.client_id);
+        if !from.contains(&whose) {
+            from.push(whose);
         }
         let after = Links {
             act,
