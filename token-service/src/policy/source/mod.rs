@@ -1,5 +1,6 @@
 //! What a policy is made of, wherever it comes from: a directory, an OPA bundle, the database, the embedded library.
 
+mod bounded;
 mod bundle;
 mod data;
 mod directory;
