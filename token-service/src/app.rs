@@ -143,7 +143,9 @@ impl App {
     ///
     /// # Errors
     /// When the new policy cannot be used; the one in force stays.
-    pub fn reload_policy(&self) -> Result<bool, SourceError> {
+    pub async fn reload_policy(&self) -> Result<bool, SourceError> {
+        // What is published meanwhile must not be put out of force by what was read before.
+        let _one_at_a_time = self.reloading.lock().await;
         self.policy.reload(self.config.policy_dir.as_deref())
     }
 
@@ -222,5 +224,62 @@ impl App {
         self.policy.follow(&self.store).await?;
         self.registry.store(Arc::clone(&fresh));
         Ok(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        future::Future as _,
+        path::Path,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+    use crate::{clock::SystemClock, store::policies::NewRevision};
+
+    impl App {
+        /// A service that nobody can reach, with its data in a directory.
+        pub(crate) async fn in_directory(dir: &Path) -> Self {
+            let data_dir = dir.join("data").display().to_string();
+            let config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)]).unwrap();
+            let store = Store::open(&config.data_dir).await.unwrap();
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let keys = Keys::open(&store, &config, Arc::clone(&clock));
+            let keys = keys.await.unwrap();
+            Self::new(config, store, keys, clock).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reload_waits_for_what_is_being_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = App::in_directory(dir.path()).await;
+        let publishing = app.reloading.lock().await;
+        let mut reload = pin!(app.reload_policy());
+        let first = reload
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(first, Poll::Pending), "{first:?}");
+
+        let rules = "package writ\n\ncall := {\"allow\": true}\n";
+        let files = BTreeMap::from([("rules.rego".to_owned(), rules.to_owned())]);
+        let new = NewRevision {
+            revision: "0123456789abcdef",
+            files: &files,
+            origin: "test",
+            named: None,
+            message: "test",
+            author: "test",
+        };
+        let published = app.store.publish_policy(&new, app.clock.now()).await;
+        published.unwrap();
+        app.policy.follow(&app.store).await.unwrap();
+        let in_force = app.policy().revision().to_owned();
+        drop(publishing);
+        assert!(!reload.await.unwrap(), "what is published has precedence");
+        assert_eq!(app.policy().revision(), in_force);
     }
 }

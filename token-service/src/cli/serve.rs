@@ -43,7 +43,7 @@ pub(super) async fn run(config: Config, output: &mut Output) -> Result<(), CliEr
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = reloads.recv() => {
-                match running.reload_policy() {
+                match running.reload_policy().await {
                     Ok(true) => tracing::info!(policy = running.app.policy().revision(), "policy reloaded"),
                     Ok(false) => tracing::info!("the published policy stays in force; `writ policy publish` changes it"),
                     Err(error) => tracing::error!(%error, "the policy in force stays: the new one cannot be loaded"),

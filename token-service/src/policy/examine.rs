@@ -9,6 +9,9 @@ use writ_policy::authoring::{
 
 use super::{SourceError, Sources};
 
+/// So long may the tests of a policy take together before it is put in force.
+pub const TESTS_TAKE: Duration = Duration::from_secs(60);
+
 /// A test that was run.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -49,15 +52,15 @@ impl Examined {
     }
 }
 
-/// Checks a policy and runs its tests.
+/// Checks a policy and runs its tests, as many as begin `within` this time; the others are an objection.
 ///
 /// # Errors
 /// When its data is none.
-pub fn examine(sources: &Sources) -> Result<Examined, SourceError> {
+pub fn examine(sources: &Sources, within: Duration) -> Result<Examined, SourceError> {
     let findings = check::check(&sources.modules, &sources.tests, &sources.document()?);
     let tests = match findings.iter().any(|f| f.severity == Severity::Error) {
         true => Vec::new(),
-        false => run(&mut suite(sources, false)?, &|_| true),
+        false => run(&mut suite(sources, false)?, within, &|_| true),
     };
     Ok(Examined { findings, tests })
 }
@@ -76,8 +79,9 @@ pub fn suite(sources: &Sources, coverage: bool) -> Result<Suite, SourceError> {
     )?)
 }
 
-/// Runs those tests whose name is wanted.
-pub fn run(suite: &mut Suite, wanted: &dyn Fn(&str) -> bool) -> Vec<Ran> {
+/// Runs those tests whose name is wanted, as far as they begin `within` this time.
+pub fn run(suite: &mut Suite, within: Duration, wanted: &dyn Fn(&str) -> bool) -> Vec<Ran> {
+    let all = Instant::now();
     let tests: Vec<Test> = suite
         .tests()
         .iter()
@@ -86,7 +90,14 @@ pub fn run(suite: &mut Suite, wanted: &dyn Fn(&str) -> bool) -> Vec<Ran> {
         .collect();
     let run = |test: Test| {
         let begun = Instant::now();
-        let outcome = suite.run(&test);
+        let outcome = if all.elapsed() < within {
+            suite.run(&test)
+        } else {
+            Outcome::Error(format!(
+                "all tests together may take {} s: make them fewer, or quicker",
+                within.as_secs()
+            ))
+        };
         Ran {
             test,
             outcome,
@@ -94,4 +105,26 @@ pub fn run(suite: &mut Suite, wanted: &dyn Fn(&str) -> bool) -> Vec<Ran> {
         }
     };
     tests.into_iter().map(run).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn tests_that_are_not_run_in_time_keep_a_policy_from_being_taken() {
+        let files = [
+            ("rules.rego", "package writ\n\ncall := {\"allow\": true}\n"),
+            ("a_test.rego", "package writ_test\n\ntest_yes if true\n"),
+        ];
+        let files: BTreeMap<String, String> = files.map(|(p, t)| (p.into(), t.into())).into();
+        let sources = Sources::of("test".to_owned(), files).unwrap();
+        let objections = |within| examine(&sources, within).unwrap().objections();
+        assert_eq!(objections(TESTS_TAKE), Vec::<String>::new());
+        let late = objections(Duration::ZERO);
+        assert!(late[0].contains("writ_test.test_yes"), "{late:?}");
+        assert!(late[0].contains("all tests together"), "{late:?}");
+    }
 }

@@ -97,7 +97,8 @@ impl InForce {
         Ok(())
     }
 
-    /// Reads the directory again. Answers whether that counts: what is published has precedence.
+    /// Reads the directory again. Answers whether that counts: what is published has precedence. Not for two callers at a
+    /// time, nor beside [`InForce::follow`].
     ///
     /// # Errors
     /// When the new policy cannot be used; the one in force stays.

@@ -18,7 +18,7 @@ use writ_policy::{
     snapshot::PolicyBundle,
 };
 
-pub use examine::{Examined, Ran, examine, run, suite};
+pub use examine::{Examined, Ran, TESTS_TAKE, examine, run, suite};
 pub use force::{InForce, LoadError};
 use pool::Pool;
 pub use source::{ManifestError, SourceError, Sources};

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::watch, time::MissedTickBehavior};
 use url::Url;
 
-use super::{SourceError, Sources, examine, force, source::MOST_PACKED};
+use super::{SourceError, Sources, TESTS_TAKE, examine, force, source::MOST_PACKED};
 use crate::{
     app::App,
     config::BundleServer,
@@ -46,8 +46,8 @@ enum PollError {
 #[derive(Debug, Default)]
 struct Poller {
     etag: Option<header::HeaderValue>,
-    /// The last bundle that was refused, which is not examined again.
-    refused: Option<[u8; 32]>,
+    /// The last bundle that was refused, by its digest, and why: it is not examined again.
+    refused: Option<([u8; 32], String)>,
 }
 
 /// Asks for the bundle until it is told to stop.
@@ -133,20 +133,27 @@ impl Poller {
             url: server.url.clone(),
             told,
         };
-        if self.refused == Some(digest) {
-            return Err(objected("it is the one that was refused before".to_owned()));
+        if let Some((_, why)) = self.refused.as_ref().filter(|(of, _)| *of == digest) {
+            return Err(objected(format!(
+                "it is the one that was refused before: {why}"
+            )));
         }
-        self.refused = Some(digest);
         let origin = url.to_owned();
         let examined = tokio::task::spawn_blocking(move || {
             let sources = Sources::bundle(&origin, &bytes)?;
-            let objections = examine(&sources)?.objections();
+            let objections = examine(&sources, TESTS_TAKE)?.objections();
             Ok::<_, SourceError>((sources, objections))
         });
-        let (sources, objections) = examined.await.map_err(|e| objected(e.to_string()))??;
+        // Only what the bundle itself is at fault for is remembered: whatever else goes wrong may go well the next time.
+        let examined = examined.await.map_err(|e| objected(e.to_string()))?;
+        let (sources, objections) = examined.inspect_err(|why| {
+            self.refused = Some((digest, why.to_string()));
+        })?;
         if !objections.is_empty() {
             let told: Vec<_> = objections.into_iter().take(MOST_TOLD).collect();
-            return Err(objected(told.join("; ")));
+            let told = told.join("; ");
+            self.refused = Some((digest, told.clone()));
+            return Err(objected(told));
         }
         let message = match &sources.named {
             Some(named) => format!("bundle {named}"),
@@ -164,8 +171,80 @@ impl Poller {
         app.store
             .publish_bundle(&new, url, &digest, app.clock.now())
             .await?;
-        self.refused = None;
         app.current_registry().await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const RULES: &str = "package writ\n\ncall := {\"allow\": true}\n";
+    const FAILS: &str = "package writ_test\n\ntest_no if false\n";
+
+    fn packed(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            archive
+                .append_data(&mut header, path, text.as_bytes())
+                .unwrap();
+        }
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&archive.into_inner().unwrap()).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn server() -> BundleServer {
+        BundleServer {
+            url: Url::parse("https://bundles.test/writ.tar.gz").unwrap(),
+            poll_interval: Duration::from_secs(30),
+            token: None,
+        }
+    }
+
+    async fn sql(app: &App, statement: &'static str) {
+        let mut tx = app.store.write().await.unwrap();
+        sqlx::query(statement).execute(tx.conn()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_good_bundle_is_taken_once_the_database_works_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = App::in_directory(dir.path()).await;
+        let (mut poller, bundle) = (Poller::default(), packed(&[("rules.rego", RULES)]));
+        sql(&app, "CREATE TRIGGER full BEFORE INSERT ON policy_revisions BEGIN SELECT RAISE(ABORT, 'full'); END").await;
+        let failed = poller.take(&app, &server(), bundle.clone()).await;
+        assert!(matches!(failed, Err(PollError::Store(_))), "{failed:?}");
+        sql(&app, "DROP TRIGGER full").await;
+        poller.take(&app, &server(), bundle).await.unwrap();
+        assert_eq!(app.store.policy_in_force().await.unwrap(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_refused_bundle_is_refused_again_with_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = App::in_directory(dir.path()).await;
+        let mut poller = Poller::default();
+        for (bundle, why) in [
+            (
+                packed(&[("rules.rego", RULES), ("a_test.rego", FAILS)]),
+                "test_no",
+            ),
+            (packed(&[]), "no .rego file"),
+        ] {
+            for before in [false, true] {
+                let refused = poller.take(&app, &server(), bundle.clone()).await;
+                let told = refused.unwrap_err().to_string();
+                assert!(told.contains(why), "{told}");
+                assert_eq!(told.contains("refused before"), before, "{told}");
+            }
+        }
+        assert_eq!(app.store.policy_in_force().await.unwrap(), None);
     }
 }

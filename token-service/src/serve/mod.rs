@@ -187,8 +187,8 @@ impl Running {
     ///
     /// # Errors
     /// When the new policy cannot be loaded.
-    pub fn reload_policy(&self) -> Result<bool, SourceError> {
-        self.app.reload_policy()
+    pub async fn reload_policy(&self) -> Result<bool, SourceError> {
+        self.app.reload_policy().await
     }
 
     /// Ends the service: no new connections, requests in flight finish, what is counted is put on record.

@@ -707,7 +707,7 @@ async fn without_a_rule_nobody_acts_for_another() {
             .join("acts.rego"),
     )
     .unwrap();
-    service.running.reload_policy().unwrap();
+    service.running.reload_policy().await.unwrap();
     let asked = form(&service.caller_token(), OTHER_RESOURCE);
     let response = ask(&service, "planner", &secret, &asked).await;
     assert_eq!(refusal(response).await, (403, "access_denied".into()));

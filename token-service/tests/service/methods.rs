@@ -36,7 +36,7 @@ async fn allow_everything(service: &Service) {
         call := {\"allow\": true, \"reason\": input.mcp.method} if not refused
         refused if input.mcp.answer.result.action == \"never\"";
     std::fs::write(&file, policy).unwrap();
-    service.running.reload_policy().unwrap();
+    service.running.reload_policy().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ async fn what_is_published_decides_the_next_call_and_so_does_what_is_taken_back(
     assert!(known[0].in_force_since.is_some() && known[1].in_force_since.is_none());
 
     // What the configuration names no longer counts.
-    assert!(!service.running.reload_policy().unwrap());
+    assert!(!service.running.reload_policy().await.unwrap());
     assert_eq!(answered(&service).await.0, StatusCode::FORBIDDEN);
 
     let now = Timestamp::now();

@@ -166,7 +166,12 @@ async fn a_new_policy_is_published_and_a_wrong_one_is_not() {
     let first = etag(&fetch(&service, None).await);
     let file = service.dir.path().join("policy/test.rego");
     std::fs::write(&file, "package writ\ncall := {").unwrap();
-    let error = service.running.reload_policy().unwrap_err().to_string();
+    let error = service
+        .running
+        .reload_policy()
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("test.rego:2"), "{error}");
     assert_eq!(
         fetch(&service, Some(&first)).await.status(),
@@ -177,7 +182,7 @@ async fn a_new_policy_is_published_and_a_wrong_one_is_not() {
         "package writ\nimport rego.v1\ncall := {\"allow\": false, \"reason\": \"closed\"}",
     )
     .unwrap();
-    service.running.reload_policy().unwrap();
+    service.running.reload_policy().await.unwrap();
     assert_eq!(fetch(&service, Some(&first)).await.status(), StatusCode::OK);
 }
 

@@ -1,6 +1,6 @@
 //! `writ policy test`
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -42,7 +42,7 @@ impl Test {
     pub(super) fn run(self, output: &mut Output) -> Result<(), CliError> {
         let sources = Sources::read(&self.policy)?;
         let mut suite = policy::suite(&sources, self.coverage)?;
-        let ran = policy::run(&mut suite, &|name| {
+        let ran = policy::run(&mut suite, Duration::MAX, &|name| {
             self.run.as_ref().is_none_or(|wanted| wanted.is_match(name))
         });
         let mut tally = Tally::default();
