@@ -20,6 +20,11 @@ pub enum GatewayError {
     /// The body is not what the endpoint takes.
     #[error("{0}")]
     Malformed(String),
+    /// Some events of a batch, by their places in it, are none that this gateway may report; the others are on record.
+    #[error(
+        "not on record: {0:?} of the batch (the first is 0), all others are; a gateway reports about calls to its own servers, and a guard or a server what it refused itself; `writ gateway list` shows what each is registered for"
+    )]
+    NotRecorded(Vec<usize>),
     /// The server is not one of this gateway's.
     #[error(
         "this gateway is not registered for that server; `writ gateway list` shows what it is registered for"
@@ -27,7 +32,7 @@ pub enum GatewayError {
     OtherServer,
     /// RFC 6749 section 5.2: a gateway asks for what only guards do.
     #[error(
-        "this is registered as a gateway, which spends no tokens: register the guard with `writ gateway add ID --kind guard`"
+        "this is registered as a gateway, which spends no tokens: `writ gateway update ID --kind guard` makes a guard of it"
     )]
     NoGuard,
     /// The store could not do it.
@@ -42,7 +47,9 @@ impl IntoResponse for GatewayError {
     fn into_response(self) -> Response {
         let (status, error, description) = match &self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "invalid_client", self.to_string()),
-            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request", self.to_string()),
+            Self::Malformed(_) | Self::NotRecorded(_) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", self.to_string())
+            }
             Self::NoGuard => (
                 StatusCode::FORBIDDEN,
                 "unauthorized_client",

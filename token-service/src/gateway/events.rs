@@ -42,11 +42,19 @@ pub(super) async fn serve(
         let told = format!("a batch may have {MAX_EVENTS} events; send the rest in another one");
         return Err(GatewayError::Malformed(told));
     }
-    if !batch.events.iter().all(|event| asker.may_report(event)) {
-        let told = "a gateway reports about calls to its own servers, and a guard or a server what it refused itself; `writ gateway list` shows what each is registered for";
-        return Err(GatewayError::Malformed(told.to_owned()));
+    let mut refused = Vec::new();
+    let mut allowed = EventBatch { events: Vec::new() };
+    for (index, event) in batch.events.into_iter().enumerate() {
+        match asker.may_report(&event) {
+            true => allowed.events.push(event),
+            false => refused.push(index),
+        }
     }
-    metrics::counter!("writ_events_total").increment(batch.events.len() as u64);
-    app.store.report(report::of(&asker, &batch, now)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    metrics::counter!("writ_events_total").increment(allowed.events.len() as u64);
+    app.store.report(report::of(&asker, &allowed, now)?).await?;
+    match refused.is_empty() {
+        true => Ok(StatusCode::NO_CONTENT),
+        // Whoever may not report one thing has not lost the others.
+        false => Err(GatewayError::NotRecorded(refused)),
+    }
 }

@@ -244,3 +244,21 @@ async fn nobody_reports_what_is_none_of_its_business() {
         assert_eq!(response.status(), StatusCode::NO_CONTENT, "{who:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_that_is_refused_takes_no_other_with_it() {
+    let service = Service::start().await;
+    let mut elsewhere = denied();
+    elsewhere["call"]["server"] = "other".into();
+    let batch = json!([elsewhere, denied(), elsewhere, denied()]);
+    for _ in 0..2 {
+        let response = service.report(&batch).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["error"], "invalid_request");
+        let told = told["error_description"].as_str().unwrap();
+        assert!(told.contains("[0, 2]"), "{told}");
+        // Sent again they are recorded once, as ever.
+        assert_eq!(service.records().await.len(), 2);
+    }
+}
