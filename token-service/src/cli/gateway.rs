@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{CliError, Output, Switched, output::status_word};
+use super::{ById, CliError, Output, Switched, output::status_word, remove};
 use crate::{
     clock::{Clock as _, SystemClock},
     registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
@@ -15,6 +15,10 @@ use crate::{
 pub(super) enum Command {
     /// Register a gateway or a guard; prints its secret.
     Add(Add),
+    /// Change what a gateway or a guard is registered as; it keeps its secret or certificate.
+    Update(Update),
+    /// Remove a registration, at once: the tokens that it minted are good no longer.
+    Remove(ById),
     /// List the gateways.
     List,
     /// Refuse a gateway's requests, at once.
@@ -39,6 +43,15 @@ pub(super) struct Add {
     /// It proves who it is with the certificate of this SHA-256, in hexadecimal.
     #[arg(long, value_name = "HEX", value_parser = fingerprint, conflicts_with = "certificate_san")]
     certificate_sha256: Option<Fingerprint>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Update {
+    /// Its id.
+    id: Id,
+    /// What it does.
+    #[arg(long, value_enum)]
+    kind: KindArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -93,6 +106,8 @@ impl Command {
     pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         match self {
             Self::Add(add) => add.run(store, output).await,
+            Self::Update(update) => update.run(store, output).await,
+            Self::Remove(ById { id }) => remove(store, output, Registered::Gateway, &id).await,
             Self::List => list(store, output).await,
             Self::Disable(who) => {
                 who.switch(store, output, Registered::Gateway, Status::Disabled)
@@ -128,6 +143,18 @@ impl Add {
             gateway.kind.as_str(),
             gateway.id.as_str(),
             secret.as_ref().map(|secret| ("secret", secret.as_str())),
+        )
+    }
+}
+
+impl Update {
+    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let (id, kind) = (self.id.as_str(), GatewayKind::from(self.kind));
+        store.set_kind(id, kind, SystemClock.now()).await?;
+        output.done(
+            Registered::Gateway.as_str(),
+            id,
+            &format!("a {} now", kind.as_str()),
         )
     }
 }

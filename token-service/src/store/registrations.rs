@@ -3,13 +3,14 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, WriteTx, registry};
 use crate::{
     audit::{Record, Verdict},
     clock::rfc3339,
-    registry::{Agent, Gateway, GatewayProof, Server, Status},
+    registry::{Agent, Gateway, GatewayKind, GatewayProof, Server, Status},
     secret::SecretHash,
 };
 
@@ -96,6 +97,29 @@ impl Store {
             added.map_err(|e| refused(e, "server", server))?;
         }
         audited(tx, now, "gateway add", id).await
+    }
+
+    /// Sets what a gateway does: mint tokens, or spend them.
+    ///
+    /// # Errors
+    /// When there is none with this id, or the database fails.
+    pub async fn set_kind(
+        &self,
+        id: &str,
+        kind: GatewayKind,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let set = sqlx::query("UPDATE gateways SET kind = ? WHERE id = ?")
+            .bind(kind.as_str())
+            .bind(id)
+            .execute(tx.conn())
+            .await?;
+        found(set.rows_affected(), Registered::Gateway, id)?;
+        let mut record = Record::admin(now, "gateway update", id);
+        record.detail = Some(json!({ "kind": kind }));
+        tx.audit(&record).await?;
+        tx.commit().await
     }
 
     /// Decides about a registration that waits for a person.

@@ -266,6 +266,49 @@ fn a_secret_is_printed_once_and_never_listed() {
     assert_eq!(printed, "user alice added\n");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_registered_before_there_were_kinds_becomes_one_and_a_gateway_can_be_removed() {
+    let (dir, secret) = registered();
+    let gateways = || json_of(dir.path(), &["gateway", "list", "--json"]);
+    let before = gateways();
+    let id = before["id"].as_str().unwrap();
+    assert_eq!(before["kind"], "gateway");
+    let done = json_of(
+        dir.path(),
+        &["gateway", "update", id, "--kind", "guard", "--json"],
+    );
+    assert_eq!(done["done"], "a guard now");
+    let mut after = before.clone();
+    after["kind"] = json!("guard");
+    assert_eq!(gateways(), after, "nothing else of it changes");
+
+    let mut serving = serve(dir.path());
+    // An error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let consume = async || {
+        let request = Client::new()
+            .post(format!("{}/gateway/v1/consume", serving.gateway))
+            .basic_auth(id, Some(&secret))
+            .json(&json!({"server": "ledger", "token": "t", "source_ip": "", "request_id": "r"}));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let as_guard = consume().await;
+    let removed = run(dir.path(), &["gateway", "remove", id]);
+    let removed_one = consume().await;
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    assert!(removed.status.success());
+    assert_eq!((as_guard, removed_one), (200, 401));
+    for arguments in [
+        ["gateway", "remove", id].as_slice(),
+        &["gateway", "update", id, "--kind", "gateway"],
+    ] {
+        let told = run(dir.path(), arguments).stderr;
+        let told = String::from_utf8_lossy(&told).into_owned();
+        assert!(told.contains("writ gateway list"), "{told}");
+    }
+}
+
 #[test]
 fn registrations_that_make_no_sense_are_refused_with_what_to_do() {
     let (dir, _) = registered();
