@@ -21,6 +21,7 @@ pub mod oauth;
 pub mod openapi;
 pub mod pages;
 pub mod policy;
+pub mod private_file;
 pub mod registry;
 pub mod secret;
 pub mod serve;

@@ -1,9 +1,6 @@
 //! `writ connect … -- COMMAND ARG…`
 
-use std::{
-    ffi::OsString, io::Read as _, net::SocketAddr, os::unix::fs::PermissionsExt as _,
-    path::PathBuf, time::Duration,
-};
+use std::{ffi::OsString, io::Read as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 #[cfg(target_os = "linux")]
@@ -11,6 +8,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use secrecy::SecretString;
 use tokio::signal::unix::SignalKind;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{
     CliError, Output,
@@ -19,6 +17,7 @@ use super::{
 use crate::{
     config::{duration, is_loopback_host},
     connect::{ConnectError, Connected, Identity, PATH, Passed, Place, Registration, Settings},
+    private_file,
     registry::Id,
 };
 
@@ -26,7 +25,7 @@ use crate::{
 const GATEWAY_SECRET: &str = "WRIT_GATEWAY_SECRET";
 /// What a server registers itself with.
 const REGISTRATION_TOKEN: &str = "WRIT_REGISTRATION_TOKEN";
-/// Longer than any secret and any certificate chain, in bytes.
+/// Longer than any certificate chain, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
 
 /// Put an MCP server that speaks on its standard streams behind an HTTP endpoint that only the gateway can use.
@@ -223,8 +222,8 @@ impl Connect {
         };
         let secret = match (place, &self.secret_file) {
             (Place::Tls { .. }, _) => None,
-            (_, Some(file)) => Some(read_private(file)?),
-            (_, None) => Some(env(GATEWAY_SECRET).ok_or_else(|| {
+            (_, Some(file)) => Some(private_file::read(file)?),
+            (_, None) => Some(env(GATEWAY_SECRET).map(Zeroizing::new).ok_or_else(|| {
                 CliError::Usage(format!(
                     "the secret of `{gateway}` is missing: set {GATEWAY_SECRET}, or name a file with --secret-file"
                 ))
@@ -251,7 +250,7 @@ impl Connect {
             )),
             ("https", Some(identity)) => Ok(Place::Tls {
                 url,
-                identity: read_private(identity)?.into_bytes(),
+                identity: private_file::read(identity)?.as_bytes().to_vec(),
                 authorities: match &self.ca_file {
                     Some(file) => read(file)?.into_bytes(),
                     None => Vec::new(),
@@ -263,18 +262,6 @@ impl Connect {
             _ => Err(usage("it must be an http or https URL, or unix:/path")),
         }
     }
-}
-
-/// Reads a file with a secret in it, which nobody else on this machine may.
-fn read_private(file: &PathBuf) -> Result<String, CliError> {
-    let mode = std::fs::metadata(file).map(|metadata| metadata.permissions().mode());
-    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
-        return Err(CliError::Usage(format!(
-            "{} holds a secret and others may read it: chmod 600 {0}",
-            file.display()
-        )));
-    }
-    read(file)
 }
 
 fn read(file: &PathBuf) -> Result<String, CliError> {

@@ -149,6 +149,9 @@ pub enum CliError {
     /// A server that is not connected.
     #[error(transparent)]
     Connect(#[from] crate::connect::ConnectError),
+    /// A file with a secret.
+    #[error(transparent)]
+    PrivateFile(#[from] crate::private_file::PrivateFileError),
     /// What was given on the command line does not fit together.
     #[error("{0}")]
     Usage(String),

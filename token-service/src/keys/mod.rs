@@ -34,6 +34,7 @@ use self::{
 use crate::{
     clock::Clock,
     config::Config,
+    private_file::PrivateFileError,
     store::{Store, StoreError},
 };
 
@@ -45,25 +46,16 @@ pub const MARGIN: Duration = Duration::from_secs(300);
 /// Why the service has no usable keys. Each names what a person has to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A file could not be read.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
+    /// A file with a secret cannot be read, or is not private.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// A key file whose key is in the database cannot be removed.
+    #[error("cannot remove {}: {source}", path.display())]
+    Remove {
+        /// The file.
         path: PathBuf,
         /// Why it did not work.
         source: std::io::Error,
-    },
-    /// Others than the owner can read secrets.
-    #[error("{} has mode {mode:04o}, so others can read the keys in it; run `chmod {wanted:o} {}`", path.display(), path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// The mode it should have.
-        wanted: u32,
     },
     /// A key file does not hold a private key of its algorithm.
     #[error("{} does not hold an unencrypted {algorithm} private key in PKCS #8 PEM; restore it from a backup, or move it away to have a new one made", path.display())]

@@ -12,7 +12,8 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroizing;
 
-use super::{Algorithm, KeyError, file};
+use super::{Algorithm, KeyError};
+use crate::private_file;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -60,11 +61,7 @@ impl EncryptionKey {
     /// # Errors
     /// When there is none, it cannot be read, or others can read it.
     pub fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-        file::read(path)?.ok_or_else(|| KeyError::Io {
-            action: "open",
-            path: path.to_owned(),
-            source: std::io::ErrorKind::NotFound.into(),
-        })
+        Ok(private_file::read(path)?)
     }
 
     /// Where it comes from.

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::private_file::PrivateFileError;
 use crate::store::Store;
 use crate::store::audit::Filter;
 
@@ -312,7 +313,8 @@ async fn a_key_file_from_before_is_taken_over_and_removed() {
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let exposed = home.open(&store).await.unwrap_err();
-    assert!(matches!(exposed, KeyError::Exposed { .. }), "{exposed}");
+    let is_exposed = matches!(exposed, KeyError::File(PrivateFileError::Exposed { .. }));
+    assert!(is_exposed, "{exposed}");
     assert!(exposed.to_string().contains("es256.pem"), "{exposed}");
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
