@@ -51,8 +51,14 @@ pub(super) fn bundle(source: &Source) -> Result<Option<BundleServer>, ConfigErro
     let Some(raw) = &source.values.policy.bundle else {
         return Ok(None);
     };
-    let wrong = |problem: &str| source.wrong("policy.bundle.url", &raw.url, problem);
-    let url = Url::parse(&raw.url).map_err(|e| wrong(&format!("is not a URL ({e})")))?;
+    // Without what may be a secret in it: the message goes to the log.
+    let parsed = Url::parse(&raw.url);
+    let shown = parsed.as_ref().map_or_else(|_| "…".to_owned(), bare);
+    let wrong = |problem: &str| source.wrong("policy.bundle.url", &shown, problem);
+    let url = parsed
+        .as_ref()
+        .map_err(|e| wrong(&format!("is not a URL ({e})")))?
+        .clone();
     match url.scheme() {
         "https" => {}
         "http" if is_loopback_host(&url) => {}
@@ -63,6 +69,11 @@ pub(super) fn bundle(source: &Source) -> Result<Option<BundleServer>, ConfigErro
             "must have no user info; `policy.bundle.token_file` is for the server's token",
         ));
     }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong(
+            "must have no query and no fragment, which the log and the history would show; `policy.bundle.token_file` is for the server's token",
+        ));
+    }
     let text = raw.poll_interval.as_deref().unwrap_or("30s");
     Ok(Some(BundleServer {
         url,
@@ -70,6 +81,17 @@ pub(super) fn bundle(source: &Source) -> Result<Option<BundleServer>, ConfigErro
             .map_err(|problem| source.wrong("policy.bundle.poll_interval", text, problem))?,
         token: token(source, raw)?,
     }))
+}
+
+/// Scheme, host and path of a URL.
+fn bare(url: &Url) -> String {
+    let mut url = url.clone();
+    // A URL that can have no user info has none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
 }
 
 fn token(source: &Source, raw: &RawBundle) -> Result<Option<SecretString>, ConfigError> {

@@ -92,6 +92,16 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
             "no user info",
         ),
         (
+            "[policy.bundle]\nurl = \"https://bundles.example.com/writ.tar.gz?sig=secret\"",
+            "policy.bundle.url",
+            "no query",
+        ),
+        (
+            "[policy.bundle]\nurl = \"https://bundles.example.com/writ.tar.gz#secret\"",
+            "policy.bundle.url",
+            "no fragment",
+        ),
+        (
             "[policy.bundle]\nurl = \"https://bundles.example.com/\"\npoll_interval = \"0s\"",
             "policy.bundle.poll_interval",
             "between 1s",
@@ -139,6 +149,23 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
         assert!(message.contains(field), "{message}");
         assert!(message.contains(problem), "{message}");
         assert!(message.contains("writ.toml"), "{message}");
+    }
+}
+
+#[test]
+fn what_may_be_a_secret_in_a_bundles_url_is_not_shown() {
+    for url in [
+        "https://me:hush@bundles.example.com/",
+        "https://hush@bundles.example.com/",
+        "http://me:hush@bundles.example.com/",
+        "https://bundles.example.com/?sig=hush",
+        "https://bundles.example.com/#hush",
+        "https://me:hush@bundles example com/",
+    ] {
+        let message = load(&format!("[policy.bundle]\nurl = {url:?}"));
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("policy.bundle.url"), "{message}");
+        assert!(!message.contains("hush"), "{message}");
     }
 }
 
