@@ -71,7 +71,9 @@ impl Metrics {
             }
         }
         self.last = stats;
+        // All workers write one gauge: it shows the largest that any of them has had.
         if let Some(memory) = self.memory
+            && hostcalls::get_metric(memory).is_ok_and(|largest| largest < memory_bytes())
             && hostcalls::record_metric(memory, memory_bytes()).is_err()
         {
             log::warn!("the proxy did not take a metric");
