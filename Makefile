@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them.
 #
-# Each installs what it needs first, into this directory (.venv, tests/**/node_modules, target) or, for
-# the Rust toolchain, by rustup. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
+# Each installs what it needs first, into this directory (.venv, tests/**/node_modules, target); the Rust
+# toolchain by rustup, the tests' Chromium and nginx by apt where that may be. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
 
 export ENVOY
 export PATH := $(PATH):$(CURDIR)/.venv/bin

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the Makefile's commands need, into the repository only (the Rust toolchain: by rustup), and says
-# what it does. What is there already is left alone.
+# Installs what the Makefile's commands need, into the repository (the Rust toolchain by rustup, Chromium and nginx
+# by apt), and says what it does. What is there already is left alone.
 #
 #   tests/deps.sh build     Rust with the wasm target, a C compiler, Envoy
 #   tests/deps.sh idp       the identity provider that people sign in at
@@ -101,26 +101,26 @@ javascript_clients() {
     npm_packages tests/clients/ts "the JavaScript clients"
 }
 
+# Installs a Debian package; fails where that cannot be.
+apt_install() {
+    have apt-get && [ "$(id -u)" = 0 ] || return
+    say "installing $1 (apt-get)"
+    { apt-get install --yes --quiet=2 --no-install-recommends "$1" || {
+        apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends "$1"
+    }; } >/dev/null
+}
+
 browser() {
     [ -x "${CHROMIUM:-}" ] && return
     [ -z "${CHROMIUM:-}" ] || fail "CHROMIUM=$CHROMIUM is not a program: name another, or unset CHROMIUM"
     have chromium && return
-    have apt-get && [ "$(id -u)" = 0 ] ||
+    apt_install chromium ||
         fail "Chromium is missing: on Debian 'apt install chromium', or set CHROMIUM to the path of any Chromium or Chrome"
-    say "installing Chromium (apt-get install chromium)"
-    { apt-get install --yes --quiet=2 --no-install-recommends chromium || {
-        apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends chromium
-    }; } >/dev/null
 }
 
 bundle_server() {
     have nginx || [ -x /usr/sbin/nginx ] && return
-    have apt-get && [ "$(id -u)" = 0 ] ||
-        fail "nginx is missing: on Debian 'apt install nginx-light', on macOS 'brew install nginx'"
-    say "installing nginx (apt-get install nginx-light)"
-    { apt-get install --yes --quiet=2 --no-install-recommends nginx-light || {
-        apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends nginx-light
-    }; } >/dev/null
+    apt_install nginx-light || fail "nginx is missing: on Debian 'apt install nginx-light', on macOS 'brew install nginx'"
 }
 
 deny() {
