@@ -378,29 +378,44 @@ async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
     let large = format!("{RULES}# {}", "x".repeat(5 * 1024 * 1024));
     let outside = manifest("v2");
     let failing = "package writ_test\ntest_it if false\n";
-    for files in [
-        vec![("rules.rego", RULES), ("rules_test.rego", failing)],
-        vec![("../bundle/rules.rego", RULES)],
-        vec![("rules.rego", large.as_str())],
-        vec![
-            ("rules.rego", RULES),
-            ("other/data.json", "{\"a\": 1}"),
-            (".manifest", outside.as_str()),
-        ],
-        vec![(
-            "rules.rego",
-            "package writ\n\ncall := {\"allow\": true} if http.send({})\n",
-        )],
-        vec![("readme.txt", "no policy")],
-    ] {
+    let cases = [
+        (
+            vec![("rules.rego", RULES), ("rules_test.rego", failing)],
+            "data.writ_test.test_it does not hold",
+        ),
+        (
+            vec![("../bundle/rules.rego", RULES)],
+            "must lie below its root",
+        ),
+        (vec![("rules.rego", large.as_str())], "MiB together"),
+        (
+            vec![
+                ("rules.rego", RULES),
+                ("other/data.json", "{\"a\": 1}"),
+                (".manifest", outside.as_str()),
+            ],
+            "is outside of its roots",
+        ),
+        (
+            vec![(
+                "rules.rego",
+                "package writ\n\ncall := {\"allow\": true} if http.send({})\n",
+            )],
+            "no function `http.send`",
+        ),
+        (vec![("readme.txt", "no policy")], "has no .rego file"),
+    ];
+    for (files, reason) in cases {
         let before = refused().await;
         nginx.serve(&scratch, &files).unwrap();
-        until("the alert", PATIENCE, async || {
-            (refused().await > before).then_some(())
+        until(reason, PATIENCE, async || {
+            let told = service.process().ok()?.log().contains(reason);
+            let alert =
+                refused().await > before && metric("writ_policy_bundle_current").await == Some(0.0);
+            (told && alert).then_some(())
         })
         .await
         .unwrap();
-        assert_eq!(metric("writ_policy_bundle_current").await, Some(0.0));
         assert_eq!(in_force(), Some((1, "v1".to_owned())), "{:?}", files.last());
     }
 
@@ -413,9 +428,17 @@ async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
     service
         .cli(&["policy", "rollback", "--author", "ada"])
         .unwrap();
-    let polls = nginx.answered(304);
-    until("two more polls", PATIENCE, async || {
-        (nginx.answered(304) > polls + 1).then_some(())
+    // Had again whole, and then asked about once more, so that it has been looked at.
+    let had = nginx.answered(200);
+    nginx.touch().unwrap();
+    until("the same bundle once more", PATIENCE, async || {
+        (nginx.answered(200) > had).then_some(())
+    })
+    .await
+    .unwrap();
+    let polls = nginx.answered(200) + nginx.answered(304);
+    until("the poll after it", PATIENCE, async || {
+        (nginx.answered(200) + nginx.answered(304) > polls).then_some(())
     })
     .await
     .unwrap();
