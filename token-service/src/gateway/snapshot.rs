@@ -21,8 +21,9 @@ use crate::{
     audit::TryKind,
     clock::rfc3339,
     http::{Peer, PeerCertificate},
+    oauth::chain::of_agent,
     policy::Policy,
-    registry::{Agent, Gateway, GatewayKind, Labels, Registry, Server},
+    registry::{Agent, Gateway, GatewayKind, Labels, Registry, Server, Status},
 };
 
 /// The snapshots as last built, one for each gateway.
@@ -93,6 +94,14 @@ impl Snapshots {
     }
 }
 
+/// As tokens name them in `derived_from`: what others got on the tokens of agents that are switched off.
+fn out_of_use(registry: &Registry) -> impl Iterator<Item = String> {
+    registry
+        .agents()
+        .filter(|agent| agent.status != Status::Approved)
+        .map(|agent| of_agent(agent.id.as_str()))
+}
+
 fn build(
     app: &App,
     registry: &Registry,
@@ -121,7 +130,11 @@ fn build(
             .map(|a| (a.id.to_string(), agent_entry(a, gateway)))
             .collect(),
         disabled_subjects: registry.disabled_subjects().clone(),
-        revoked: registry.revoked().cloned().collect(),
+        revoked: registry
+            .revoked()
+            .cloned()
+            .chain(out_of_use(registry))
+            .collect(),
         stops: registry.stops().clone(),
     };
     // The revision is a digest of the contents: what changes nothing for this gateway changes no ETag.
