@@ -19,14 +19,16 @@ const STREAMS: usize = 6;
 /// How soon all of them have ended: a gateway's poll, a tick, and what a busy machine takes.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A call on a connection of its own, so that any worker may get it; what came back, or nothing where it was a result.
-async fn refused(writ: &Deployment, token: &str) -> Option<String> {
+/// A call on a connection of its own, so that any worker may get it; status and body, or nothing where it was a result.
+async fn refused(writ: &Deployment, token: &str) -> Option<(u16, String)> {
     let request = mcp::post_call(&Client::new(), &writ.url(), token, "tell", &json!({}));
-    let answer = request.send().await.unwrap().text().await.unwrap();
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    let answer = answer.text().await.unwrap();
     let message = mcp::message_in(&answer).unwrap_or_default();
     match message.get("result") {
         Some(_) => None,
-        None => Some(answer),
+        None => Some((status, answer)),
     }
 }
 
@@ -55,8 +57,9 @@ async fn stream(writ: &Deployment, token: &str) -> reqwest::Response {
     answer
 }
 
-/// Runs the command with streams open; they end, and what is called then is refused.
-async fn stop(writ: &Deployment, token: &str, command: &[&str]) {
+/// Runs the command with streams open; they end, and what is called then is refused with one of these statuses and reasons:
+/// the service's, and the gateway's own once it has heard of it.
+async fn stop(writ: &Deployment, token: &str, command: &[&str], told: [(u16, &str); 2]) {
     goes_on(writ, token).await;
     let mut ends = JoinSet::new();
     for _ in 0..STREAMS {
@@ -64,12 +67,17 @@ async fn stop(writ: &Deployment, token: &str, command: &[&str]) {
         ends.spawn(async move { while let Ok(Some(_)) = open.chunk().await {} });
     }
     let shown = command.join(" ");
-    let reason = [command, &["--reason", "a drill"]].concat();
-    writ.service.cli(&reason).unwrap();
+    let so_refused = |answer: Option<(u16, String)>| {
+        let (found, body) = answer.unwrap_or_else(|| panic!("{shown}: a call went through"));
+        let so = |(status, reason): &(u16, &str)| found == *status && body.contains(reason);
+        assert!(told.iter().any(so), "{shown}: {found} {body}");
+    };
+    let on_record = [command, &["--reason", "a drill"]].concat();
+    writ.service.cli(&on_record).unwrap();
     let done = Instant::now();
-    let why = refused(writ, token).await;
+    let next = refused(writ, token).await;
     let refused_after = done.elapsed();
-    assert!(why.is_some(), "{shown}: the next call went through");
+    so_refused(next);
     let ended = timeout(SOON, ends.join_all()).await;
     assert!(ended.is_ok(), "{shown}: a stream goes on");
     println!(
@@ -79,7 +87,7 @@ async fn stop(writ: &Deployment, token: &str, command: &[&str]) {
     );
     // Whichever worker gets it, and whatever it remembers of the caller.
     for _ in 0..8 {
-        assert!(refused(writ, token).await.is_some(), "{shown}");
+        so_refused(refused(writ, token).await);
     }
     let records = writ.service.audit().unwrap();
     let on_record = |record: &&Value| record["kind"] == "admin" && record["reason"] == "a drill";
@@ -98,24 +106,42 @@ async fn whoever_is_stopped_is_refused_at_once_and_their_streams_end() {
     .await
     .unwrap();
     let token = writ.batch_token().await.unwrap();
-    let cases: [(&[&str], &[&str]); 4] = [
-        (&["agent", "disable", BATCH], &["agent", "enable", BATCH]),
+    let all = "an administrator has stopped all calls but some";
+    let locked_down = [(200, all), (401, all)];
+    let cases: [(&[&str], [(u16, &str); 2], &[&str]); 4] = [
+        (
+            &["agent", "disable", BATCH],
+            [
+                (401, "the agent is disabled or not registered"),
+                (401, "the agent is not approved"),
+            ],
+            &["agent", "enable", BATCH],
+        ),
         (
             &["server", "disable", SERVER],
+            [
+                (503, "the token service does not mint for this server"),
+                (404, "MCP server `ledger` is switched off"),
+            ],
             &["server", "enable", SERVER],
         ),
-        (&["lockdown"], &["lockdown", "--off"]),
+        (&["lockdown"], locked_down, &["lockdown", "--off"]),
         (
             &["lockdown", "--allow", "subject:nobody"],
+            locked_down,
             &["lockdown", "--allow", "server:ledger"],
         ),
     ];
-    for (off, on) in cases {
-        stop(&writ, &token, off).await;
+    for (off, told, on) in cases {
+        stop(&writ, &token, off, told).await;
         writ.service.cli(on).unwrap();
         goes_on(&writ, &token).await;
     }
-    stop(&writ, &token, &["revoke", "--subject", BATCH]).await;
+    let revoked = [
+        (401, "subject_token has been revoked"),
+        (401, "the token has been revoked"),
+    ];
+    stop(&writ, &token, &["revoke", "--subject", BATCH], revoked).await;
     // It may sign in again, from the next second on.
     let again = until("a token that is good", PATIENCE, async || {
         let token = writ.batch_token().await.ok()?;
@@ -123,5 +149,5 @@ async fn whoever_is_stopped_is_refused_at_once_and_their_streams_end() {
     })
     .await
     .unwrap();
-    stop(&writ, &again, &["revoke", "--agent", BATCH]).await;
+    stop(&writ, &again, &["revoke", "--agent", BATCH], revoked).await;
 }
