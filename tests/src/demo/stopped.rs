@@ -11,6 +11,9 @@ use writ_tests::wait::{PATIENCE, until};
 
 use crate::stage::Stage;
 
+/// Why nobody is let through in a lockdown.
+const ALL: &str = "an administrator has stopped all calls but some";
+
 /// (j): one command, and the next call is refused.
 pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
     stage.heading("the kill switch");
@@ -28,7 +31,15 @@ pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
     stage
         .step(
             "(j) `writ agent disable batch`: its next call is refused",
-            refused_after(demo, &token, &["agent", "disable", BATCH]),
+            refused_after(
+                demo,
+                &token,
+                &["agent", "disable", BATCH],
+                [
+                    (401, "the agent is disabled or not registered"),
+                    (401, "the agent is not approved"),
+                ],
+            ),
         )
         .await;
     stage
@@ -39,7 +50,7 @@ pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
     stage
         .step(
             "(j) `writ lockdown`: so is everybody's",
-            refused_after(demo, &token, &["lockdown"]),
+            refused_after(demo, &token, &["lockdown"], [(200, ALL), (401, ALL)]),
         )
         .await;
     stage
@@ -49,12 +60,24 @@ pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
         .await;
 }
 
-async fn refused_after(demo: &Deployment, token: &str, command: &[&str]) -> Result<((), String)> {
-    let reason = [command, &["--reason", "it went astray"]].concat();
-    demo.service.cli(&reason)?;
+/// Runs the command; the next call is refused with one of these statuses and reasons: the service's, and the gateway's own
+/// once it has heard of it.
+async fn refused_after(
+    demo: &Deployment,
+    token: &str,
+    command: &[&str],
+    told: [(u16, &str); 2],
+) -> Result<((), String)> {
+    let on_record = [command, &["--reason", "it went astray"]].concat();
+    demo.service.cli(&on_record)?;
     let done = Instant::now();
-    let said = call(demo, token).await?.context("the call went through")?;
+    let (status, said) = call(demo, token).await?.context("the call went through")?;
     let after = done.elapsed().as_secs_f64() * 1e3;
+    ensure!(
+        told.iter()
+            .any(|(code, why)| status == *code && said.contains(why)),
+        "refused otherwise: {status}, {said}"
+    );
     Ok(((), format!("after {after:.1} ms: “{said}”")))
 }
 
@@ -69,12 +92,13 @@ async fn goes_on(demo: &Deployment, token: &str, command: &[&str]) -> Result<(()
     Ok(((), format!("after {after:.0} ms")))
 }
 
-/// Nothing where the call had a result, else why it had none.
-async fn call(demo: &Deployment, token: &str) -> Result<Option<String>> {
+/// Nothing where the call had a result, else the status and why it had none.
+async fn call(demo: &Deployment, token: &str) -> Result<Option<(u16, String)>> {
     let answer = demo
         .post_call(token, "reconcile", &json!({}))
         .send()
         .await?;
+    let status = answer.status().as_u16();
     let body = answer.text().await?;
     let message = mcp::message_in(&body)?;
     if message.get("result").is_some() {
@@ -82,5 +106,5 @@ async fn call(demo: &Deployment, token: &str) -> Result<Option<String>> {
     }
     let said = message.pointer("/error/message").and_then(Value::as_str);
     ensure!(said.is_some(), "neither a result nor a reason: {body}");
-    Ok(said.map(str::to_owned))
+    Ok(said.map(|said| (status, said.to_owned())))
 }
