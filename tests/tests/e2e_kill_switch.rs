@@ -19,6 +19,9 @@ const STREAMS: usize = 6;
 /// How soon all of them have ended: a gateway's poll, a tick, and what a busy machine takes.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Status and reason, from the service or, once its gateway has the snapshot, from that: whoever is asked first.
+type Either = [(u16, &'static str); 2];
+
 /// A call on a connection of its own, so that any worker may get it; status and body, or nothing where it was a result.
 async fn refused(writ: &Deployment, token: &str) -> Option<(u16, String)> {
     let request = mcp::post_call(&Client::new(), &writ.url(), token, "tell", &json!({}));
@@ -59,7 +62,7 @@ async fn stream(writ: &Deployment, token: &str) -> reqwest::Response {
 
 /// Runs the command with streams open; they end, and what is called then is refused with one of these statuses and reasons:
 /// the service's, and the gateway's own once it has heard of it.
-async fn stop(writ: &Deployment, token: &str, command: &[&str], told: [(u16, &str); 2]) {
+async fn stop(writ: &Deployment, token: &str, command: &[&str], told: Either) {
     goes_on(writ, token).await;
     let mut ends = JoinSet::new();
     for _ in 0..STREAMS {
@@ -108,7 +111,7 @@ async fn whoever_is_stopped_is_refused_at_once_and_their_streams_end() {
     let token = writ.batch_token().await.unwrap();
     let all = "an administrator has stopped all calls but some";
     let locked_down = [(200, all), (401, all)];
-    let cases: [(&[&str], [(u16, &str); 2], &[&str]); 4] = [
+    let cases: [(&[&str], Either, &[&str]); 4] = [
         (
             &["agent", "disable", BATCH],
             [
