@@ -157,10 +157,8 @@ impl<'a> Text<'a> {
     /// `query` between statements, and in braces if it would be more than the one statement that needs none.
     fn body(&mut self, query: &Query, end: usize, before: Option<&str>, after: Option<&str>) {
         let span = range(&query.span);
-        let braces = self
-            .text
-            .get(span.clone())
-            .is_some_and(|body| body.starts_with('{'));
+        let first = query.stmts.first();
+        let braces = first.is_some_and(|first| first.span.start > query.span.start);
         let assigns = query.stmts.iter().any(|stmt| {
             matches!(&stmt.literal, Literal::Expr { expr, .. }
                 if matches!(&**expr, Expr::AssignExpr { op: AssignOp::ColEq, .. }))
@@ -274,7 +272,7 @@ mod tests {
     use super::*;
 
     /// Each as it is written, and as it is compiled.
-    const WRITTEN: [(&str, &str); 19] = [
+    const WRITTEN: [(&str, &str); 21] = [
         ("default a := 1", "default a := 1"),
         (
             "a := x if {\n\tx # y := 2\n\t\t:= input.a\n\t_ := input.b\n\ts := \"z := 3\"\n}",
@@ -301,6 +299,11 @@ mod tests {
         ),
         ("f(1, [_]) := 1", "f(1, [_]) := 1"),
         ("f() := 1", "f() := 1"),
+        (
+            "f(x) if {\"k\": x}[\"k\"] == 1",
+            "f(x) if { [x]; {\"k\": x}[\"k\"] == 1 }",
+        ),
+        ("f(x) if \"s\" == x", "f(x) if { [x]; \"s\" == x }"),
         ("f(x) if { x; x } { x }", "f(x) if { [x]; x; x } { [x]; x }"),
         (
             "a := [b | b]",
