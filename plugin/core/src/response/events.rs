@@ -213,9 +213,13 @@ impl Events {
         Ok(())
     }
 
-    /// Readers drop a byte order mark at the beginning of a stream, and nowhere else.
+    /// Readers drop a byte order mark at the beginning of a stream, and nowhere else. Where another follows, which they leave,
+    /// both go on: without the first they would drop that one, and see a line that is none here.
     fn drop_mark(&mut self) {
-        if std::mem::take(&mut self.at_start) && self.event.starts_with(BOM) {
+        if std::mem::take(&mut self.at_start)
+            && let Some(rest) = self.event.strip_prefix(BOM)
+            && !rest.starts_with(BOM)
+        {
             self.event.drain(..BOM.len());
         }
     }

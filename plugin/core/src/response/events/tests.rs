@@ -56,6 +56,16 @@ fn a_byte_order_mark_counts_at_the_beginning_only_as_it_does_for_readers() {
 }
 
 #[test]
+fn of_two_byte_order_marks_the_second_hides_its_line_from_the_reader_too() {
+    let stream = "\u{feff}\u{feff}data: x\ndata: b\n\n";
+    for chunk in 1..stream.len() {
+        let (out, seen) = passed(stream.as_bytes(), chunk);
+        assert_eq!(seen, ["|b"], "{chunk}");
+        assert!(out.starts_with("\u{feff}\u{feff}data: x\n"), "{chunk}");
+    }
+}
+
+#[test]
 fn other_data_keeps_the_line_that_ends_the_event() {
     let stream = b"data: x\nid: 1\rdata: y\n\ndata: a\n\n";
     assert_eq!(
