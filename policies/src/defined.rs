@@ -9,6 +9,7 @@
 //! - `f(x, _) := y if …` as `f(x, w) := y if { [x, w]; … }`,
 //! - `[e | …]` as `[w | some v in [0]; …; some w; w = e]`, and `p[k] := e if …` as `p[k] := w if { …; some w; w = e }`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use regorus::Engine;
@@ -34,28 +35,40 @@ fn rewritten(module: &Parsed) -> Module {
     let mut yields = Vec::new();
     for rule in &module.policy {
         if let Rule::Spec { head, bodies, .. } = &**rule {
-            text.bodies(head, bodies);
+            yields.extend(text.bodies(head, bodies));
         }
         walk::rule(rule, &mut |node| match node {
             Node::Assign { name } => text.declared(name),
             Node::Comprehension { terms, query } => {
                 text.looped(query);
                 let terms = terms.into_iter().flatten();
-                yields.extend(terms.filter_map(|term| Some((range(term.span()), last(query)?))));
+                yields.extend(terms.map(|term| Yield {
+                    term: range(term.span()),
+                    ends: last(query).into_iter().collect(),
+                    bodiless: None,
+                }));
             }
             _ => {}
         });
     }
     // What is within another first.
-    yields.sort_by_key(|(term, _)| term.len());
-    for (term, end) in yields {
-        let statement = text.yielded(term);
-        text.insert(end, format!("; {statement}"));
+    yields.sort_by_key(|each| each.term.len());
+    for each in yields {
+        text.yielded(each);
     }
     Module {
         path: source.get_path().clone(),
         text: text.written(),
     }
+}
+
+/// What a comprehension or a partial object consists of.
+struct Yield {
+    term: Range<usize>,
+    /// Where the last statements end of which it is a result.
+    ends: Vec<usize>,
+    /// Where the definition ends, if it has no body.
+    bodiless: Option<usize>,
 }
 
 /// Where `span` is, with the quotes of the strings that it begins and ends with: the parser leaves those out.
@@ -77,19 +90,34 @@ fn last(query: &Query) -> Option<usize> {
     Some(range(&query.stmts.last()?.span).end)
 }
 
-/// What is to stand at a range of a text.
+/// Where an edit stands among those at the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    /// What a body begins with.
+    Opens,
+    /// What the statement is that is there.
+    Says,
+    /// What follows the last statement.
+    Follows,
+    /// What a body ends with.
+    Closes,
+}
+
+/// What is to stand instead of the text from a place to this one.
 struct Edit {
-    range: Range<usize>,
+    end: usize,
     text: String,
 }
 
 /// A module's text, and what is to be written otherwise in it.
 struct Text<'a> {
     text: &'a str,
-    /// As they were found: those at one place stand in this order.
-    edits: Vec<Edit>,
+    /// By where they begin; those at one place by their order, then as they were found.
+    edits: BTreeMap<(usize, Order, usize), Edit>,
     /// What no name of the module begins with.
     prefix: String,
+    /// How many edits and names there have been.
+    found: usize,
     names: usize,
 }
 
@@ -101,18 +129,22 @@ impl<'a> Text<'a> {
         }
         Self {
             text,
-            edits: Vec::new(),
+            edits: BTreeMap::new(),
             prefix,
+            found: 0,
             names: 0,
         }
     }
 
-    fn replace(&mut self, range: Range<usize>, text: String) {
-        self.edits.push(Edit { range, text });
+    fn replace(&mut self, range: Range<usize>, order: Order, text: String) {
+        let Range { start, end } = range;
+        self.found += 1;
+        self.edits
+            .insert((start, order, self.found), Edit { end, text });
     }
 
-    fn insert(&mut self, at: usize, text: String) {
-        self.replace(at..at, text);
+    fn insert(&mut self, at: usize, order: Order, text: String) {
+        self.replace(at..at, order, text);
     }
 
     /// A name that the module does not have.
@@ -121,42 +153,48 @@ impl<'a> Text<'a> {
         format!("{}{}", self.prefix, self.names)
     }
 
-    /// The bodies of a definition: a function's hold only of arguments that have values, a partial object's only with a value.
-    fn bodies(&mut self, head: &RuleHead, bodies: &[RuleBody]) {
+    /// The bodies of a definition: a function's hold only of arguments that have values, a partial object's, whose value this
+    /// answers, only with one.
+    fn bodies(&mut self, head: &RuleHead, bodies: &[RuleBody]) -> Option<Yield> {
         let guard = self.guard(head);
-        let member = match head {
-            RuleHead::Compr { refr, assign, .. } if matches!(&**refr, Expr::RefBrack { .. }) => {
-                assign.as_ref().map(|assign| range(assign.value.span()))
-            }
-            _ => None,
-        };
-        let member = member.map(|value| self.yielded(value));
-        let statements = [guard.as_deref(), member.as_deref()];
-        let [before, after] = statements;
-        let alone: Vec<&str> = statements.into_iter().flatten().collect();
-        let bodiless = |assign: &RuleAssign| range(&assign.span).end;
-        if let (true, Some(statement), Some(assign)) =
-            (bodies.is_empty(), alone.first(), walk::head_assign(head))
-        {
-            self.insert(bodiless(assign), format!(" if {{ {statement} }}"));
-        }
+        let assign = walk::head_assign(head);
+        let member = assign.filter(|_| {
+            matches!(head, RuleHead::Compr { refr, .. } if matches!(&**refr, Expr::RefBrack { .. }))
+        });
+        let bodiless = assign.filter(|_| bodies.is_empty());
+        let mut ends = Vec::new();
         for body in bodies {
             match (last(&body.query), &body.assign) {
-                (Some(end), _) => self.body(&body.query, end, before, after),
-                // `else := y`
-                (None, Some(assign)) => {
-                    if let Some(statement) = before {
-                        self.insert(bodiless(assign), format!(" if {{ {statement} }}"));
-                    }
+                (Some(end), _) => {
+                    self.body(&body.query, end, guard.as_deref(), member.is_some());
+                    ends.push(end);
                 }
+                // `else := y`
+                (None, Some(assign)) => self.holds(assign, guard.as_deref()),
                 (None, None) => {}
             }
         }
+        if let Some(assign) = bodiless {
+            self.holds(assign, guard.as_deref());
+        }
+        member.map(|assign| Yield {
+            term: range(assign.value.span()),
+            ends,
+            bodiless: bodiless.map(|assign| range(&assign.span).end),
+        })
     }
 
-    /// `query` between statements, and in braces if it would be more than the one statement that needs none.
-    fn body(&mut self, query: &Query, end: usize, before: Option<&str>, after: Option<&str>) {
-        let span = range(&query.span);
+    /// Gives what has no body one of this statement, if there is one.
+    fn holds(&mut self, assign: &RuleAssign, statement: Option<&str>) {
+        if let Some(statement) = statement {
+            let end = range(&assign.span).end;
+            self.insert(end, Order::Follows, format!(" if {{ {statement} }}"));
+        }
+    }
+
+    /// `query` after a statement, and in braces if it will be more than the one statement that needs none.
+    fn body(&mut self, query: &Query, end: usize, before: Option<&str>, more: bool) {
+        let start = range(&query.span).start;
         let first = query.stmts.first();
         let braces = first.is_some_and(|first| first.span.start > query.span.start);
         let assigns = query.stmts.iter().any(|stmt| {
@@ -166,13 +204,11 @@ impl<'a> Text<'a> {
         let before = before
             .map(|before| format!(" {before};"))
             .unwrap_or_default();
-        let after = after.map(|after| format!("; {after}")).unwrap_or_default();
         if braces {
-            self.insert(span.start + 1, before);
-            self.insert(end, after);
-        } else if assigns || !before.is_empty() || !after.is_empty() {
-            self.insert(span.start, format!("{{{before} "));
-            self.insert(end, format!("{after} }}"));
+            self.insert(start + 1, Order::Opens, before);
+        } else if assigns || more || !before.is_empty() {
+            self.insert(start, Order::Opens, format!("{{{before} "));
+            self.insert(end, Order::Closes, " }".to_owned());
         }
     }
 
@@ -187,7 +223,7 @@ impl<'a> Text<'a> {
                 let mut name = span.text().to_owned();
                 if name == "_" {
                     name = self.name();
-                    self.replace(range(span), name.clone());
+                    self.replace(range(span), Order::Says, name.clone());
                 }
                 names.push(name);
             }
@@ -202,10 +238,10 @@ impl<'a> Text<'a> {
             return;
         };
         if name.text() != "_" {
-            self.insert(start, format!("some {}; ", name.text()));
+            self.insert(start, Order::Says, format!("some {}; ", name.text()));
         }
         let operator = end + between.len();
-        self.replace(operator..operator + ":=".len(), "=".to_owned());
+        self.replace(operator..operator + ":=".len(), Order::Says, "=".to_owned());
     }
 
     /// A loop of one round around the body of a comprehension that does not begin with one.
@@ -214,23 +250,30 @@ impl<'a> Text<'a> {
         if let Some(first) = first.filter(|first| !matches!(first.literal, Literal::SomeIn { .. }))
         {
             let name = self.name();
-            self.insert(range(&first.span).start, format!("some {name} in [0]; "));
+            let start = range(&first.span).start;
+            self.insert(start, Order::Opens, format!("some {name} in [0]; "));
         }
     }
 
-    /// A new name instead of what is at `term`: the statement that gives it the value.
-    fn yielded(&mut self, term: Range<usize>) -> String {
+    /// A new name instead of a term, which gets its value at the end of each body.
+    fn yielded(&mut self, each: Yield) {
         let name = self.name();
-        let value = self.taken(&term);
-        self.replace(term, name.clone());
-        format!("some {name}; {name} = {value}")
+        let value = self.taken(&each.term);
+        let statement = format!("some {name}; {name} = {value}");
+        self.replace(each.term, Order::Says, name);
+        for end in each.ends {
+            self.insert(end, Order::Follows, format!("; {statement}"));
+        }
+        if let Some(end) = each.bodiless {
+            self.insert(end, Order::Follows, format!(" if {{ {statement} }}"));
+        }
     }
 
     /// What is to stand at `range`, which is no longer written there.
     fn taken(&mut self, range: &Range<usize>) -> String {
-        let within =
-            |edit: &mut Edit| range.start <= edit.range.start && edit.range.end <= range.end;
-        let edits = self.edits.extract_if(.., within).collect();
+        let places = (range.start, Order::Opens, 0)..(range.end, Order::Opens, 0);
+        let within = |_: &_, edit: &mut Edit| edit.end <= range.end;
+        let edits: Vec<_> = self.edits.extract_if(places, within).collect();
         edited(self.text, range.clone(), edits)
     }
 
@@ -239,15 +282,18 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The text at `range`, after `edits`.
-fn edited(text: &str, range: Range<usize>, mut edits: Vec<Edit>) -> String {
-    edits.sort_by_key(|edit| edit.range.start);
-    let mut written = String::with_capacity(range.len() + edits.len() * 16);
+/// The text at `range`, after edits in their order.
+fn edited(
+    text: &str,
+    range: Range<usize>,
+    edits: impl IntoIterator<Item = ((usize, Order, usize), Edit)>,
+) -> String {
+    let mut written = String::with_capacity(range.len());
     let mut done = range.start;
-    for edit in edits {
-        written.push_str(text.get(done..edit.range.start).unwrap_or_default());
+    for ((start, _, _), edit) in edits {
+        written.push_str(text.get(done..start).unwrap_or_default());
         written.push_str(&edit.text);
-        done = edit.range.end;
+        done = edit.end;
     }
     written.push_str(text.get(done..range.end).unwrap_or_default());
     written
@@ -272,7 +318,7 @@ mod tests {
     use super::*;
 
     /// Each as it is written, and as it is compiled.
-    const WRITTEN: [(&str, &str); 21] = [
+    const WRITTEN: [(&str, &str); 23] = [
         ("default a := 1", "default a := 1"),
         (
             "a := x if {\n\tx # y := 2\n\t\t:= input.a\n\t_ := input.b\n\ts := \"z := 3\"\n}",
@@ -322,6 +368,16 @@ mod tests {
         (
             "a[b] := c if b := 1",
             "a[b] := writ_1 if { some b; b = 1; some writ_1; writ_1 = c }",
+        ),
+        (
+            "a[b] := [c | c] if b",
+            "a[b] := writ_3 if { b; some writ_3; writ_3 = [writ_2 | some writ_1 in [0]; c; some writ_2; writ_2 = c] }",
+        ),
+        (
+            "a[b] := [[c | d] | e] if { some b in f } { g := b }",
+            "a[b] := writ_5 if { some b in f; some writ_5; writ_5 = [writ_4 | some writ_1 in [0]; e; some writ_4; \
+             writ_4 = [writ_3 | some writ_2 in [0]; d; some writ_3; writ_3 = c]] } { some g; g = b; some writ_5; \
+             writ_5 = [writ_4 | some writ_1 in [0]; e; some writ_4; writ_4 = [writ_3 | some writ_2 in [0]; d; some writ_3; writ_3 = c]] }",
         ),
         (
             "a[\"b\"] := c",

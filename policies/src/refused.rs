@@ -11,7 +11,8 @@ use crate::walk::{self, Node};
 /// Refuses the first of it in the modules that `engine` has parsed.
 pub(crate) fn anything(engine: &mut Engine) -> Result<(), CompileError> {
     let modules = engine.get_modules();
-    let apart: BTreeSet<Vec<String>> = modules.iter().flat_map(|module| prefixes(module)).collect();
+    let rules: BTreeSet<_> = modules.iter().flat_map(|module| prefixes(module)).collect();
+    let packages: BTreeSet<_> = modules.iter().flat_map(|module| above(module)).collect();
     for module in modules.iter() {
         for rule in &module.policy {
             if let Rule::Default { span, args, .. } = &**rule
@@ -26,8 +27,9 @@ pub(crate) fn anything(engine: &mut Engine) -> Result<(), CompileError> {
             walk::rule(rule, &mut |node| {
                 if let Node::Reference(expr) = node
                     && found.is_none()
-                    && !apart.is_empty()
-                    && apart.contains(&path(module, expr))
+                    && (rules.contains(&within(module, expr))
+                        || path(module, expr)
+                            .is_some_and(|path| rules.contains(&path) || packages.contains(&path)))
                 {
                     found = Some(expr.span());
                 }
@@ -57,10 +59,6 @@ fn prefixes(module: &Parsed) -> Vec<Vec<String>> {
                 | RuleHead::Func { refr, .. } => refr,
             },
         };
-        // Below it are members of one rule, and not rules of their own.
-        if matches!(&**refr, Expr::RefBrack { .. }) {
-            continue;
-        }
         let named = parts(refr);
         for length in 1..named.len() {
             let whole = package.iter().chain(named.iter().take(length));
@@ -70,30 +68,34 @@ fn prefixes(module: &Parsed) -> Vec<Vec<String>> {
     all
 }
 
-/// Where `expr` looks, as far as that is written there, below `data`.
-fn path(module: &Parsed, expr: &Expr) -> Vec<String> {
-    let mut named = parts(expr);
-    let Some(first) = named.first() else {
-        return named;
+/// The paths above the rules of a module: its package's, and those that lead there.
+fn above(module: &Parsed) -> impl Iterator<Item = Vec<String>> {
+    let package = parts(&module.package.refr);
+    (0..=package.len()).map(move |length| package.iter().take(length).cloned().collect())
+}
+
+/// Where `expr` looks below `data`, as far as that is written there, if its first name is that of a rule of this package.
+fn within(module: &Parsed, expr: &Expr) -> Vec<String> {
+    let package = parts(&module.package.refr);
+    package.into_iter().chain(parts(expr)).collect()
+}
+
+/// Where `expr` looks below `data`, as far as that is written there, if it begins with `data` or an import of it.
+fn path(module: &Parsed, expr: &Expr) -> Option<Vec<String>> {
+    let mut named = parts(expr).into_iter();
+    let first = named.next()?;
+    let root = if first == "data" {
+        vec![first]
+    } else {
+        module.imports.iter().find_map(|import| {
+            let path = parts(&import.refr);
+            let name = import.r#as.as_ref().map(|name| name.text());
+            let is_it = name.or(path.last().map(String::as_str)) == Some(&first);
+            is_it.then_some(path)
+        })?
     };
-    if first == "data" {
-        named.remove(0);
-        return named;
-    }
-    let imported = module.imports.iter().find_map(|import| {
-        let path = parts(&import.refr);
-        let name = import.r#as.as_ref().map(|name| name.text().to_owned());
-        (name.as_ref().or(path.last()) == Some(first)).then_some(path)
-    });
-    let within = match imported {
-        Some(path) if path.first().is_some_and(|root| root == "data") => {
-            named.remove(0);
-            path.into_iter().skip(1).collect()
-        }
-        Some(path) => path,
-        None => parts(&module.package.refr),
-    };
-    within.into_iter().chain(named).collect()
+    let (data, below) = root.split_first()?;
+    (data == "data").then(|| below.iter().cloned().chain(named).collect())
 }
 
 /// `a.b["c"]` in parts, until one is not written there.
@@ -135,7 +137,7 @@ fn refusal(span: &Span, message: &str) -> CompileError {
 mod tests {
     use super::*;
 
-    const LIMITS: &str = "package limits\n\nmost.amount := 5\n\nmost.calls := 2\n\nmost.per[day] := 1 if some day in [1]\n";
+    const LIMITS: &str = "package limits\n\nmost.amount := 5\n\nmost.calls := 2\n\nmost.per[day] := 1 if some day in [1]\n\nleast.per[day] := 1 if some day in [1]\n";
 
     fn refused(text: &str) -> Option<String> {
         let mut engine = Engine::new();
@@ -150,6 +152,11 @@ mod tests {
     fn several_rules_at_once_are_refused_wherever_they_are_looked_at() {
         for text in [
             "package p\n\na := data.limits.most",
+            "package p\n\na := data.limits",
+            "package p\n\na := data.limits[input.x]",
+            "package p\n\na := data[input.x].most",
+            "package p\n\na := data",
+            "package p\n\nimport data.limits\n\na := count(limits)",
             "package p\n\na := data[\"limits\"].most",
             "package p\n\na if not data.limits.most",
             "package p\n\na := data.limits.most[input.x]",
@@ -158,6 +165,7 @@ mod tests {
             "package p\n\nimport data.limits.most\n\na := count(most)",
             "package p\n\nimport data.limits.most as m\n\na := [x | x := m[_]]",
             "package limits\n\na := most",
+            "package limits\n\na := least",
             "package limits\n\na if every k, v in most { v }",
         ] {
             let told = refused(text).unwrap_or_else(|| panic!("{text}"));
@@ -169,10 +177,13 @@ mod tests {
         for text in [
             "package p\n\na := data.limits.most.amount",
             "package p\n\nimport data.limits\n\na := limits.most.calls",
-            "package p\n\na := data.limits",
+            "package p\n\na := data.other[input.x]",
+            "package p\n\na := limits if limits := data.other",
+            "package p\n\na := f(input)[input.x]\n\nf(x) := x",
             "package p\n\na := input.limits.most",
             "package p\n\nimport input.limits\n\na := limits.most",
             "package limits\n\na := most.amount",
+            "package limits\n\na := [most.per, least.per]",
         ] {
             assert_eq!(refused(text), None, "{text}");
         }

@@ -18,7 +18,7 @@ fn policy(body: &str) -> String {
     format!(
         "package writ\n\nf(y) := 1 if y == \"nothing\"\n\nf2(_, y) := y\n\nf3(1, _) := 1\n\nf4([_, y]) := y\n\nf5(x) if x.a\n\nf5(_) := 2 if false\n\nelse := 3\n\n\
         f6(_) if false\n\nelse if true\n\nh := 1 if f(input.mcp.tool)\n\ng if h\n\ng if true\n\n\
-        p := {{\"a\": 1}}\n\ne := h if input.zz\n\nelse := h if true\n\ns contains h if true\n\no[k] := h if some k in [1]\n\nq.a := 1\n\nq.b := h\n\nl(y) := [x | x := 1; x > y]\n\n\
+        p := {{\"a\": 1}}\n\nm.n[day] := 5 if some day in [1]\n\nu[each] := [x | x := [1, 2][_]; x > 1] if some each in [1]\n\ne := h if input.zz\n\nelse := h if true\n\ns contains h if true\n\no[k] := h if some k in [1]\n\nq.a := 1\n\nq.b := h\n\nl(y) := [x | x := 1; x > y]\n\n\
         call := {{\"allow\": true}} if {{\n{body}\n}}\n"
     )
 }
@@ -78,6 +78,8 @@ const BODIES: &[(&str, bool)] = &[
     ("v := o[_]\n true", false),
     ("count(o) == 0", true),
     ("q.a == 1", true),
+    ("m.n == {1: 5}", true),
+    ("u == {1: [2]}", true),
     ("q.b", false),
     ("o == {}", true),
     // Inside of what is put together.
