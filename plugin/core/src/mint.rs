@@ -227,7 +227,7 @@ fn read_error(body: &[u8]) -> MintError {
         },
         "invalid_grant" => MintError::Caller(answer.error_description),
         "invalid_target" => MintError::Failed(
-            "the token service does not mint for this server here: it is not registered for this gateway, or switched off",
+            "the token service does not mint for this server here: register it for this gateway, or `writ server enable` it",
         ),
         "invalid_request" | "invalid_authorization_details" => MintError::Failed(
             "the token service reads this message otherwise; use a filter and a token service of one release",
