@@ -131,6 +131,12 @@ impl Host for Envoy {
         hostcalls::set_shared_data(key, Some(value), Some(version.unwrap_or(NO_VERSION))).is_ok()
     }
 
+    fn shared_put(&self, key: &str, value: &[u8]) {
+        if hostcalls::set_shared_data(key, Some(value), None).is_err() {
+            log::warn!("the proxy did not share a value with its other workers");
+        }
+    }
+
     fn random(&self) -> Option<[u8; 32]> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;

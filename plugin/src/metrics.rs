@@ -7,7 +7,7 @@ use writ_core::gateway::Stats;
 /// Where a counter's value is.
 type Value = fn(&Stats) -> u64;
 
-const COUNTERS: [(&str, Value); 14] = [
+const COUNTERS: [(&str, Value); 15] = [
     ("writ.requests.allowed", |stats| stats.allowed),
     ("writ.requests.denied", |stats| stats.denied),
     ("writ.requests.unauthenticated", |stats| {
@@ -23,9 +23,16 @@ const COUNTERS: [(&str, Value); 14] = [
     ("writ.signatures.miss", |stats| stats.signature_misses),
     ("writ.policy.failures", |stats| stats.policy_failures),
     ("writ.snapshot.errors", |stats| stats.snapshot_errors),
+    ("writ.snapshot.refused", |stats| stats.snapshot_refused),
     ("writ.events.lost", |stats| stats.events_lost),
     ("writ.rogue", |stats| stats.rogue),
     ("writ.tokens.spent", |stats| stats.spent),
+];
+
+/// What whichever worker wrote last says.
+const GAUGES: [(&str, Value); 2] = [
+    ("writ.snapshot.revision", |stats| stats.snapshot_revision),
+    ("writ.snapshot.age_s", |stats| stats.snapshot_age_s),
 ];
 
 /// Bytes of a page of WebAssembly memory.
@@ -35,6 +42,7 @@ const PAGE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Metrics {
     counters: Vec<(u32, Value)>,
+    gauges: Vec<(u32, Value)>,
     memory: Option<u32>,
     last: Stats,
 }
@@ -42,18 +50,10 @@ pub struct Metrics {
 impl Metrics {
     /// Defines the metrics; one that the proxy does not take is left out.
     pub fn define() -> Self {
-        let counters = COUNTERS
-            .iter()
-            .filter_map(|(name, value)| {
-                Some((
-                    hostcalls::define_metric(MetricType::Counter, name).ok()?,
-                    *value,
-                ))
-            })
-            .collect();
         let memory = hostcalls::define_metric(MetricType::Gauge, "writ.vm_memory_bytes").ok();
         Self {
-            counters,
+            counters: defined(MetricType::Counter, &COUNTERS),
+            gauges: defined(MetricType::Gauge, &GAUGES),
             memory,
             last: Stats::default(),
         }
@@ -70,6 +70,13 @@ impl Metrics {
                 log::warn!("the proxy did not take a metric");
             }
         }
+        for (metric, value) in &self.gauges {
+            if value(&stats) != value(&self.last)
+                && hostcalls::record_metric(*metric, value(&stats)).is_err()
+            {
+                log::warn!("the proxy did not take a metric");
+            }
+        }
         self.last = stats;
         // All workers write one gauge: it shows the largest that any of them has had.
         if let Some(memory) = self.memory
@@ -79,6 +86,12 @@ impl Metrics {
             log::warn!("the proxy did not take a metric");
         }
     }
+}
+
+fn defined(kind: MetricType, all: &[(&str, Value)]) -> Vec<(u32, Value)> {
+    let define =
+        |(name, value): &(&str, Value)| Some((hostcalls::define_metric(kind, name).ok()?, *value));
+    all.iter().filter_map(define).collect()
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -54,7 +54,8 @@ const JUDGEMENTS: [(&str, &str); 3] = [
 pub const MAX_INSTRUCTIONS: usize = 25_000;
 
 /// One Rego source file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Module {
     /// Named in error messages.
     pub path: String,

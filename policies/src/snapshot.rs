@@ -1,6 +1,7 @@
-//! The snapshot: the one document the filter decides from.
+//! The snapshot: all that a filter decides from, in parts.
 //!
-//! Served by the token service at `GET /gateway/v1/snapshot` with its `revision` as a strong ETag.
+//! A revision is a set of named parts, each a JSON document of its own, so that a change costs what has changed. How they
+//! travel, and who vouches for them, is the filter's core's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,54 +10,177 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::engine::Module;
 use crate::input::{Labels, Status};
 use crate::stops::Stops;
 
 /// The snapshot format this crate writes and reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
-/// All that a gateway's filter needs to decide, as of one revision.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Snapshot {
-    /// [`FORMAT`]; a filter refuses any other.
-    pub format: u32,
-    /// Changes whenever anything below does.
-    pub revision: String,
-    /// When this revision was built (RFC 3339, UTC).
-    pub issued_at: String,
-    /// The issuer whose tokens callers bring (`iss`, compared exactly).
-    pub issuer: String,
-    /// The issuer's public keys: a JWK set (RFC 7517 section 5).
-    pub jwks: serde_json::Value,
-    /// The policy in force.
-    pub policy: PolicyBundle,
-    /// The servers this gateway may mint for, by id.
-    pub servers: BTreeMap<String, ServerEntry>,
-    /// The registered agents, by `client_id`.
-    pub agents: BTreeMap<String, AgentEntry>,
-    /// Subjects that are switched off.
-    pub disabled_subjects: BTreeSet<String>,
-    /// Ids of tokens, grants and transactions that were taken back: tokens of these ids, of these grants and transactions,
-    /// and derived from either.
-    pub revoked: BTreeSet<String>,
-    /// Whom the kill switch stops.
-    #[serde(default)]
-    pub stops: Stops,
+/// The part that is the compiled policy, or its sources: [`Policy`].
+pub const POLICY: &str = "policy";
+/// The part that is the policy's `data` document.
+pub const DATA: &str = "data";
+/// The part that is the issuer's public keys: a JWK set (RFC 7517 section 5).
+pub const KEYS: &str = "keys";
+/// The part that says who is stopped: [`Halt`].
+pub const STOPS: &str = "stops";
+/// What the names of parts with servers begin with: [`ServerEntry`] by id.
+pub const SERVERS: &str = "servers/";
+/// What the names of parts with agents begin with: [`AgentEntry`] by `client_id`.
+pub const AGENTS: &str = "agents/";
+/// What the names of parts with ids begin with that were taken back: a list.
+pub const REVOKED: &str = "revoked/";
+
+/// In which part of its kind an entry is: its id's FNV-1a hash, folded to a byte.
+#[must_use]
+pub fn bucket(id: &str) -> u8 {
+    let hash = id.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    hash.to_le_bytes()
+        .into_iter()
+        .fold(0, |folded, byte| folded ^ byte)
 }
 
-/// A compiled policy and its data.
+/// The name of the part of this kind and bucket.
+#[must_use]
+pub fn bucket_name(kind: &str, bucket: u8) -> String {
+    format!("{kind}{bucket:02x}")
+}
+
+/// One part.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// [`POLICY`]
+    Policy(Policy),
+    /// [`DATA`], as its JSON text.
+    Data(String),
+    /// [`KEYS`]
+    Keys(serde_json::Value),
+    /// [`STOPS`]
+    Stops(Halt),
+    /// Of [`SERVERS`]
+    Servers(BTreeMap<String, ServerEntry>),
+    /// Of [`AGENTS`]
+    Agents(BTreeMap<String, AgentEntry>),
+    /// Of [`REVOKED`]: tokens of these ids, of these grants and transactions, and derived from either.
+    Revoked(BTreeSet<String>),
+}
+
+/// Why a document is no part of a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// It is of no kind that this version knows.
+    #[error("nothing is known of a part `{0}`")]
+    Unknown(String),
+    /// It is something else than its name says.
+    #[error("the part `{name}`: {problem}")]
+    Shape {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Part {
+    /// Reads the part `name`.
+    ///
+    /// # Errors
+    /// When it is not what its name says, or an entry is in a part that it does not belong in.
+    pub fn read(name: &str, json: &[u8]) -> Result<Self, PartError> {
+        fn read<T: for<'de> Deserialize<'de>>(name: &str, json: &[u8]) -> Result<T, PartError> {
+            serde_json::from_slice(json).map_err(|e| shape(name, e.to_string()))
+        }
+        match name {
+            POLICY => return Ok(Self::Policy(read(name, json)?)),
+            DATA => {
+                let text = String::from_utf8(json.to_vec());
+                return Ok(Self::Data(text.map_err(|e| shape(name, e.to_string()))?));
+            }
+            KEYS => return Ok(Self::Keys(read(name, json)?)),
+            STOPS => return Ok(Self::Stops(read(name, json)?)),
+            _ => {}
+        }
+        let unknown = || PartError::Unknown(name.to_owned());
+        let (kind, number) = name
+            .split_at_checked(name.len().saturating_sub(2))
+            .ok_or_else(unknown)?;
+        let own = |id: &String| bucket_name(kind, bucket(id)) == name;
+        let (part, all_own) = match kind {
+            SERVERS => {
+                let servers: BTreeMap<String, ServerEntry> = read(name, json)?;
+                let all_own = servers.keys().all(own);
+                (Self::Servers(servers), all_own)
+            }
+            AGENTS => {
+                let agents: BTreeMap<String, AgentEntry> = read(name, json)?;
+                let all_own = agents.keys().all(own);
+                (Self::Agents(agents), all_own)
+            }
+            REVOKED => {
+                let ids: BTreeSet<String> = read(name, json)?;
+                let all_own = ids.iter().all(own);
+                (Self::Revoked(ids), all_own)
+            }
+            _ => return Err(unknown()),
+        };
+        if all_own {
+            Ok(part)
+        } else {
+            Err(shape(name, format!("an entry does not belong in {number}")))
+        }
+    }
+}
+
+fn shape(name: &str, problem: String) -> PartError {
+    PartError::Shape {
+        name: name.to_owned(),
+        problem,
+    }
+}
+
+/// The policy in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "form", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Policy {
+    /// Compiled.
+    Program {
+        /// Names the policy in audit records: a digest of program and data.
+        revision: String,
+        /// The engine the program was compiled for ([`crate::engine::ENGINE`]).
+        engine: String,
+        /// The compiled program, base64url without padding.
+        program: String,
+    },
+    /// As it was written: for a filter with another engine than the token service's, which compiles it itself.
+    Source {
+        /// As above.
+        revision: String,
+        /// The modules.
+        modules: Vec<Module>,
+    },
+}
+
+impl Policy {
+    /// Names the policy in audit records.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        match self {
+            Self::Program { revision, .. } | Self::Source { revision, .. } => revision,
+        }
+    }
+}
+
+/// Who may not go on, whatever their tokens say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PolicyBundle {
-    /// Names the policy in audit records: a digest of program and data.
-    pub revision: String,
-    /// The engine the program was compiled for ([`crate::engine::ENGINE`]).
-    pub engine: String,
-    /// The compiled program, base64url without padding.
-    pub program: String,
-    /// The `data` document.
-    pub data: serde_json::Value,
+pub struct Halt {
+    /// Subjects that are switched off.
+    pub disabled_subjects: BTreeSet<String>,
+    /// Whom the kill switch stops.
+    pub stops: Stops,
 }
 
 /// A server in the registry.

@@ -9,7 +9,6 @@ use crate::{
     clock::Clock,
     config::Config,
     federation::Federation,
-    gateway::Snapshots,
     http::{
         limits::Limits,
         outbound::{Outbound, OutboundError},
@@ -17,7 +16,8 @@ use crate::{
     keys::{self, KeyError, Keys},
     oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
     policy::{InForce, LoadError, Policy, SourceError},
-    registry::Registry,
+    registry::{Registry, Revoked},
+    snapshot::{Changes, Snapshots},
     store::{Store, StoreError},
     task::Turns,
     verify::TokenVerifier,
@@ -42,6 +42,8 @@ pub struct App {
     pub verifier: TokenVerifier,
     /// What gateways decide from.
     pub snapshots: Snapshots,
+    /// Tells those who wait that something has changed.
+    pub changes: Changes,
     /// Where people sign in.
     pub federation: Federation,
     /// How often anybody may ask.
@@ -102,7 +104,8 @@ impl App {
         let sealing = &config.keys.sealing;
         let nonces = Nonces::new(&keys::shared(&store, sealing, "dpop_nonce").await?);
         let names = SealKey::new(keys::shared(&store, sealing, "names_of_servers").await?);
-        let registry = store.load_registry().await?;
+        let snapshots = Snapshots::open(&store, sealing).await?;
+        let registry = store.load_registry(Revoked::default(), clock.now()).await?;
         // After the registry: what is published in between is found with the registry's next revision.
         let policy = InForce::start(&store, config.policy_dir.as_deref()).await?;
         let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
@@ -118,7 +121,8 @@ impl App {
             clock,
             tries: Tries::default(),
             verifier,
-            snapshots: Snapshots::default(),
+            snapshots,
+            changes: Changes::default(),
             limits,
             remote_keys: RemoteKeys::new(outbound.clone()),
             federation,
@@ -146,7 +150,9 @@ impl App {
     pub async fn reload_policy(&self) -> Result<bool, SourceError> {
         // What is published meanwhile must not be put out of force by what was read before.
         let _one_at_a_time = self.reloading.lock().await;
-        self.policy.reload(self.config.policy_dir.as_deref())
+        let counts = self.policy.reload(self.config.policy_dir.as_deref())?;
+        self.changes.note();
+        Ok(counts)
     }
 
     /// The registry as last read. For decisions that are committed under its revision
@@ -208,6 +214,18 @@ impl App {
         Ok(())
     }
 
+    async fn reload_snapshot_keys(&self) -> Result<(), StoreError> {
+        let sealing = &self.config.keys.sealing;
+        match self.snapshots.reload(&self.store, sealing).await {
+            Ok(()) => Ok(()),
+            Err(KeyError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the new key cannot sign snapshots; the one before does");
+                Ok(())
+            }
+        }
+    }
+
     /// Reads the registry again unless somebody else has done so since `known`.
     ///
     /// # Errors
@@ -218,11 +236,15 @@ impl App {
         if current.revision() != known {
             return Ok(current);
         }
-        let fresh = Arc::new(self.store.load_registry().await?);
+        let known = current.revoked().clone();
+        let now = self.clock.now();
+        let fresh = Arc::new(self.store.load_registry(known, now).await?);
         // Before the registry: whoever sees this revision sees its keys and its policy.
         self.reload_keys().await?;
         self.policy.follow(&self.store).await?;
+        self.reload_snapshot_keys().await?;
         self.registry.store(Arc::clone(&fresh));
+        self.changes.note();
         Ok(fresh)
     }
 }

@@ -25,6 +25,7 @@ pub mod private_file;
 pub mod registry;
 pub mod secret;
 pub mod serve;
+pub mod snapshot;
 pub mod store;
 pub mod task;
 pub mod verify;

@@ -110,6 +110,6 @@ pub(crate) fn source_ip(host: &dyn Host) -> String {
 
 pub(crate) fn no_snapshot() -> Refusal {
     Refusal::Unavailable(
-        "this gateway has no policy yet: its token service has not answered; try again, or check the service".to_owned(),
+        "this gateway has no policy in force: its token service has not answered, or not for too long; try again, or check the service".to_owned(),
     )
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::message::check_named;
 use crate::origin::Origin;
+use crate::snapshot::signed::is_thumbprint;
 use crate::token::{KeySet, KeySetError};
 use crate::{rules, units};
 
@@ -128,8 +129,10 @@ pub struct TokenService {
     pub credential: String,
     /// How long one call may take.
     pub timeout: Duration,
-    /// How often to ask for a new snapshot.
-    pub snapshot_interval: Duration,
+    /// Who this is to the token service.
+    pub gateway_id: String,
+    /// The thumbprint (RFC 7638) of the key that signs its snapshots.
+    pub snapshot_key: String,
 }
 
 /// Everything a filter without a token service decides from.
@@ -213,8 +216,7 @@ struct RawTokenService {
     secret_env: Option<String>,
     #[serde(default = "default_timeout", deserialize_with = "units::duration")]
     timeout: Duration,
-    #[serde(default = "default_interval", deserialize_with = "units::duration")]
-    snapshot_interval: Duration,
+    snapshot_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -297,10 +299,6 @@ fn default_timeout() -> Duration {
     Duration::from_secs(1)
 }
 
-fn default_interval() -> Duration {
-    Duration::from_secs(1)
-}
-
 /// A text, or the list of its lines: JSON has no other way to write several lines legibly.
 fn text_or_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     #[derive(Deserialize)]
@@ -374,23 +372,26 @@ impl RawTokenService {
                     )
                 })?,
         };
-        let bounds = Duration::from_millis(10)..=Duration::from_mins(1);
-        for (field, value) in [
-            ("timeout", self.timeout),
-            ("snapshot_interval", self.snapshot_interval),
-        ] {
-            if !bounds.contains(&value) {
-                return Err(ConfigError::value(
-                    format!("token_service.{field}"),
-                    "must be from 10ms to 1m",
-                ));
-            }
+        if !(Duration::from_millis(10)..=Duration::from_mins(1)).contains(&self.timeout) {
+            return Err(ConfigError::value(
+                "token_service.timeout",
+                "must be from 10ms to 1m",
+            ));
         }
+        let of_secret = secret.rsplit_once('.').map(|(_, key)| key.to_owned());
+        let snapshot_key = self.snapshot_key.or(of_secret);
+        let snapshot_key = snapshot_key.filter(|key| is_thumbprint(key)).ok_or_else(|| {
+            ConfigError::value(
+                "token_service.snapshot_key",
+                "the secret does not end with the key that snapshots are signed with: put here what `writ snapshot key` prints",
+            )
+        })?;
         Ok(TokenService {
             cluster: self.cluster,
             credential: basic(&self.gateway_id, &secret),
             timeout: self.timeout,
-            snapshot_interval: self.snapshot_interval,
+            gateway_id: self.gateway_id,
+            snapshot_key,
         })
     }
 }

@@ -117,6 +117,7 @@ impl Exchange {
         }
         let now = host.now();
         gateway.clock = now;
+        gateway.expire();
         let headers = match Headers::read(host.request_headers(), &gateway.config.policy_headers) {
             Ok(headers) => headers,
             Err(error) => {
@@ -452,4 +453,4 @@ pub(crate) fn rfc3339(time: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

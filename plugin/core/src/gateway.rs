@@ -1,12 +1,13 @@
 //! What a worker's requests share: rules, verified tokens, discovery tokens, reports. Lives as long as the
 //! configuration, and does its own work on a timer.
 
+mod follow;
+
 use std::time::Duration;
 
 use serde::Serialize;
 use writ_policy::decision::DenialCause;
 use writ_policy::event::Event;
-use writ_policy::snapshot::Snapshot;
 
 use crate::config::{Config, ConfigError, Mode, SingleUse, TokenService};
 use crate::guard::Ring;
@@ -18,9 +19,10 @@ use crate::open::OpenRequests;
 use crate::reports::Reports;
 use crate::rules::{Rules, RulesError};
 use crate::shared_key;
+use crate::token::Verifier;
 use crate::token::cache::Cache;
-use crate::token::{KeySet, KeySetError, Verifier};
 use crate::tool_headers::ToolHeaders;
+use follow::Following;
 
 /// Tokens whose signature is remembered, per worker.
 const REMEMBERED_TOKENS: usize = 4096;
@@ -30,9 +32,6 @@ const REMEMBERED_PROOFS: usize = 32 * 1024;
 
 /// Discovery tokens kept, per worker.
 const DISCOVERY_TOKENS: usize = 2048;
-
-/// The largest snapshot that is read, in bytes.
-const MAX_SNAPSHOT: usize = 64 << 20;
 
 /// How often [`Gateway::on_tick`] wants to be called.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -46,16 +45,6 @@ pub enum StartError {
     /// The static policy is wrong.
     #[error("Writ's configuration: field `policy`: {0}")]
     Policy(RulesError),
-}
-
-#[derive(Debug, thiserror::Error)]
-enum SnapshotError {
-    #[error("it is not a snapshot: {0}")]
-    Shape(#[from] serde_json::Error),
-    #[error("its keys: {0}")]
-    Keys(#[from] KeySetError),
-    #[error(transparent)]
-    Rules(#[from] RulesError),
 }
 
 /// Numbers for the proxy's metrics, since the start.
@@ -81,8 +70,14 @@ pub struct Stats {
     pub signature_misses: u64,
     /// Decisions that the policy failed at: it ran on past its limit, broke off, or answered something that is none.
     pub policy_failures: u64,
-    /// Snapshots that could not be fetched or used.
+    /// Times that no snapshot was to be had.
     pub snapshot_errors: u64,
+    /// Answers that were refused: what is in force stays.
+    pub snapshot_refused: u64,
+    /// The revision in force; 0 for none.
+    pub snapshot_revision: u64,
+    /// How long ago the token service said so, in seconds.
+    pub snapshot_age_s: u64,
     /// Audit events given up.
     pub events_lost: u64,
     /// Requests with what should not have reached the guarded server.
@@ -133,9 +128,7 @@ pub struct Gateway {
     pub(crate) open: OpenRequests,
     /// When the latest request or tick was: near enough to check a token that was minted just now.
     pub(crate) clock: Duration,
-    jwks: serde_json::Value,
-    snapshot_call: Option<CallId>,
-    snapshot_due: Duration,
+    following: Option<Following>,
 }
 
 impl Gateway {
@@ -163,6 +156,7 @@ impl Gateway {
             },
             Mode::Gateway(_) | Mode::Static(_) => None,
         };
+        let following = config.mode.service().map(Following::new);
         Ok(Self {
             config,
             rules,
@@ -176,9 +170,7 @@ impl Gateway {
             open: OpenRequests::default(),
             ring,
             clock: Duration::ZERO,
-            jwks: serde_json::Value::Null,
-            snapshot_call: None,
-            snapshot_due: Duration::ZERO,
+            following,
         })
     }
 
@@ -186,10 +178,13 @@ impl Gateway {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (signature_hits, signature_misses) = self.verifier.cache_use();
+        let (snapshot_revision, snapshot_age_s) = self.snapshot_in_force();
         Stats {
             signature_hits,
             signature_misses,
             events_lost: self.reports.lost,
+            snapshot_revision,
+            snapshot_age_s,
             ..self.stats
         }
     }
@@ -202,39 +197,27 @@ impl Gateway {
         if let Some(ring) = &self.ring {
             ring.begin(host);
         }
+        self.follow(host);
         let Some(service) = self.config.mode.service() else {
             if let Some(rules) = &self.rules {
                 rules.seal_with(|| shared_key::agreed(host));
             }
             return;
         };
-        if self.snapshot_call.is_none() && now >= self.snapshot_due {
-            self.snapshot_due = now + service.snapshot_interval;
-            self.snapshot_call = ask_for_snapshot(host, service, self.rules.as_ref());
-            if self.snapshot_call.is_none() {
-                self.stats.snapshot_errors += 1;
-                log::warn!(
-                    "cluster {} does not take calls; is the token service configured and up?",
-                    service.cluster
-                );
-            }
-        }
         self.reports.add_rogues(now);
         send_reports(host, service, &mut self.reports);
     }
 
     /// Ends the requests that may not go on. `enter` makes the host see a request, and says whether it still exists.
     pub fn end_requests(&mut self, host: &dyn Host, enter: impl Fn(u32) -> bool) {
-        if let Some(rules) = &self.rules {
-            self.open.look(host, rules, host.now().as_secs(), enter);
-        }
+        let now = host.now().as_secs();
+        self.open.look(host, self.rules.as_ref(), now, enter);
     }
 
     /// Takes the answer to a call that [`Gateway::on_tick`] made.
     pub fn on_answer(&mut self, call: CallId, host: &dyn Host) {
         let status = answer_status(host);
-        if self.snapshot_call == Some(call) {
-            self.snapshot_call = None;
+        if self.is_about_snapshot(call) {
             self.on_snapshot(status, host);
         } else if self.reports.settle(call, status)
             && let Some(service) = self.config.mode.service()
@@ -244,76 +227,6 @@ impl Gateway {
             send_reports(host, service, &mut self.reports);
         }
     }
-
-    fn on_snapshot(&mut self, status: Option<u16>, host: &dyn Host) {
-        let problem = match status {
-            Some(304) => return,
-            Some(200) => {
-                match self.take_snapshot(&host.answer_body(MAX_SNAPSHOT).unwrap_or_default()) {
-                    Ok(()) => return,
-                    Err(error) => format!("the snapshot cannot be used: {error}"),
-                }
-            }
-            Some(401) => {
-                "the token service does not know this gateway; check gateway_id and its secret"
-                    .to_owned()
-            }
-            Some(status) => {
-                format!("the token service answered {status} to a request for the snapshot")
-            }
-            None => "the token service did not answer a request for the snapshot".to_owned(),
-        };
-        self.stats.snapshot_errors += 1;
-        log::warn!("{problem}; the last good snapshot, if any, stays in force");
-    }
-
-    fn take_snapshot(&mut self, body: &[u8]) -> Result<(), SnapshotError> {
-        let snapshot: Snapshot = serde_json::from_slice(body)?;
-        let (issuer, jwks) = (snapshot.issuer.clone(), snapshot.jwks.clone());
-        let keys = if jwks == self.jwks {
-            None
-        } else {
-            Some(KeySet::from_jwks(&jwks)?)
-        };
-        let rules = Rules::from_snapshot(snapshot)?;
-        if let Some(keys) = keys {
-            self.verifier.trust(&issuer, keys, &["at+jwt"]);
-            self.jwks = jwks;
-        }
-        log::info!(
-            "snapshot {} is in force: {} servers",
-            rules.revision,
-            rules.servers.len()
-        );
-        self.rules = Some(rules);
-        self.discovery.clear();
-        Ok(())
-    }
-}
-
-fn ask_for_snapshot(
-    host: &dyn Host,
-    service: &TokenService,
-    rules: Option<&Rules>,
-) -> Option<CallId> {
-    let etag = rules.map(|rules| format!("\"{}\"", rules.revision));
-    let mut headers = vec![
-        (":method", "GET"),
-        (":path", "/gateway/v1/snapshot"),
-        (":authority", "writ"),
-        ("authorization", service.credential.as_str()),
-        ("accept", "application/json"),
-    ];
-    if let Some(etag) = &etag {
-        headers.push(("if-none-match", etag));
-    }
-    host.call(&Call {
-        cluster: &service.cluster,
-        headers: &headers,
-        body: b"",
-        timeout: service.timeout * 10,
-    })
-    .ok()
 }
 
 fn send_reports(host: &dyn Host, service: &TokenService, reports: &mut Reports) {

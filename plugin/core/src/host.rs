@@ -69,6 +69,8 @@ pub trait Host {
     /// Shares `value` under `key` where that still has this version, or with `None`, where nothing is shared there yet;
     /// says whether it was done.
     fn shared_set(&self, key: &str, value: &[u8], version: Option<u32>) -> bool;
+    /// Shares `value` under `key`, whatever is shared there.
+    fn shared_put(&self, key: &str, value: &[u8]);
     /// Random bytes that nobody can guess; none when the system has none.
     fn random(&self) -> Option<[u8; 32]>;
     /// An attribute of the request (Envoy's attribute paths).

@@ -111,13 +111,13 @@ pub(crate) fn standing<'a>(
     server: &ServerRule,
     rules: &'a Rules,
 ) -> Result<(&'a Value, &'a Value), Refusal> {
-    if rules.disabled_subjects.contains(&claims.subject) {
+    if rules.halt.disabled_subjects.contains(&claims.subject) {
         return Err(not_accepted(
             "disabled_subject",
             "the user is disabled; ask an administrator".to_owned(),
         ));
     }
-    let stopped = claims.stopped(&rules.stops, Some(&server.id));
+    let stopped = claims.stopped(&rules.halt.stops, Some(&server.id));
     if stopped == Some(Stopped::Revoked) || claims.origins().any(|id| rules.revoked.contains(id)) {
         return Err(not_accepted(
             "revoked",

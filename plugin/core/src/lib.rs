@@ -27,6 +27,7 @@ mod response;
 mod rules;
 pub mod seal;
 mod shared_key;
+pub mod snapshot;
 pub mod token;
 mod tool_headers;
 mod units;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use crate::admit::no_snapshot;
 use crate::host::Host;
 use crate::identity::stands_with;
 use crate::message::Id;
@@ -136,18 +137,19 @@ impl OpenRequests {
         }
     }
 
-    /// Ends what may not go on at `now` (seconds since 1970). `enter` makes the host see a request, and says whether it
-    /// still exists.
+    /// Ends what may not go on at `now` (seconds since 1970): without rules, nothing may. `enter` makes the host see a request,
+    /// and says whether it still exists.
     pub(crate) fn look(
         &mut self,
         host: &dyn Host,
-        rules: &Rules,
+        rules: Option<&Rules>,
         now: u64,
         enter: impl Fn(u32) -> bool,
     ) {
-        let changed = self.seen != rules.revision;
+        let revision = rules.map_or("", |rules| rules.revision.as_str());
+        let changed = self.seen != revision;
         if changed {
-            self.seen.clone_from(&rules.revision);
+            revision.clone_into(&mut self.seen);
         }
         for (context, open) in &mut self.all {
             if matches!(open.over, Some(Over::Ended(_))) {
@@ -160,10 +162,16 @@ impl OpenRequests {
                     description: "the token that this stream was opened with has expired"
                         .to_owned(),
                 }
-            } else if changed && let Err(refusal) = stands_with(claims, &open.server, rules) {
-                refusal
             } else {
-                continue;
+                let still = match rules {
+                    Some(rules) if changed => stands_with(claims, &open.server, rules),
+                    Some(_) => Ok(()),
+                    None => Err(no_snapshot()),
+                };
+                match still {
+                    Ok(()) => continue,
+                    Err(refusal) => refusal,
+                }
             };
             open.over = Some(Over::Ended(refusal.to_string()));
             if enter(*context) {

@@ -1,21 +1,22 @@
 //! What the filter decides from: servers, agents, policy. Built whole from a snapshot or from the configuration,
 //! and replaced whole.
 
+mod buckets;
+mod part;
+
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
 use serde_json::json;
 use writ_policy::Value;
-use writ_policy::engine::{
-    self, CompileError, Data, ENGINE, EngineError, Evaluator, Module, Program,
-};
+use writ_policy::engine::{self, CompileError, Data, ENGINE, EngineError, Evaluator, Module};
 use writ_policy::input::{Document, Labels, Server, Status};
-use writ_policy::snapshot::{AgentEntry, FORMAT, ServerEntry, Snapshot};
-use writ_policy::stops::Stops;
+use writ_policy::snapshot::{AgentEntry, Halt, PartError, ServerEntry};
+
+pub(crate) use buckets::Buckets;
+pub(crate) use part::{RulePart, Sorted};
 
 use crate::config::Static;
 use crate::origin::Origin;
@@ -28,11 +29,12 @@ pub(crate) const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// Why a snapshot or a static policy cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
-    /// Written for another filter.
-    #[error(
-        "the snapshot has format {0}; this filter reads format {FORMAT}: use a filter and a token service of one release"
-    )]
-    Format(u32),
+    /// It is none of its parts.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// A part is not there.
+    #[error("it has no part `{0}`")]
+    Lacks(&'static str),
     /// Compiled for another engine.
     #[error(
         "the policy is compiled for {0}; this filter runs {ENGINE}: use a filter and a token service of one release"
@@ -96,7 +98,7 @@ impl AgentRule {
 #[derive(Debug)]
 pub(crate) enum Agents {
     /// Those in the registry.
-    Registered(HashMap<String, AgentRule>),
+    Registered(Buckets<AgentRule>),
     /// Any that a trusted issuer names.
     Any,
 }
@@ -104,17 +106,16 @@ pub(crate) enum Agents {
 /// One revision of everything.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// The snapshot's revision.
+    /// Names the snapshot's revision: the digest of its manifest.
     pub(crate) revision: String,
     pub(crate) policy_revision: String,
     pub(crate) issuer: String,
     pub(crate) servers: BTreeMap<String, Rc<ServerRule>>,
     pub(crate) agents: Agents,
-    pub(crate) disabled_subjects: BTreeSet<String>,
     /// Ids of tokens and grants that were taken back.
-    pub(crate) revoked: BTreeSet<String>,
-    /// Whom the kill switch stops.
-    pub(crate) stops: Stops,
+    pub(crate) revoked: Buckets<()>,
+    /// Who is switched off, and whom the kill switch stops.
+    pub(crate) halt: Rc<Halt>,
     pub(crate) evaluator: Evaluator,
     /// No tools, no labels.
     pub(crate) no_tools: Value,
@@ -123,44 +124,29 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Builds the rules of a snapshot.
-    pub(crate) fn from_snapshot(snapshot: Snapshot) -> Result<Self, RulesError> {
-        if snapshot.format != FORMAT {
-            return Err(RulesError::Format(snapshot.format));
-        }
-        if snapshot.policy.engine != ENGINE {
-            return Err(RulesError::Engine(snapshot.policy.engine));
-        }
-        let program = URL_SAFE_NO_PAD
-            .decode(&snapshot.policy.program)
-            .map_err(|_| RulesError::Encoding)?;
-        let data = Data::from_json(&snapshot.policy.data.to_string())?;
-        let evaluator = Evaluator::new(&Program::from_bytes(&program)?, &data)?;
-        let mut servers = BTreeMap::new();
-        for (id, entry) in snapshot.servers {
-            let rule = ServerRule::registered(&id, entry, &snapshot.issuer)?;
-            servers.insert(id, Rc::new(rule));
-        }
-        Ok(Self {
-            revision: snapshot.revision,
-            policy_revision: snapshot.policy.revision,
-            issuer: snapshot.issuer,
-            servers,
-            agents: Agents::Registered(
-                snapshot
-                    .agents
-                    .into_iter()
-                    .map(|(id, a)| (id, AgentRule::new(a)))
-                    .collect(),
-            ),
-            disabled_subjects: snapshot.disabled_subjects,
-            revoked: snapshot.revoked,
-            stops: snapshot.stops,
+    /// Builds the rules of a whole revision, named `revision`.
+    pub(crate) fn from_snapshot(
+        revision: &str,
+        issuer: &str,
+        parts: Sorted,
+        evaluator: Evaluator,
+    ) -> Self {
+        let servers = parts.servers.iter().flat_map(|part| part.iter());
+        Self {
+            revision: revision.to_owned(),
+            policy_revision: parts.policy_revision.to_string(),
+            issuer: issuer.to_owned(),
+            servers: servers
+                .map(|(id, rule)| (id.clone(), Rc::clone(rule)))
+                .collect(),
+            agents: Agents::Registered(parts.agents),
+            revoked: parts.revoked,
+            halt: parts.stops,
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),
             matches: Vec::new(),
-        })
+        }
     }
 
     /// Builds the rules of a configuration without token service.
@@ -194,9 +180,8 @@ impl Rules {
             issuer: String::new(),
             servers,
             agents: Agents::Any,
-            disabled_subjects: BTreeSet::new(),
-            revoked: BTreeSet::new(),
-            stops: Stops::default(),
+            revoked: Buckets::default(),
+            halt: Rc::default(),
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),

@@ -79,6 +79,9 @@ pub(super) struct Connect {
         conflicts_with = "secret_file"
     )]
     identity_file: Option<PathBuf>,
+    /// The key that snapshots are signed with (`writ snapshot key`), where the secret does not end with it.
+    #[arg(long, value_name = "KEY", requires = "gateway")]
+    snapshot_key: Option<String>,
     /// Certificate authorities (PEM) that are believed besides the system's.
     #[arg(long, value_name = "FILE", requires = "identity_file")]
     ca_file: Option<PathBuf>,
@@ -232,6 +235,7 @@ impl Connect {
         Ok(Identity::Guarded {
             server: server.to_string(),
             gateway: gateway.to_string(),
+            snapshot_key: self.snapshot_key.clone(),
             secret: secret.map(|secret| SecretString::from(secret.trim_end().to_owned())),
         })
     }

@@ -6,8 +6,10 @@ use serde_json::json;
 use super::{ById, CliError, Output, Switched, output::status_word, remove};
 use crate::{
     clock::{Clock as _, SystemClock},
+    config::Config,
     registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
-    secret::{self, SecretHash},
+    secret::SecretHash,
+    snapshot::new_secret,
     store::{Store, registrations::Registered},
 };
 
@@ -103,9 +105,14 @@ fn certificate_name(text: &str) -> Result<String, String> {
 }
 
 impl Command {
-    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         match self {
-            Self::Add(add) => add.run(store, output).await,
+            Self::Add(add) => add.run(config, store, output).await,
             Self::Update(update) => update.run(store, output).await,
             Self::Remove(ById { id }) => remove(store, output, Registered::Gateway, &id).await,
             Self::List => list(store, output).await,
@@ -122,12 +129,17 @@ impl Command {
 }
 
 impl Add {
-    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         let (proof, secret) = match (self.certificate_san, self.certificate_sha256) {
             (Some(name), _) => (GatewayProof::CertificateName(name), None),
             (None, Some(Fingerprint(sha256))) => (GatewayProof::Certificate(sha256), None),
             (None, None) => {
-                let secret = secret::generate();
+                let secret = new_secret(store, &config.keys.sealing).await?;
                 (GatewayProof::Secret(SecretHash::of(&secret)), Some(secret))
             }
         };

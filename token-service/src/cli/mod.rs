@@ -16,6 +16,7 @@ mod provider;
 mod registration;
 mod serve;
 mod server;
+mod snapshot;
 mod stop;
 mod task;
 mod user;
@@ -95,6 +96,9 @@ enum Command {
     /// The keys that tokens are signed with.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// What gateways decide from: who signs it, and which is the latest.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 /// One registration.
@@ -260,18 +264,19 @@ impl Command {
             | Self::Doctor(_)
             | Self::Openapi
             | Self::Policy(policy::Command::Offline(_)) => Ok(()),
-            Self::Server(command) => command.run(store, output).await,
+            Self::Server(command) => command.run(config, store, output).await,
             Self::Agent(command) => command.run(store, output).await,
             Self::Registration(command) => command.run(store, output).await,
             Self::User(command) => command.run(store, output).await,
             Self::Provider(command) => command.run(store, output).await,
-            Self::Gateway(command) => command.run(store, output).await,
+            Self::Gateway(command) => command.run(config, store, output).await,
             Self::Task(command) => command.run(store, output).await,
             Self::Revoke(revoke) => revoke.run(store, output).await,
             Self::Lockdown(lockdown) => lockdown.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,
             Self::Policy(policy::Command::Stored(command)) => command.run(store, output).await,
             Self::Keys(command) => command.run(config, store, output).await,
+            Self::Snapshot(command) => command.run(config, store, output).await,
         }
     }
 }

@@ -7,8 +7,10 @@ use super::{ById, CliError, Output, Switched, decide, output::status_word, pairs
 use crate::{
     audit::Verdict,
     clock::{Clock as _, SystemClock},
+    config::Config,
     registry::{Enforcement, Id, Server, ServerError, Status, check_identifier},
-    secret::{self, SecretHash},
+    secret::SecretHash,
+    snapshot::new_secret,
     store::{Store, registrations::Registered},
 };
 
@@ -105,9 +107,14 @@ impl From<EnforcementArg> for Enforcement {
 }
 
 impl Command {
-    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         match self {
-            Self::Add(add) => add.run(store, output).await,
+            Self::Add(add) => add.run(config, store, output).await,
             Self::Update(Update { id, methods, .. }) => {
                 store.set_methods(&id, &methods, SystemClock.now()).await?;
                 output.done("server", &id, "updated")
@@ -133,9 +140,14 @@ impl Command {
 }
 
 impl Add {
-    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         let wrong = |e: ServerError| CliError::Usage(e.to_string());
-        let secret = secret::generate();
+        let secret = new_secret(store, &config.keys.sealing).await?;
         let resource = check_identifier("--resource", &self.resource).map_err(wrong)?;
         let audience = check_identifier("--audience", &self.audience).map_err(wrong)?;
         let server = Server {

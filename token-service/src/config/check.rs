@@ -38,6 +38,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         data_dir: data_dir(source)?,
         public,
         gateway: gateway::check(source)?,
+        snapshot_ttl: gateway::snapshot_ttl(source)?,
         policy_dir: super::policy::dir(source)?,
         policy_bundle: super::policy::bundle(source)?,
         keys: keys::check(source, &tokens)?,

@@ -1,10 +1,10 @@
 //! `[gateway]`: where gateways come in, and how they prove who they are there.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::{ConfigError, raw::Source};
+use super::{ConfigError, duration, raw::Source};
 
 /// The gateways' listener. What leaves the machine is TLS with certificates on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub struct TlsFiles {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawGateway {
     pub(super) listen: Option<String>,
+    snapshot_ttl: Option<String>,
     tls: Option<RawTls>,
 }
 
@@ -41,6 +42,14 @@ struct RawTls {
     cert_file: PathBuf,
     key_file: PathBuf,
     client_ca_file: PathBuf,
+}
+
+/// How long a gateway may go on without an answer.
+pub(super) fn snapshot_ttl(source: &Source) -> Result<Duration, ConfigError> {
+    let given = source.values.gateway.snapshot_ttl.as_deref();
+    let given = given.unwrap_or("15m");
+    duration::parse(given, &(30..=86_400))
+        .map_err(|problem| source.wrong("gateway.snapshot_ttl", given, problem))
 }
 
 pub(super) fn check(source: &Source) -> Result<GatewayListen, ConfigError> {

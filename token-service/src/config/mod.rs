@@ -42,6 +42,8 @@ pub struct Config {
     pub public: SocketAddr,
     /// Where gateways come in.
     pub gateway: GatewayListen,
+    /// How long gateways may go on deciding without an answer.
+    pub snapshot_ttl: Duration,
     /// Where the policy is read from; the embedded library when absent.
     pub policy_dir: Option<PathBuf>,
     /// Where bundles to publish come from.

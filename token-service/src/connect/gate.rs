@@ -12,8 +12,9 @@ use writ_policy::{credential::Credential, event};
 
 use super::{
     endpoint::Refusal,
+    known::{Known, Standing},
     reports::Reports,
-    service::{Known, Service, Spending, Standing},
+    service::{Service, Spending},
     sessions::Principal,
     spent::{NotSpent, Spent},
 };

@@ -11,6 +11,7 @@ mod crashes;
 mod endpoint;
 mod environment;
 mod gate;
+mod known;
 mod learn;
 mod outbox;
 mod places;
@@ -31,9 +32,10 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use self::{
     endpoint::Bridge,
     gate::{Gate, SingleUse},
+    known::Known,
     learn::Learned,
     process::Recipe,
-    service::{Access, Known, Service},
+    service::{Access, Service},
     sessions::Sessions,
     shared::Shared,
     spent::Spent,
@@ -92,6 +94,8 @@ pub enum Identity {
         gateway: String,
         /// The gateway's secret, where that is how it proves who it is.
         secret: Option<SecretString>,
+        /// The thumbprint of the key that signs its snapshots, where the secret does not end with it.
+        snapshot_key: Option<String>,
     },
     /// A server that registers itself, and is its own guard.
     Registering(Registration),
@@ -258,11 +262,9 @@ async fn start(
             server,
             gateway,
             secret,
+            snapshot_key,
         } => {
-            let access = Access {
-                id: gateway.clone(),
-                secret: secret.clone(),
-            };
+            let access = Access::new(gateway, secret.clone(), snapshot_key.as_deref())?;
             let service = service(access, server)?;
             let known = service.refresh().await?;
             let learned = learn::learn(recipe, settings.start_time).await?;
@@ -273,10 +275,8 @@ async fn start(
             let upstream = format!("http://{address}{PATH}");
             let tools = learned.tools.iter().map(String::as_str);
             let registered = registration.registered(&upstream, tools).await?;
-            let access = Access {
-                id: registered.server_id.clone(),
-                secret: Some(registered.introspection_secret.into()),
-            };
+            let secret = registered.introspection_secret.into();
+            let access = Access::new(&registered.server_id, Some(secret), None)?;
             let service = service(access, &registered.server_id)?;
             let known = service.refresh().await?;
             Ok((service, known, learned))

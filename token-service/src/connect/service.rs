@@ -4,9 +4,8 @@
 //! It is the gateways' listener that is asked: on this machine with a secret, from another one with a client certificate.
 
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,25 +13,42 @@ use reqwest::{Certificate, Client, Identity, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use url::Url;
-use writ_core::token::{Accepted, KeySet, KeySetError, Stopped, TokenError, Verifier};
-use writ_policy::{event::EventBatch, input::Status, snapshot::Snapshot, stops::Stops};
+use writ_core::{
+    snapshot::{
+        Head,
+        assembly::{Assembly, Refused, Taken},
+        signed::is_thumbprint,
+    },
+    token::KeySetError,
+};
+use writ_policy::{
+    engine::ENGINE,
+    event::EventBatch,
+    snapshot::{FORMAT, Part},
+};
 
-use crate::http::outbound;
+use super::known::Known;
+use crate::{
+    clock::{Clock as _, SystemClock, unix},
+    http::outbound,
+};
 
 /// How long one request may take.
 const REQUEST_TIME: Duration = Duration::from_secs(3);
-/// How often it is asked what has changed.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How long it is to wait for news, in seconds.
+const WAIT_S: u64 = 8;
+/// How long to pause after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The most parts of a snapshot that are asked for at once.
+const MOST_ASKED: usize = 64;
 /// How old the latest answer may be: a service that is away for longer could have taken back anything.
 const STALE: Duration = Duration::from_secs(60);
 /// The largest snapshot that is read, in bytes.
-const MAX_SNAPSHOT: usize = 64 << 20;
+const MAX_SNAPSHOT: usize = 16 << 20;
 /// The largest other answer, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
-/// Tokens whose signatures are remembered.
-const REMEMBERED: usize = 4096;
 /// What clocks may differ by, in seconds.
 pub(super) const SKEW_S: u64 = 5;
 
@@ -43,6 +59,34 @@ pub(super) struct Access {
     pub(super) id: String,
     /// The secret, where that is how it proves who it is.
     pub(super) secret: Option<SecretString>,
+    /// The thumbprint (RFC 7638) of the key that signs what it is told.
+    pub(super) snapshot_key: String,
+}
+
+impl Access {
+    /// Whoever has this id, and trusts the key that the secret ends with, or else this one.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub(super) fn new(
+        id: &str,
+        secret: Option<SecretString>,
+        key: Option<&str>,
+    ) -> Result<Self, ServiceError> {
+        let text = secret.as_ref().map(|secret| secret.expose_secret());
+        let of_secret = text.and_then(|text| Some(text.rsplit_once('.')?.1));
+        let key = key.or(of_secret).filter(|key| is_thumbprint(key));
+        let snapshot_key = key.ok_or_else(|| ServiceError::NoKey(id.to_owned()))?;
+        Ok(Self {
+            id: id.to_owned(),
+            snapshot_key: snapshot_key.to_owned(),
+            secret,
+        })
+    }
+
+    fn assembly(&self) -> Assembly<Arc<Part>> {
+        Assembly::new(&self.id, &self.snapshot_key)
+    }
 }
 
 /// Where the listener for gateways is.
@@ -86,6 +130,14 @@ pub enum ServiceError {
     /// Its keys cannot be used.
     #[error("the token service's keys cannot be used: {0}")]
     Keys(#[from] KeySetError),
+    /// Its word for what is new is not to be believed.
+    #[error("the token service's snapshot is refused: {0}")]
+    Refused(#[from] Refused),
+    /// Nobody has said whom to believe.
+    #[error(
+        "the secret of `{0}` does not end with the key that snapshots are signed with: give --snapshot-key what `writ snapshot key` prints"
+    )]
+    NoKey(String),
     /// Registered for the other work.
     #[error(
         "`{0}` is registered as a gateway: register a guard with `writ gateway add ID --kind guard --server SERVER`"
@@ -101,91 +153,6 @@ pub enum ServiceError {
         /// About which server.
         server: String,
     },
-}
-
-/// What is known of the server and its callers, as of the latest snapshot.
-#[derive(Debug)]
-pub(super) struct Known {
-    /// Who mints.
-    pub(super) issuer: String,
-    /// The audience of tokens for the server.
-    pub(super) audience: String,
-    /// The public URL of the server.
-    pub(super) resource: String,
-    verifier: Mutex<Verifier>,
-    agents: BTreeSet<String>,
-    disabled: BTreeSet<String>,
-    revoked: BTreeSet<String>,
-    stops: Stops,
-    server_is_approved: bool,
-}
-
-/// Where somebody stands whose token is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Good,
-    Disabled,
-    Revoked,
-}
-
-impl Known {
-    fn read(body: &[u8], id: &str, server: &str) -> Result<Self, ServiceError> {
-        let snapshot: Snapshot = serde_json::from_slice(body)?;
-        let entry = snapshot.servers.get(server);
-        let entry = entry.ok_or_else(|| ServiceError::NotItsGuard {
-            id: id.to_owned(),
-            server: server.to_owned(),
-        })?;
-        // Gateways get it, and spend nothing.
-        if entry.seal_key.is_some() {
-            return Err(ServiceError::NoGuard(id.to_owned()));
-        }
-        let mut verifier = Verifier::new(SKEW_S, REMEMBERED);
-        let keys = KeySet::from_jwks(&snapshot.jwks)?;
-        verifier.trust(&snapshot.issuer, keys, &["at+jwt"]);
-        let approved = |status: Status| status == Status::Approved;
-        Ok(Self {
-            audience: entry.upstream_audience.clone(),
-            resource: entry.resource.clone(),
-            server_is_approved: approved(entry.status),
-            issuer: snapshot.issuer,
-            verifier: Mutex::new(verifier),
-            agents: snapshot
-                .agents
-                .into_iter()
-                .filter(|(_, agent)| approved(agent.status))
-                .map(|(id, _)| id)
-                .collect(),
-            disabled: snapshot.disabled_subjects,
-            revoked: snapshot.revoked,
-            stops: snapshot.stops,
-        })
-    }
-
-    /// Checks a token's form, issuer, signature and time.
-    pub(super) fn verify(&self, token: &str, now: u64) -> Result<Arc<Accepted>, TokenError> {
-        let mut verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
-        verifier.verify(token, now)
-    }
-
-    /// Where whoever has this token stands now, at this server.
-    pub(super) fn standing(&self, accepted: &Accepted, server: &str) -> Standing {
-        let claims = &accepted.claims;
-        let stopped = claims.stopped(&self.stops, Some(server));
-        if stopped == Some(Stopped::Revoked) || claims.origins().any(|id| self.revoked.contains(id))
-        {
-            return Standing::Revoked;
-        }
-        let good = self.server_is_approved
-            && stopped.is_none()
-            && self.agents.contains(&claims.client_id)
-            && !self.disabled.contains(&claims.subject);
-        if good {
-            Standing::Good
-        } else {
-            Standing::Disabled
-        }
-    }
 }
 
 /// Whether a token was spent.
@@ -204,6 +171,7 @@ pub(super) struct Service {
     base: String,
     access: Access,
     server: String,
+    assembly: Mutex<Assembly<Arc<Part>>>,
     latest: watch::Sender<Option<(Arc<Known>, Instant)>>,
 }
 
@@ -238,6 +206,7 @@ impl Service {
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
             client: client.build().map_err(ServiceError::Tls)?,
+            assembly: Mutex::new(access.assembly()),
             access,
             server: server.to_owned(),
             latest: watch::Sender::new(None),
@@ -253,31 +222,28 @@ impl Service {
     pub(super) fn known(&self) -> Option<Arc<Known>> {
         let latest = self.latest.borrow();
         let (known, at) = latest.as_ref()?;
-        (at.elapsed() < STALE).then(|| Arc::clone(known))
+        let is_good = at.elapsed() < STALE && known.is_good(unix(SystemClock.now()));
+        is_good.then(|| Arc::clone(known))
     }
 
-    /// Asks once for what is known.
+    /// Asks until everything is known.
     ///
     /// # Errors
     /// When there is no answer, or none that is of use.
     pub(super) async fn refresh(&self) -> Result<Arc<Known>, ServiceError> {
-        let fetched = self.fetch(None).await?;
-        let known = fetched.map(|(known, _)| known);
-        known.ok_or(ServiceError::Status(StatusCode::NOT_MODIFIED))
+        loop {
+            if let Some(known) = self.fetch(0).await? {
+                return Ok(known);
+            }
+        }
     }
 
     /// Keeps what is known up to date, for as long as this is polled.
     pub(super) async fn follow(&self) {
-        let mut etag = None;
         let mut is_away = false;
         loop {
-            match self.fetch(etag.as_deref()).await {
-                Ok(fetched) => {
-                    if let Some((_, tag)) = fetched {
-                        etag = tag;
-                    }
-                    is_away = false;
-                }
+            match self.fetch(WAIT_S).await {
+                Ok(_) => is_away = false,
                 // Whatever was known of another credential or server is not to be used.
                 Err(error) => {
                     if matches!(
@@ -287,48 +253,58 @@ impl Service {
                             | ServiceError::NoGuard(_)
                     ) {
                         self.latest.send_replace(None);
-                        etag = None;
+                        *self.assembly.lock().await = self.access.assembly();
                     }
                     if !std::mem::replace(&mut is_away, true) {
                         tracing::warn!("{error}; nothing passes when that lasts");
                     }
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
-            tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    async fn fetch(
-        &self,
-        etag: Option<&str>,
-    ) -> Result<Option<(Arc<Known>, Option<String>)>, ServiceError> {
+    /// Asks what is new, and waits for it for so long, in seconds. Answers with what is known, where it is all there.
+    async fn fetch(&self, wait_s: u64) -> Result<Option<Arc<Known>>, ServiceError> {
+        let mut assembly = self.assembly.lock().await;
+        let missing: Vec<&str> = assembly.missing().take(MOST_ASKED).collect();
+        let wait_s = match missing.is_empty() && assembly.held().is_some() {
+            true => wait_s,
+            false => 0,
+        };
         let mut request = self
             .client
-            .get(format!("{}/gateway/v1/snapshot", self.base));
-        if let Some(etag) = etag {
-            request = request.header("if-none-match", etag);
+            .get(format!("{}/gateway/v1/snapshot", self.base))
+            .query(&[("format", FORMAT.to_string().as_str()), ("engine", ENGINE)])
+            .query(&[("key", assembly.trusted()), ("parts", &missing.join(","))])
+            .header("prefer", format!("wait={wait_s}"))
+            .timeout(REQUEST_TIME + Duration::from_secs(wait_s));
+        if let Some(known) = assembly.known() {
+            request = request.header("if-none-match", format!("\"{known}\""));
         }
         let response = self.send(request).await?;
-        if response.status() == StatusCode::NOT_MODIFIED {
-            self.latest.send_if_modified(|latest| {
-                if let Some((_, at)) = latest {
-                    *at = Instant::now();
-                }
-                false
-            });
-            return Ok(None);
-        }
-        let tag = response.headers().get("etag").and_then(|v| v.to_str().ok());
-        let tag = tag.map(str::to_owned);
         let body = outbound::read(response, MAX_SNAPSHOT).await;
         let body = body.map_err(|error| ServiceError::Away(error.to_string()))?;
-        let known = Arc::new(Known::read(&body, &self.access.id, &self.server)?);
+        let now = unix(SystemClock.now());
+        let read = |_: &Head, name: &str, text: &[u8]| {
+            Part::read(name, text)
+                .map(Arc::new)
+                .map_err(|e| e.to_string())
+        };
+        if assembly.take(&body, now, read)? == Taken::Some {
+            return Ok(None);
+        }
+        let Some(revision) = assembly.staged().or(assembly.held()) else {
+            return Ok(None);
+        };
+        let known = Arc::new(Known::of(revision, &self.access.id, &self.server)?);
+        assembly.accept();
         self.latest
             .send_replace(Some((Arc::clone(&known), Instant::now())));
-        Ok(Some((known, tag)))
+        Ok(Some(known))
     }
 
-    /// Sends a request with our credentials; an answer of success or 304.
+    /// Sends a request with our credentials; an answer of success.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, ServiceError> {
         let request = match &self.access.secret {
             Some(secret) => {
@@ -343,7 +319,7 @@ impl Service {
         let response = response.map_err(|error| ServiceError::Away(cause(&error)))?;
         match response.status() {
             StatusCode::UNAUTHORIZED => Err(ServiceError::Unauthorized(self.access.id.clone())),
-            status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(response),
+            status if status.is_success() => Ok(response),
             status => Err(ServiceError::Status(status)),
         }
     }

@@ -3,7 +3,8 @@
 
 use super::Finding;
 use crate::{
-    registry::{Enforcement, Registry, Status},
+    clock::{Clock as _, SystemClock},
+    registry::{Enforcement, Registry, Revoked, Status},
     store::Store,
 };
 
@@ -11,7 +12,10 @@ const CHECK: &str = "servers";
 
 /// The registry, where it can be read.
 pub(super) async fn examine(store: &Store, found: &mut Vec<Finding>) -> Option<Registry> {
-    let registry = match store.load_registry().await {
+    let registry = match store
+        .load_registry(Revoked::default(), SystemClock.now())
+        .await
+    {
         Ok(registry) => registry,
         Err(error) => {
             let fix = "use the version of `writ` that the service runs";

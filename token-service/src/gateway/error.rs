@@ -7,6 +7,8 @@ use axum::{
 };
 use serde_json::json;
 
+use writ_policy::snapshot::FORMAT;
+
 use crate::store::StoreError;
 
 /// Why a gateway's request failed.
@@ -35,6 +37,11 @@ pub enum GatewayError {
         "this is registered as a gateway, which spends no tokens: `writ gateway update ID --kind guard` makes a guard of it"
     )]
     NoGuard,
+    /// RFC 9110 section 15.5.7: the filter reads another format.
+    #[error(
+        "there is no snapshot of format {0}, only of format {FORMAT}: use a filter and a token service of one release"
+    )]
+    Format(u32),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +57,11 @@ impl IntoResponse for GatewayError {
             Self::Malformed(_) | Self::NotRecorded(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_request", self.to_string())
             }
+            Self::Format(_) => (
+                StatusCode::NOT_ACCEPTABLE,
+                "invalid_request",
+                self.to_string(),
+            ),
             Self::NoGuard => (
                 StatusCode::FORBIDDEN,
                 "unauthorized_client",

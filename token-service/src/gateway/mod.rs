@@ -17,7 +17,6 @@ use axum::{
 
 pub use auth::{Asker, authenticate, authenticate_any};
 pub use error::GatewayError;
-pub use snapshot::Snapshots;
 
 use crate::{app::SharedApp, oauth::grants::exchange};
 

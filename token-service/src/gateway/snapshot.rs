@@ -1,41 +1,42 @@
-//! `GET /gateway/v1/snapshot`: what a gateway decides from, built once per change and gateway.
+//! `GET /gateway/v1/snapshot`: what a gateway decides from, as soon as there is something new.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::time::Duration;
 
 use axum::{
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use sha2::{Digest, Sha256};
-use writ_core::seal::key_of_server;
-use writ_policy::snapshot::{AgentEntry, FORMAT, SealKey, ServerEntry, Snapshot};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use writ_policy::snapshot::FORMAT;
 
-use super::{Asker, GatewayError, authenticate_any};
+use super::{GatewayError, authenticate_any};
 use crate::{
-    app::{App, SharedApp},
+    app::SharedApp,
     audit::TryKind,
-    clock::rfc3339,
     http::{Peer, PeerCertificate},
-    oauth::chain::of_agent,
-    policy::Policy,
-    registry::{Agent, Gateway, GatewayKind, Labels, Registry, Server, Status},
+    snapshot::{Asked, Form},
 };
 
-/// The snapshots as last built, one for each gateway.
-#[derive(Debug, Default)]
-pub struct Snapshots(Mutex<HashMap<String, Built>>);
+/// The longest that anybody may wait, in seconds.
+const LONGEST_WAIT_S: u64 = 10;
 
-#[derive(Clone, Debug)]
-struct Built {
-    registry: i64,
-    policy: String,
-    etag: HeaderValue,
-    body: Bytes,
+/// The most parts that may be asked for at once.
+const MOST_PARTS: usize = 64;
+
+/// What the filter says of itself.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Params {
+    /// The format that it reads.
+    format: u32,
+    /// The engine that it runs.
+    engine: String,
+    /// The thumbprint (RFC 7638) of the key that it trusts.
+    key: String,
+    /// The names of the parts that it lacks of the revision in `If-None-Match`, separated by commas: at most 64.
+    parts: Option<String>,
 }
 
 #[utoipa::path(
@@ -43,154 +44,75 @@ struct Built {
     path = "/gateway/v1/snapshot",
     operation_id = "snapshot",
     summary = "What a gateway decides from",
+    params(Params),
     security(("basic" = [])),
-    responses((status = 200, description = "The snapshot", body = crate::openapi::schemas::Snapshot), (status = 304, description = "It has not changed"), crate::openapi::schemas::Refused)
+    responses((status = 200, description = "Lines: a signed head, and the documents that are new", body = String, content_type = "application/vnd.writ.snapshot"), crate::openapi::schemas::Refused)
 )]
 pub(super) async fn serve(
     State(app): State<SharedApp>,
     peer: Peer,
     certificate: PeerCertificate,
+    params: Result<Query<Params>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
     let registry = app.current_registry().await?;
-    let Some(asker) = authenticate_any(&registry, &headers, &certificate) else {
+    if authenticate_any(&registry, &headers, &certificate).is_none() {
         app.tries
             .note(TryKind::InvalidGateway, &peer.text(), app.clock.now());
         return Err(GatewayError::Unauthorized);
-    };
-    let built = app.snapshots.get(&app, &registry, &asker)?;
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|v| v.to_str().ok());
-    let etag = built.etag.to_str().unwrap_or_default();
-    if known.is_some_and(|known| known.split(',').any(|one| one.trim() == etag)) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, built.etag)]).into_response());
     }
-    let headers = [
-        (header::ETAG, built.etag),
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        ),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, built.body).into_response())
-}
-
-impl Snapshots {
-    fn get(&self, app: &App, registry: &Registry, asker: &Asker) -> Result<Built, GatewayError> {
-        let policy = app.policy();
-        let current =
-            |b: &&Built| b.registry == registry.revision() && b.policy == policy.revision();
-        let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // No id has a colon: a server and a gateway of one name are two.
-        let key = asker.name();
-        if let Some(built) = held().get(&key).filter(current) {
-            return Ok(built.clone());
+    let Query(params) = params.map_err(|e| GatewayError::Malformed(e.body_text()))?;
+    if params.format != FORMAT {
+        return Err(GatewayError::Format(params.format));
+    }
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let parts = params.parts.as_deref().unwrap_or_default();
+    let asked = Asked {
+        known: text(header::IF_NONE_MATCH).map(|tag| tag.trim_matches('"')),
+        parts: parts.split(',').filter(|name| !name.is_empty()).collect(),
+        key: &params.key,
+    };
+    if asked.parts.len() > MOST_PARTS {
+        return Err(GatewayError::Malformed(format!(
+            "at most {MOST_PARTS} parts may be asked for at once"
+        )));
+    }
+    let form = Form::for_engine(&params.engine);
+    let waits_s = wait_s(headers.get("prefer")).min(LONGEST_WAIT_S);
+    let until = Instant::now() + Duration::from_secs(waits_s);
+    loop {
+        // Before anything is read: what changes meanwhile is not missed.
+        let mut news = app.changes.wait();
+        let registry = app.current_registry().await?;
+        // Again: who is switched off while it waits gets nothing any more.
+        let asker = authenticate_any(&registry, &headers, &certificate);
+        let asker = asker.ok_or(GatewayError::Unauthorized)?;
+        let built = app.snapshots.get(&app, &registry, &asker, form)?;
+        let is_new = asked.known != Some(built.digest());
+        let answers = is_new || !asked.parts.is_empty() || news.is_over();
+        if answers || timeout_at(until, news.changed()).await.is_err() {
+            let body = app.snapshots.answer(&app, &asker, form, &built, &asked)?;
+            let etag = HeaderValue::try_from(format!("\"{}\"", built.digest()))
+                .map_err(|_| GatewayError::Malformed("no digest".to_owned()))?;
+            let headers = [
+                (header::ETAG, etag),
+                (
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/vnd.writ.snapshot"),
+                ),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            return Ok((headers, body).into_response());
         }
-        let built = build(app, registry, &policy, asker)?;
-        held().insert(key, built.clone());
-        Ok(built)
     }
 }
 
-/// As tokens name them in `derived_from`: what others got on the tokens of agents that are switched off.
-fn out_of_use(registry: &Registry) -> impl Iterator<Item = String> {
-    registry
-        .agents()
-        .filter(|agent| agent.status != Status::Approved)
-        .map(|agent| of_agent(agent.id.as_str()))
-}
-
-fn build(
-    app: &App,
-    registry: &Registry,
-    policy: &Policy,
-    asker: &Asker,
-) -> Result<Built, GatewayError> {
-    let gateway = asker.as_gateway();
-    let mut snapshot = Snapshot {
-        format: FORMAT,
-        revision: String::new(),
-        issued_at: String::new(),
-        issuer: app.config.issuer.clone(),
-        jwks: app.keys.jwks().as_ref().clone(),
-        policy: match gateway.kind {
-            GatewayKind::Gateway => policy.bundle().clone(),
-            // It decides nothing: what others may do is none of its business.
-            GatewayKind::Guard => policy.for_guards().clone(),
-        },
-        servers: registry
-            .servers()
-            .filter(|s| gateway.is_for(s.id.as_str()))
-            .map(|s| (s.id.to_string(), server_entry(app, s, gateway.kind)))
-            .collect(),
-        agents: registry
-            .agents()
-            .map(|a| (a.id.to_string(), agent_entry(a, gateway)))
-            .collect(),
-        disabled_subjects: registry.disabled_subjects().clone(),
-        revoked: registry
-            .revoked()
-            .cloned()
-            .chain(out_of_use(registry))
-            .collect(),
-        stops: registry.stops().clone(),
-    };
-    // The revision is a digest of the contents: what changes nothing for this gateway changes no ETag.
-    let digest = Sha256::digest(serde_json::to_vec(&snapshot)?);
-    snapshot.revision = digest.iter().take(12).map(|b| format!("{b:02x}")).collect();
-    snapshot.issued_at = rfc3339(app.clock.now());
-    let etag = HeaderValue::try_from(format!("\"{}\"", snapshot.revision))
-        .map_err(|_| GatewayError::Malformed("the revision does not fit a header".to_owned()))?;
-    Ok(Built {
-        registry: registry.revision(),
-        policy: policy.revision().to_owned(),
-        etag,
-        body: serde_json::to_vec(&snapshot)?.into(),
-    })
-}
-
-/// A server as its gateways know it, or its guards: those see no policy's labels, and no name that is sealed.
-fn server_entry(app: &App, server: &Server, kind: GatewayKind) -> ServerEntry {
-    let (labels, seal_key) = match kind {
-        GatewayKind::Gateway => {
-            let key = key_of_server(app.names.bytes(), server.id.as_str());
-            (server.labels.clone(), Some(SealKey::new(key)))
-        }
-        GatewayKind::Guard => (Labels::new(), None),
-    };
-    ServerEntry {
-        resource: server.resource.clone(),
-        upstream_audience: server.upstream_audience.clone(),
-        status: server.status,
-        labels,
-        scopes: server.scopes.clone(),
-        enforcement: server.enforcement,
-        methods: server.methods.clone(),
-        seal_key,
-    }
-}
-
-/// An agent as this gateway may know it: other gateways' servers are none of its business, and a guard asks only whether
-/// the agent is in use.
-fn agent_entry(agent: &Agent, gateway: &Gateway) -> AgentEntry {
-    if gateway.kind == GatewayKind::Guard {
-        return AgentEntry {
-            status: agent.status,
-            labels: Labels::new(),
-            tools: BTreeMap::new(),
-        };
-    }
-    let own = agent
-        .tools
-        .iter()
-        .filter(|(server, _)| gateway.is_for(server));
-    AgentEntry {
-        status: agent.status,
-        labels: agent.labels.clone(),
-        tools: own
-            .map(|(server, tools)| (server.clone(), tools.clone()))
-            .collect::<BTreeMap<_, _>>(),
-    }
+/// `Prefer: wait=…` (RFC 7240 section 4.3), in seconds; 0 without it.
+fn wait_s(prefer: Option<&HeaderValue>) -> u64 {
+    let preferences = prefer.and_then(|value| value.to_str().ok());
+    let mut preferences = preferences.into_iter().flat_map(|text| text.split(','));
+    preferences
+        .find_map(|one| one.trim().strip_prefix("wait="))
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .unwrap_or(0)
 }

@@ -17,7 +17,7 @@ const KEY_BYTES: usize = 32;
 pub async fn shared(
     store: &Store,
     sealing: &Sealing,
-    purpose: &'static str,
+    purpose: &str,
 ) -> Result<[u8; KEY_BYTES], KeyError> {
     let mut tx = store.write().await?;
     let row = rows::find(tx.conn(), purpose).await?;

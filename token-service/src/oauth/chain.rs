@@ -239,7 +239,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        registry::{Agent, AuthMethod, Gateway, GatewayKind, GatewayProof, Id, Server},
+        registry::{
+            Agent, AuthMethod, Gateway, GatewayKind, GatewayProof, Id, Revocation, Revoked, Server,
+        },
         secret::SecretHash,
     };
 
@@ -278,12 +280,23 @@ mod tests {
             vec![agent("assistant"), agent("planner"), agent("revoked")],
             vec![gateway("edge"), gateway("core")],
             std::collections::BTreeSet::new(),
-            revoked.iter().map(|r| (*r).to_owned()).collect(),
+            Revoked::default().and(
+                revoked.iter().map(|id| until_2100(id)).collect(),
+                "2026-01-01T00:00:00.000000Z",
+            ),
             Stops {
                 agents: [("revoked".to_owned(), 7)].into(),
                 ..Stops::default()
             },
         )
+    }
+
+    fn until_2100(id: &str) -> Revocation {
+        Revocation {
+            number: 1,
+            id: id.to_owned(),
+            expires_at: "2100-01-01T00:00:00.000000Z".to_owned(),
+        }
     }
 
     fn links(actors: &[&str], hops: u8) -> Links {

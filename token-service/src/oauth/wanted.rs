@@ -158,13 +158,13 @@ fn split(scope: &str) -> (Vec<IdentityScope>, Vec<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeSet, HashSet};
+    use std::collections::BTreeSet;
 
     use writ_policy::stops::Stops;
 
     use super::*;
     use crate::{
-        registry::{AuthMethod, Id, Server},
+        registry::{AuthMethod, Id, Revoked, Server},
         secret::SecretHash,
     };
 
@@ -186,7 +186,7 @@ mod tests {
             vec![],
             vec![],
             BTreeSet::new(),
-            HashSet::new(),
+            Revoked::default(),
             Stops::default(),
         )
     }

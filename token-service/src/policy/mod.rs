@@ -8,16 +8,19 @@ mod source;
 
 use std::path::Path;
 
+use axum::body::Bytes;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use writ_core::snapshot::parts::Document;
 use writ_policy::{
     decision::Decision,
-    engine::{self, Module, Unjudged},
+    engine::{self, CompileError, Module, Program, Unjudged},
     input::Input,
-    snapshot::PolicyBundle,
+    snapshot::Policy as Rules,
 };
 
+use crate::snapshot::Form;
 pub use examine::{Examined, Ran, TESTS_TAKE, examine, run, suite};
 pub use force::{InForce, LoadError};
 use pool::Pool;
@@ -26,8 +29,9 @@ pub use source::{ManifestError, SourceError, Sources};
 /// A compiled policy with its data.
 #[derive(Debug)]
 pub struct Policy {
-    bundle: PolicyBundle,
-    for_guards: PolicyBundle,
+    revision: String,
+    rules: Written,
+    for_guards: Written,
     pool: Pool,
     judgements: Option<Pool>,
 }
@@ -40,18 +44,15 @@ impl Policy {
     pub fn new(sources: &Sources) -> Result<Self, SourceError> {
         let program = engine::compile(&sources.modules)?;
         let data = sources.document()?;
-        let bundle = PolicyBundle {
-            revision: sources.revision(),
-            engine: engine::ENGINE.to_owned(),
-            program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
-            data: Value::Object(sources.data.clone()),
-        };
+        let revision = sources.revision();
+        let rules = Written::new(&revision, &program, &sources.modules, &sources.data)?;
         let pool = Pool::new(program, data.clone())?;
         let judgements = engine::compile_judgements(&sources.modules)?
             .map(|program| Pool::new(program, data))
             .transpose()?;
         Ok(Self {
-            bundle,
+            revision,
+            rules,
             for_guards: nothing()?,
             pool,
             judgements,
@@ -73,19 +74,19 @@ impl Policy {
     /// Names this policy in records: a digest of its sources and data.
     #[must_use]
     pub fn revision(&self) -> &str {
-        &self.bundle.revision
+        &self.revision
     }
 
-    /// What the snapshot carries.
+    /// What a gateway's snapshot carries: the policy and its data.
     #[must_use]
-    pub fn bundle(&self) -> &PolicyBundle {
-        &self.bundle
+    pub fn documents(&self, form: Form) -> (&Document<Bytes>, &Document<Bytes>) {
+        self.rules.documents(form)
     }
 
     /// What a guard's snapshot carries: it decides about nobody, and gets to know no rules.
     #[must_use]
-    pub fn for_guards(&self) -> &PolicyBundle {
-        &self.for_guards
+    pub fn documents_for_guards(&self, form: Form) -> (&Document<Bytes>, &Document<Bytes>) {
+        self.for_guards.documents(form)
     }
 
     /// Decides.
@@ -110,19 +111,57 @@ impl Policy {
     }
 }
 
+/// A policy, written down once for all gateways.
+#[derive(Debug)]
+struct Written {
+    program: Document<Bytes>,
+    source: Document<Bytes>,
+    data: Document<Bytes>,
+}
+
+impl Written {
+    fn new(
+        revision: &str,
+        program: &Program,
+        modules: &[Module],
+        data: &Map<String, Value>,
+    ) -> Result<Self, SourceError> {
+        let written = |policy: &Rules| Document::of(policy).map_err(unwritten);
+        Ok(Self {
+            program: written(&Rules::Program {
+                revision: revision.to_owned(),
+                engine: engine::ENGINE.to_owned(),
+                program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
+            })?,
+            source: written(&Rules::Source {
+                revision: revision.to_owned(),
+                modules: modules.to_vec(),
+            })?,
+            data: Document::of(data).map_err(unwritten)?,
+        })
+    }
+
+    fn documents(&self, form: Form) -> (&Document<Bytes>, &Document<Bytes>) {
+        let rules = match form {
+            Form::Program => &self.program,
+            Form::Source => &self.source,
+        };
+        (rules, &self.data)
+    }
+}
+
+fn unwritten(error: serde_json::Error) -> SourceError {
+    CompileError::Serialize(error.to_string()).into()
+}
+
 /// The policy that lets nobody do anything.
-fn nothing() -> Result<PolicyBundle, SourceError> {
+fn nothing() -> Result<Written, SourceError> {
     let module = Module {
         path: "nothing.rego".to_owned(),
         text: "package writ\n\ncall := {\"allow\": false}\n".to_owned(),
     };
-    let program = engine::compile(&[module])?;
-    Ok(PolicyBundle {
-        revision: "none".to_owned(),
-        engine: engine::ENGINE.to_owned(),
-        program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
-        data: serde_json::Value::Object(serde_json::Map::new()),
-    })
+    let modules = [module];
+    Written::new("none", &engine::compile(&modules)?, &modules, &Map::new())
 }
 
 #[cfg(test)]

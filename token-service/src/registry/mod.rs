@@ -8,11 +8,12 @@ mod client_id;
 mod gateway;
 mod id;
 mod metadata;
+mod revoked;
 mod server;
 mod workload;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -21,6 +22,7 @@ pub use client_id::{ClientId, ClientIdError};
 pub use gateway::{Gateway, GatewayKind, GatewayProof};
 pub use id::{Id, IdError};
 pub use metadata::{ApplicationType, ClientMetadata, Origin};
+pub use revoked::{Revocation, Revoked};
 pub use server::{Server, ServerError, check_identifier};
 pub use workload::{Workload, WorkloadError, is_trust_domain, trust_domain};
 use writ_core::token::Claims;
@@ -43,7 +45,7 @@ pub struct Registry {
     by_workload: HashMap<Workload, Arc<Agent>>,
     gateways: HashMap<String, Arc<Gateway>>,
     disabled_subjects: BTreeSet<String>,
-    revoked_tokens: HashSet<String>,
+    revoked: Revoked,
     stops: Stops,
 }
 
@@ -56,7 +58,7 @@ impl Registry {
         agents: Vec<Agent>,
         gateways: Vec<Gateway>,
         disabled_subjects: BTreeSet<String>,
-        revoked_tokens: HashSet<String>,
+        revoked: Revoked,
         stops: Stops,
     ) -> Self {
         let servers: Vec<Arc<Server>> = servers.into_iter().map(Arc::new).collect();
@@ -86,7 +88,7 @@ impl Registry {
                 .map(|g| (g.id.to_string(), Arc::new(g)))
                 .collect(),
             disabled_subjects,
-            revoked_tokens,
+            revoked,
             stops,
         }
     }
@@ -172,7 +174,7 @@ impl Registry {
     /// Whether the token of this `jti`, or the grant or transaction of this id, was taken back.
     #[must_use]
     pub fn is_revoked(&self, id: &str) -> bool {
-        self.revoked_tokens.contains(id)
+        self.revoked.contains(id)
     }
 
     /// Whether a token was taken back: itself, the grant or transaction it belongs to, or anything that it was derived from.
@@ -187,8 +189,9 @@ impl Registry {
         &self.stops
     }
 
-    /// The ids of all tokens, grants and transactions that were taken back.
-    pub fn revoked(&self) -> impl Iterator<Item = &String> {
-        self.revoked_tokens.iter()
+    /// All that was taken back by its id.
+    #[must_use]
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 }

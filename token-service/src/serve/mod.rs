@@ -30,6 +30,7 @@ use crate::{
     keys::{KeyError, Keys},
     oauth, openapi,
     policy::{SourceError, polling},
+    snapshot,
     store::{Store, StoreError},
 };
 
@@ -160,6 +161,10 @@ impl Running {
             let polling = polling::run(Arc::clone(&app), server, stopped.clone());
             listeners.push(tokio::spawn(polling));
         }
+        listeners.push(tokio::spawn(snapshot::follow(
+            Arc::clone(&app),
+            stopped.clone(),
+        )));
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,
@@ -194,6 +199,7 @@ impl Running {
     /// Ends the service: no new connections, requests in flight finish, what is counted is put on record.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
+        self.app.changes.end();
         for listener in self.listeners {
             let _ = listener.await;
         }

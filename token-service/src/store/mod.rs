@@ -24,6 +24,7 @@ mod registry;
 pub mod reported;
 pub mod shared_keys;
 pub mod sign_ins;
+pub mod snapshots;
 pub mod stops;
 pub mod tally;
 pub mod tasks;

@@ -2,15 +2,13 @@
 //!
 //! Each insert clears away what has run out, so that no table grows past what is alive.
 
-use std::collections::HashSet;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::StoreError;
-use crate::{clock::rfc3339, secret::SecretHash};
+use crate::{clock::rfc3339, registry::Revocation, secret::SecretHash};
 
 /// The most rows one insert clears away: enough to keep up, too few to hold up the insert.
 pub(super) const SWEEP: i64 = 64;
@@ -406,13 +404,23 @@ pub async fn revoke_token(
     Ok(())
 }
 
-/// The ids of all tokens and grants that were taken back and could still be alive.
+/// What was taken back after the entry of this number and could still be alive.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn revoked_tokens(conn: &mut SqliteConnection) -> Result<HashSet<String>, StoreError> {
-    let ids = sqlx::query_scalar("SELECT token_id FROM revoked_tokens")
-        .fetch_all(conn)
-        .await?;
-    Ok(ids.into_iter().collect())
+pub async fn revoked_since(
+    conn: &mut SqliteConnection,
+    number: i64,
+) -> Result<Vec<Revocation>, StoreError> {
+    let rows: Vec<(i64, String, String)> =
+        sqlx::query_as("SELECT number, token_id, expires_at FROM revoked_tokens WHERE number > ?")
+            .bind(number)
+            .fetch_all(conn)
+            .await?;
+    let revocation = |(number, id, expires_at)| Revocation {
+        number,
+        id,
+        expires_at,
+    };
+    Ok(rows.into_iter().map(revocation).collect())
 }

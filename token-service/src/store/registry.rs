@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Store, StoreError, oauth, stops, users};
 use crate::{
-    registry::{Agent, ClientId, Gateway, GatewayProof, Id, RedirectUri, Registry, Server},
+    clock::rfc3339,
+    registry::{
+        Agent, ClientId, Gateway, GatewayProof, Id, RedirectUri, Registry, Revoked, Server,
+    },
     secret::SecretHash,
 };
 
@@ -27,11 +31,15 @@ impl Store {
         revision(&mut *self.read().await?).await
     }
 
-    /// The registry as of now.
+    /// The registry at `now`; of what was taken back only what is not known yet is read.
     ///
     /// # Errors
     /// When the database fails or has a row in it that this version does not write.
-    pub async fn load_registry(&self) -> Result<Registry, StoreError> {
+    pub async fn load_registry(
+        &self,
+        known: Revoked,
+        now: Timestamp,
+    ) -> Result<Registry, StoreError> {
         let mut conn = self.read().await?;
         // One transaction: everything is read as of the same revision.
         let mut tx = conn.begin().await?;
@@ -40,9 +48,10 @@ impl Store {
         let agents = self::agents(&mut tx).await?;
         let gateways = self::gateways(&mut tx).await?;
         let disabled = users::disabled_subjects(&mut tx).await?;
-        let revoked = oauth::revoked_tokens(&mut tx).await?;
+        let new = oauth::revoked_since(&mut tx, known.latest()).await?;
         let stops = stops::read(&mut tx).await?;
         tx.commit().await?;
+        let revoked = known.and(new, &rfc3339(now));
         Ok(Registry::new(
             revision, servers, agents, gateways, disabled, revoked, stops,
         ))

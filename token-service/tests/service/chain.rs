@@ -4,7 +4,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use writ_policy::snapshot::Snapshot;
 use writ_token_service::{
     audit::{Kind, Verdict},
     oauth::password::PasswordHash,
@@ -13,6 +12,7 @@ use writ_token_service::{
     store::{oauth, registrations::Registered, users},
 };
 
+use crate::follower::Follower;
 use crate::harness::{
     AUDIENCE, Form, OTHER_AUDIENCE, OTHER_RESOURCE, RESOURCE, Service, call, refusal,
 };
@@ -566,16 +566,13 @@ async fn an_agent_acts_for_another_in_its_own_name_where_policy_lets_it() {
     let response = At::Ledger.gateway(&service, &delegated).await;
     assert_eq!(refusal(response).await, (400, "invalid_grant".into()));
     // Gateways, guards and connect find out by what the token is derived from.
-    let request = service
-        .http
-        .get(service.gateway_url("/gateway/v1/snapshot"))
-        .basic_auth("edge", Some(&service.gateway_secret));
-    let snapshot: Snapshot = request.send().await.unwrap().json().await.unwrap();
+    let edge = Follower::up_to_date(&service, "edge", &service.gateway_secret).await;
+    let revoked = edge.revoked();
     let now = writ_token_service::clock::unix(Timestamp::now());
     let accepted = service.running.app.verify(&delegated, now).await.unwrap();
     let mut origins = accepted.claims.origins();
-    assert!(origins.any(|id| snapshot.revoked.contains(id)));
-    assert!(!snapshot.revoked.contains("agent:planner"), "it is in use");
+    assert!(origins.any(|id| revoked.contains(id)));
+    assert!(!revoked.contains("agent:planner"), "it is in use");
 }
 
 #[tokio::test(flavor = "multi_thread")]

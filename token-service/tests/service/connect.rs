@@ -23,6 +23,7 @@ use writ_token_service::{
 };
 
 use crate::{
+    follower::Follower,
     harness::{Form, GUARD, RESOURCE, Service},
     process::writ,
 };
@@ -53,6 +54,7 @@ fn guarded_by(gateway: &str, secret: &str) -> Identity {
         server: "ledger".to_owned(),
         gateway: gateway.to_owned(),
         secret: Some(secret.to_owned().into()),
+        snapshot_key: None,
     }
 }
 
@@ -832,17 +834,9 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
     again.stop().await;
     let kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let secret = kept["introspection_secret"].as_str();
-    let snapshot = service
-        .http
-        .get(service.gateway_url("/gateway/v1/snapshot"))
-        .basic_auth(&id, secret)
-        .send()
-        .await
-        .unwrap();
-    let snapshot: Value = snapshot.json().await.unwrap();
-    let servers: Vec<_> = snapshot["servers"].as_object().unwrap().keys().collect();
-    assert_eq!(servers, [&id]);
-    assert_eq!(snapshot["policy"]["revision"], "none");
+    let itself = Follower::up_to_date(&service, &id, secret.unwrap()).await;
+    assert_eq!(itself.servers().keys().collect::<Vec<_>>(), [&id]);
+    assert_eq!(itself.policy().revision(), "none");
     let minting = service
         .http
         .post(service.gateway_url("/oauth/token"))

@@ -18,6 +18,7 @@ use writ_token_service::{
     },
     secret::{self, SecretHash},
     serve::Running,
+    snapshot::new_secret,
     store::{Store, audit::Filter},
 };
 
@@ -221,7 +222,11 @@ impl Service {
 async fn register(config: &Config) -> [String; 5] {
     let store = Store::open(&config.data_dir).await.unwrap();
     let now = Timestamp::now();
-    let secrets = [0; 5].map(|_| secret::generate().to_string());
+    let mut secrets = [const { String::new() }; 5];
+    for secret in &mut secrets {
+        let made = new_secret(&store, &config.keys.sealing).await.unwrap();
+        *secret = made.to_string();
+    }
     let server = |id: &str, resource: &str, audience: &str, secret: &str| Server {
         // Each may call the other.
         may_call: vec![if id == "ledger" { "other" } else { "ledger" }.to_owned()],

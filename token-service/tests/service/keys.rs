@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde_json::Value;
-use writ_policy::snapshot::Snapshot;
 use writ_token_service::{
     clock::SystemClock,
     config::{Config, GatewayListen},
@@ -15,6 +14,7 @@ use writ_token_service::{
 };
 
 use crate::{
+    follower::Follower,
     harness::{Form, Service, call},
     process::{json_of, registered, run, writ},
 };
@@ -53,17 +53,8 @@ async fn a_rotation_by_command_is_published_at_once() {
     assert!(has(&jwks, &kid) && has(&jwks, &old));
 
     let kid = rotated_elsewhere(&elsewhere, config).await;
-    let snapshot: Snapshot = service
-        .http
-        .get(service.gateway_url("/gateway/v1/snapshot"))
-        .basic_auth("edge", Some(&service.gateway_secret))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert!(has(&snapshot.jwks, &kid) && has(&snapshot.jwks, &old));
+    let edge = Follower::up_to_date(&service, "edge", &service.gateway_secret).await;
+    assert!(has(&edge.jwks(), &kid) && has(&edge.jwks(), &old));
 }
 
 #[tokio::test(flavor = "multi_thread")]

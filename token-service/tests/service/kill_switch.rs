@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use writ_policy::{snapshot::Snapshot, stops::Lockdown};
+use writ_policy::stops::{Lockdown, Stops};
 use writ_token_service::{
     audit::Kind,
     clock::{Clock, unix},
@@ -11,6 +11,7 @@ use writ_token_service::{
     store::{StoreError, audit::Filter, stops::Revocation},
 };
 
+use crate::follower::Follower;
 use crate::harness::{Form, GUARD, Service, call, refusal};
 
 /// A service, a caller's token of ten seconds ago, and what was minted with it.
@@ -103,13 +104,10 @@ impl Stage {
         self.service.exchange(&form).await
     }
 
-    async fn snapshot(&self) -> Snapshot {
-        let request = self
-            .service
-            .http
-            .get(self.service.gateway_url("/gateway/v1/snapshot"))
-            .basic_auth("edge", Some(&self.service.gateway_secret));
-        request.send().await.unwrap().json().await.unwrap()
+    async fn stops(&self) -> Stops {
+        let secret = &self.service.gateway_secret;
+        let edge = Follower::up_to_date(&self.service, "edge", secret).await;
+        edge.halt().stops
     }
 }
 
@@ -168,7 +166,7 @@ async fn what_is_issued_after_a_revocation_is_good() {
         let (minted, _) = mint(&stage.service, &stage.service.caller_token()).await;
         assert_eq!(stage.consume(&minted).await, json!({"active": true}));
 
-        let stops = stage.snapshot().await.stops;
+        let stops = stage.stops().await;
         let until = [stops.subjects.get("alice"), stops.agents.get("assistant")];
         let until: Vec<_> = until.into_iter().flatten().collect();
         assert_eq!(until, [&unix(before)], "gateways know it, too");
@@ -221,7 +219,7 @@ async fn in_a_lockdown_only_those_on_the_list_go_on_and_after_it_everybody() {
         ),
     ] {
         stage.lock_down(Some(list.clone())).await;
-        assert_eq!(stage.snapshot().await.stops.lockdown, Some(list.clone()));
+        assert_eq!(stage.stops().await.lockdown, Some(list.clone()));
         let answer = stage.exchange().await;
         if goes_on {
             assert_eq!(answer.status(), StatusCode::OK, "{list:?}");
@@ -234,7 +232,7 @@ async fn in_a_lockdown_only_those_on_the_list_go_on_and_after_it_everybody() {
         assert_eq!(told, json!({"active": false}));
     }
     stage.lock_down(None).await;
-    assert_eq!(stage.snapshot().await.stops.lockdown, None);
+    assert_eq!(stage.stops().await.lockdown, None);
     assert_eq!(stage.exchange().await.status(), StatusCode::OK);
     assert_eq!(stage.consume(&fresh).await, json!({"active": true}));
 }

@@ -17,6 +17,7 @@ mod consume;
 mod dpop;
 mod events;
 mod exchange;
+mod follower;
 mod harness;
 mod introspection;
 mod keys;

@@ -12,6 +12,7 @@ use writ_token_service::{
     store::registrations::Registered,
 };
 
+use crate::follower::path;
 use crate::harness::{Form, Service, call, refusal};
 
 const NAME: &str = "spiffe://corp.test/gateway/far";
@@ -138,7 +139,7 @@ async fn a_gateway_mints_with_its_certificate_and_without_a_secret() {
         assert_eq!(response.status(), StatusCode::OK);
         let records = service.records().await;
         assert_eq!(records.last().unwrap().gateway.as_deref(), Some(id));
-        let snapshot = client.get(url(&service, "/gateway/v1/snapshot")).send();
+        let snapshot = client.get(url(&service, &path("any"))).send();
         assert_eq!(snapshot.await.unwrap().status(), StatusCode::OK);
     }
     service
@@ -186,7 +187,7 @@ async fn a_certificate_of_nobody_registered_and_a_secret_prove_nothing_there() {
         .unwrap();
     assert_eq!(refusal(response).await, (401, "invalid_client".into()));
     let snapshot = stranger
-        .get(url(&service, "/gateway/v1/snapshot"))
+        .get(url(&service, &path("any")))
         .basic_auth("edge", Some(&service.gateway_secret))
         .send()
         .await
@@ -206,10 +207,10 @@ async fn without_a_certificate_of_a_trusted_authority_there_is_no_connection() {
     .await;
     let forged = Authority::new().sign(&[NAME]);
     for own in [None, Some(&forged)] {
-        let request = client(&authority, own).get(url(&service, "/gateway/v1/snapshot"));
+        let request = client(&authority, own).get(url(&service, &path("any")));
         assert!(request.send().await.is_err());
     }
-    let plain = Client::new().get(url(&service, "/gateway/v1/snapshot").replace("https", "http"));
+    let plain = Client::new().get(url(&service, &path("any")).replace("https", "http"));
     assert!(plain.send().await.is_err());
 }
 
@@ -235,7 +236,7 @@ async fn certificates_are_read_again_and_wrong_ones_change_nothing() {
     assert!(problem.contains("gateway.tls.client_ca_file"), "{problem}");
     let ask = |own: Signed| {
         let client = client(&authority, Some(&own));
-        client.get(url(&service, "/gateway/v1/snapshot")).send()
+        client.get(url(&service, &path("any"))).send()
     };
     assert!(ask(authority.sign(&[NAME])).await.is_ok());
     std::fs::write(&files.client_authorities, &next.pem).unwrap();

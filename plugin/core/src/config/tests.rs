@@ -1,8 +1,14 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
+
+/// RFC 8037 appendix A.3.
+const KEY: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
 
 fn read(json: &str) -> Result<Config, ConfigError> {
     Config::read(json.as_bytes(), |name| {
-        (name == "SECRET").then(|| "s3:cret".to_owned())
+        (name == "SECRET").then(|| format!("s3:cret.{KEY}"))
     })
 }
 
@@ -22,7 +28,40 @@ fn a_gateway_is_configured() {
     };
     assert_eq!(service.timeout, Duration::from_millis(500));
     // RFC 6749 section 2.3.1: each part is form-encoded before RFC 7617 joins them.
-    assert_eq!(service.credential, "Basic ZWRnZTpzMyUzQWNyZXQ=");
+    let credential = format!("edge:s3%3Acret.{KEY}");
+    assert_eq!(
+        service.credential,
+        format!("Basic {}", STANDARD.encode(credential))
+    );
+    assert_eq!(service.snapshot_key, KEY);
+}
+
+#[test]
+fn who_signs_snapshots_is_in_the_secret_or_named() {
+    let named = |secret: &'static str, key: &str| {
+        let json = gateway((
+            "\"timeout\"",
+            &format!("\"snapshot_key\":\"{key}\",\"timeout\""),
+        ));
+        Config::read(json.as_bytes(), |_| Some(secret.to_owned()))
+    };
+    let config = named("old", KEY).unwrap();
+    assert_eq!(config.mode.service().unwrap().snapshot_key, KEY);
+    for (secret, key) in [("old", "short"), ("old", "")] {
+        let message = named(secret, key).unwrap_err().to_string();
+        assert!(
+            message.contains("`token_service.snapshot_key`"),
+            "{message}"
+        );
+    }
+    let none = Config::read(gateway(("", "")).as_bytes(), |_| {
+        Some("old.secret".to_owned())
+    });
+    assert!(
+        none.unwrap_err()
+            .to_string()
+            .contains("`token_service.snapshot_key`")
+    );
 }
 
 #[test]
@@ -110,7 +149,7 @@ fn static_mode_is_checked_too() {
 }
 
 fn guard(change: (&str, &str)) -> Result<Config, ConfigError> {
-    let json = r#"{"mode":"guard","server":"ledger","token_service":{"cluster":"writ","gateway_id":"door"},
+    let json = r#"{"mode":"guard","server":"ledger","token_service":{"cluster":"writ","gateway_id":"door","snapshot_key":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"},
         "single_use":"local","local":{"entries":4096},"signature":"jwt_authn","jwt_authn":{"payload_in_metadata":"writ"},
         "upstream_token":"strip","limits":{"body":"64KiB"},"clock_skew":"1s"}"#;
     read(&json.replace(change.0, change.1))
@@ -129,7 +168,7 @@ fn a_guard_is_configured() {
     assert_eq!(found.signature, Signature::JwtAuthn("writ".to_owned()));
     assert_eq!(found.upstream_token, UpstreamToken::Strip);
 
-    let least = r#"{"mode":"guard","server":"ledger","token_service":{"cluster":"writ","gateway_id":"door"}}"#;
+    let least = r#"{"mode":"guard","server":"ledger","token_service":{"cluster":"writ","gateway_id":"door","snapshot_key":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"}}"#;
     let Mode::Guard(found) = read(least).unwrap().mode else {
         panic!("not a guard")
     };

@@ -14,7 +14,10 @@ use crate::mint::Minted;
 use crate::open::Open;
 use crate::response::{Answer, Limits};
 
-/// How long a list may be kept where a policy changes with the configuration only.
+/// How long a list may be kept: a policy is in force within a fraction of a second.
+const LIST_TTL: Duration = Duration::from_secs(1);
+
+/// The same where a policy changes with the configuration only.
 const STATIC_LIST_TTL: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -210,7 +213,7 @@ impl Exchange {
         use_of: Option<TokenUse>,
     ) {
         let service = gateway.config.mode.service();
-        let kept = service.map_or(STATIC_LIST_TTL, |service| service.snapshot_interval);
+        let kept = service.map_or(STATIC_LIST_TTL, |_| LIST_TTL);
         let limits = Limits {
             list: gateway.config.max_list,
             result: gateway.config.max_result,

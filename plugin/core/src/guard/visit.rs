@@ -80,6 +80,7 @@ impl Visit {
         end_of_stream: bool,
     ) -> Flow {
         gateway.clock = host.now();
+        gateway.expire();
         if gateway.open.is_full() {
             let told = "too many requests are under way here; try again".to_owned();
             return self.answer(gateway, host, &refuse::Refusal::Unavailable(told), None);
@@ -532,10 +533,10 @@ fn standing(rules: &Rules, server: &str, claims: &Claims) -> Option<Credential> 
             .get(&claims.client_id)
             .is_some_and(|agent| agent.status == Status::Approved),
     };
-    let stopped = claims.stopped(&rules.stops, Some(server));
+    let stopped = claims.stopped(&rules.halt.stops, Some(server));
     let revoked = stopped == Some(Stopped::Revoked);
     if !approved
-        || rules.disabled_subjects.contains(&claims.subject)
+        || rules.halt.disabled_subjects.contains(&claims.subject)
         || stopped == Some(Stopped::LockedOut)
     {
         Some(Credential::Disabled)

@@ -5,7 +5,7 @@
 pub(crate) mod cache;
 mod claims;
 pub mod dpop;
-mod ed25519;
+pub(crate) mod ed25519;
 mod header;
 mod keys;
 mod stopped;

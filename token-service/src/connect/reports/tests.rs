@@ -48,10 +48,9 @@ async fn service(busy: usize) -> (Arc<Service>, Shared) {
         .route("/gateway/v1/events", post(take))
         .with_state(Arc::clone(&taken));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let access = Access {
-        id: "guard".to_owned(),
-        secret: None,
-    };
+    // RFC 8037 appendix A.3.
+    let key = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+    let access = Access::new("guard", None, Some(key)).unwrap();
     let place = Place::Loopback(url.parse().unwrap());
     (
         Arc::new(Service::new(place, access, "ledger").unwrap()),

@@ -52,7 +52,8 @@ pub(super) async fn register(
         .ok_or(RegistrationError::NoToken)?;
     let checked = CheckedServer::check(object(&headers, &body)?)?;
     let now = app.clock.now();
-    let (access_token, introspection_secret) = (secret::generate(), secret::generate());
+    let access_token = secret::generate();
+    let introspection_secret = app.snapshots.with_key(&secret::generate());
     let id = Id::parse(&secret::new_id()).map_err(|e| OAuthError::internal(&e))?;
     let audience = format!("urn:writ:server:{id}");
     let resource = checked.resource().to_owned();

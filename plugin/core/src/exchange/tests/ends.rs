@@ -17,7 +17,6 @@ impl World {
     pub(super) fn learns(self, change: impl FnOnce(&mut Json)) -> Self {
         self.proxy.later_s.set(self.proxy.later_s.get() + 2);
         self.with_snapshot(|snapshot| {
-            snapshot["revision"] = json!("r2");
             change(snapshot);
         })
     }

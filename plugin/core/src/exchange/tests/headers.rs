@@ -79,7 +79,7 @@ fn a_page_of_another_origin_and_a_host_that_is_not_the_servers_are_kept_out() {
     }
     let configuration = br#"{"mode":"gateway","token_service":{"cluster":"writ","gateway_id":"edge","secret_env":"S"},
         "allowed_origins":["https://app.example"],"allowed_hosts":["alias.example"]}"#;
-    let gateway = Gateway::start(configuration, |_| Some("secret".to_owned())).unwrap();
+    let gateway = Gateway::start(configuration, |_| Some(snapshots::secret())).unwrap();
     let mut world = World {
         gateway,
         ..World::without_snapshot()

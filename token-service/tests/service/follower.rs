@@ -1,0 +1,170 @@
+//! A gateway that follows its snapshot, and verifies it as the filter does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use reqwest::{Client, Response, StatusCode};
+use writ_core::snapshot::{
+    Head,
+    assembly::{Assembly, Refused, Revision, Taken},
+};
+use writ_policy::{
+    engine::ENGINE,
+    snapshot::{AgentEntry, FORMAT, Halt, Part, Policy, ServerEntry},
+};
+use writ_token_service::clock::unix;
+
+use crate::harness::Service;
+
+/// What is asked of the token service, without the parts.
+pub fn path(key: &str) -> String {
+    format!("/gateway/v1/snapshot?format={FORMAT}&engine={ENGINE}&key={key}")
+}
+
+/// The key at the end of a secret.
+pub fn key_of(secret: &str) -> &str {
+    secret.rsplit_once('.').unwrap().1
+}
+
+pub struct Follower {
+    http: Client,
+    base: String,
+    id: String,
+    secret: String,
+    pub engine: String,
+    pub assembly: Assembly<Arc<Part>>,
+    /// The bytes of the last answer.
+    pub answer: Vec<u8>,
+}
+
+impl Follower {
+    pub fn new(service: &Service, id: &str, secret: &str) -> Self {
+        Self {
+            http: service.http.clone(),
+            base: service.gateway_url(""),
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            engine: ENGINE.to_owned(),
+            assembly: Assembly::new(id, key_of(secret)),
+            answer: Vec::new(),
+        }
+    }
+
+    /// One that has all there is.
+    pub async fn up_to_date(service: &Service, id: &str, secret: &str) -> Self {
+        let mut follower = Self::new(service, id, secret);
+        follower.catch_up().await;
+        follower
+    }
+
+    /// Asks, and waits for news for so long.
+    pub async fn send(&self, wait_s: u64) -> Response {
+        let missing: Vec<&str> = self.assembly.missing().take(64).collect();
+        let key = self.assembly.trusted();
+        let path = path(key).replace(ENGINE, &self.engine);
+        let mut request = self
+            .http
+            .get(format!("{}{path}&parts={}", self.base, missing.join(",")))
+            .basic_auth(&self.id, Some(&self.secret))
+            .header("prefer", format!("wait={wait_s}"));
+        if let Some(known) = self.assembly.known() {
+            request = request.header("if-none-match", format!("\"{known}\""));
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Takes one answer.
+    pub async fn ask(&mut self, wait_s: u64) -> Result<Taken, Refused> {
+        let response = self.send(wait_s).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        self.answer = response.bytes().await.unwrap().to_vec();
+        let read = |_: &Head, name: &str, text: &[u8]| {
+            Part::read(name, text)
+                .map(Arc::new)
+                .map_err(|e| e.to_string())
+        };
+        let taken = self
+            .assembly
+            .take(&self.answer, unix(Timestamp::now()), read)?;
+        if taken == Taken::Whole {
+            self.assembly.accept();
+        }
+        Ok(taken)
+    }
+
+    /// Asks until nothing is missing.
+    pub async fn catch_up(&mut self) {
+        while self.ask(0).await.unwrap() == Taken::Some {}
+    }
+
+    fn held(&self) -> &Revision<Arc<Part>> {
+        self.assembly.held().unwrap()
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.held().parts.values().map(Arc::as_ref)
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.held().head
+    }
+
+    pub fn servers(&self) -> BTreeMap<String, ServerEntry> {
+        let servers = self.parts().filter_map(|part| match part {
+            Part::Servers(servers) => Some(servers.clone()),
+            _ => None,
+        });
+        servers.flatten().collect()
+    }
+
+    pub fn agents(&self) -> BTreeMap<String, AgentEntry> {
+        let agents = self.parts().filter_map(|part| match part {
+            Part::Agents(agents) => Some(agents.clone()),
+            _ => None,
+        });
+        agents.flatten().collect()
+    }
+
+    pub fn revoked(&self) -> BTreeSet<String> {
+        let revoked = self.parts().filter_map(|part| match part {
+            Part::Revoked(ids) => Some(ids.clone()),
+            _ => None,
+        });
+        revoked.flatten().collect()
+    }
+
+    pub fn halt(&self) -> Halt {
+        let mut halt = self.parts().filter_map(|part| match part {
+            Part::Stops(halt) => Some(halt.clone()),
+            _ => None,
+        });
+        halt.next().unwrap()
+    }
+
+    pub fn jwks(&self) -> serde_json::Value {
+        let mut keys = self.parts().filter_map(|part| match part {
+            Part::Keys(jwks) => Some(jwks.clone()),
+            _ => None,
+        });
+        keys.next().unwrap()
+    }
+
+    pub fn policy(&self) -> Policy {
+        let mut policy = self.parts().filter_map(|part| match part {
+            Part::Policy(policy) => Some(policy.clone()),
+            _ => None,
+        });
+        policy.next().unwrap()
+    }
+
+    pub fn data(&self) -> String {
+        let mut data = self.parts().filter_map(|part| match part {
+            Part::Data(text) => Some(text.clone()),
+            _ => None,
+        });
+        data.next().unwrap()
+    }
+}
