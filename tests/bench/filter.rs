@@ -34,7 +34,7 @@ pub fn gateway_mode() -> Value {
         "mode": "gateway",
         "token_service": {
             "cluster": "writ", "gateway_id": GATEWAY, "secret_env": "WRIT_GATEWAY_SECRET",
-            "timeout": "5s", "snapshot_interval": "1s",
+            "timeout": "5s",
         },
         // Every row listens on a port of its own.
         "allowed_hosts": ["*"],

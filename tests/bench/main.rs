@@ -7,6 +7,7 @@
 
 mod added;
 mod backend;
+mod changes;
 mod cpu;
 mod decision;
 mod filter;
@@ -127,6 +128,9 @@ async fn run(plan: &Plan) -> Result<Report> {
 
     say("the guard");
     report.guards = guard::measure(&setup, plan).await?;
+
+    say("changes, on a service of their own");
+    report.changes = changes::measure(&setup, plan).await?;
 
     say("mints alone");
     report.mints = mints::measure(&setup.service, plan.rounds, plan.mints).await?;

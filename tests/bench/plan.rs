@@ -15,6 +15,10 @@ pub struct Plan {
     pub mints: u64,
     /// Large messages of a kind in a round.
     pub messages: u64,
+    /// Agents that are disabled, or enabled again.
+    pub changes: usize,
+    /// Policies that are published.
+    pub publishes: usize,
 }
 
 /// `make bench`.
@@ -25,6 +29,8 @@ pub const USUAL: Plan = Plan {
     memory_requests: 100_000,
     mints: 8_000,
     messages: 20,
+    changes: 100,
+    publishes: 8,
 };
 
 /// `make bench-full`.
@@ -35,6 +41,8 @@ pub const FULL: Plan = Plan {
     memory_requests: 1_000_000,
     mints: 20_000,
     messages: 60,
+    changes: 400,
+    publishes: 24,
 };
 
 /// Whether everything runs.
@@ -45,4 +53,6 @@ pub const SMOKE: Plan = Plan {
     memory_requests: 1_000,
     mints: 100,
     messages: 2,
+    changes: 2,
+    publishes: 2,
 };

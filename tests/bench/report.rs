@@ -9,6 +9,7 @@ use serde::Serialize;
 use writ_tests::binaries::workspace;
 
 use crate::added::Messages;
+use crate::changes::Changes;
 use crate::guard::Guards;
 use crate::noise::Spread;
 
@@ -73,6 +74,7 @@ pub struct Report {
     pub guards: Guards,
     pub mints: Mints,
     pub messages: Messages,
+    pub changes: Changes,
     pub wasm_bytes: u64,
     pub rounds: usize,
     pub requests_per_round: u64,
@@ -175,6 +177,7 @@ impl Report {
             ),
         ];
         self.limits.extend(self.messages.limits());
+        self.limits.extend(self.changes.limits());
     }
 
     /// Whether every limit is met.
@@ -263,6 +266,7 @@ impl Report {
             }
         }
         also.extend(self.guards.lines());
+        also.extend(self.changes.also());
         let mints = &self.mints;
         also.push((
             format!("mints/s, {} callers, one core", mints.callers),

@@ -24,7 +24,7 @@ pub const SUBJECTS: u64 = 1_000;
 /// Tools they call.
 pub const TOOLS: u64 = 1_000;
 /// The agent they call through.
-const AGENT: &str = "assistant";
+pub const AGENT: &str = "assistant";
 /// Longer than any run.
 const TOKEN_LIFE_S: u64 = 4 * 60 * 60;
 

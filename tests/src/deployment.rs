@@ -7,8 +7,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use reqwest::header::ETAG;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use writ_policy::engine::ENGINE;
+use writ_policy::snapshot::FORMAT;
 
 use crate::envoy::{self, Envoy, Yaml};
 use crate::idp::{self, Idp};
@@ -219,23 +223,22 @@ impl Deployment {
 
     /// Waits until the filter knows who is registered by now: within a second, sooner than people have read a page.
     pub async fn wait_for_registrations(&self) -> Result<()> {
-        let snapshot: Value = self
+        let latest = self
             .http
             .get(format!(
-                "http://127.0.0.1:{}/gateway/v1/snapshot",
+                "http://127.0.0.1:{}/gateway/v1/snapshot?format={FORMAT}&engine={ENGINE}&key=any",
                 self.service.gateway_port()
             ))
             .basic_auth(GATEWAY, Some(&self.registered.gateway_secret))
             .send()
             .await?
-            .error_for_status()?
-            .json()
-            .await?;
-        let revision = snapshot
-            .get("revision")
-            .and_then(Value::as_str)
-            .context("the snapshot has no revision")?;
-        let in_force = format!("snapshot {revision} is in force");
+            .error_for_status()?;
+        let tag = latest
+            .headers()
+            .get(ETAG)
+            .context("no revision")?
+            .to_str()?;
+        let in_force = format!("snapshot {} is in force", tag.trim_matches('"'));
         // The main thread has a filter, too, and each hears of it by itself.
         let filters = usize::try_from(self.workers)? + 1;
         until(&in_force, PATIENCE, async || {

@@ -64,9 +64,11 @@ fn transport_socket(scratch: &Scratch) -> String {
 }
 
 /// The shipped gateway, as the gateway `far` behind the guide's certificate.
-fn yaml(scratch: &Scratch, upstream: u16, service: u16) -> Yaml {
+fn yaml(scratch: &Scratch, upstream: u16, service: &TokenService) -> Yaml {
+    let printed = service.cli(&["snapshot", "key"]).unwrap();
+    let key = printed[0]["snapshot_key"].as_str().unwrap();
     let cluster = "    - name: writ\n      type: STATIC\n";
-    gateway_yaml(upstream, service)
+    gateway_yaml(upstream, service.gateway_port())
         .unwrap()
         .replace(cluster, &format!("{cluster}{}", transport_socket(scratch)))
         .unwrap()
@@ -75,7 +77,10 @@ fn yaml(scratch: &Scratch, upstream: u16, service: u16) -> Yaml {
             "\"gateway_id\": \"far\",",
         )
         .unwrap()
-        .replace("\"secret_env\": \"WRIT_GATEWAY_SECRET\",", "")
+        .replace(
+            "\"secret_env\": \"WRIT_GATEWAY_SECRET\",",
+            &format!("\"snapshot_key\": \"{key}\","),
+        )
         .unwrap()
 }
 
@@ -127,7 +132,7 @@ async fn start(test: &str, name: &str) -> World {
         port: Some(port),
         ..Options::default()
     };
-    let yaml = yaml(&scratch, upstream, service.gateway_port());
+    let yaml = yaml(&scratch, upstream, &service);
     let envoy = Envoy::start(&scratch, yaml, envoy_options).await.unwrap();
     let client = Client::Secret {
         id: BATCH,

@@ -1,5 +1,6 @@
 //! A filter in gateway mode, from start to a good call, with this test in the token service's place.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -7,9 +8,14 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use url::form_urlencoded;
+use writ_core::snapshot::parts::{Contents, Document, answer};
+use writ_core::snapshot::signed::SnapshotKey;
+use writ_core::snapshot::{HEAD, Head};
 use writ_policy::engine::{self, ENGINE};
 use writ_policy::library;
-use writ_policy::snapshot::SealKey;
+use writ_policy::snapshot::{
+    AGENTS, DATA, FORMAT, KEYS, POLICY, SERVERS, STOPS, SealKey, bucket, bucket_name,
+};
 use writ_tests::signer::{ACCESS_TOKEN, Signer, workload_claims};
 
 use super::vm::{Fate, Vm};
@@ -24,14 +30,18 @@ pub const RESOURCE: &str = "http://gateway.test/mcp";
 pub const AUDIENCE: &str = "urn:example:ledger";
 pub const AGENT: &str = "batch";
 pub const TOOL: &str = "getAccount";
-pub const SECRET: &str = "a-gateway-secret";
+
+/// What the token service signs its snapshots with.
+pub fn snapshot_key() -> SnapshotKey {
+    SnapshotKey::of(&[5; 32])
+}
 
 /// The configuration of the shipped YAML.
 pub fn configuration() -> Value {
     json!({
         "mode": "gateway",
         "token_service": {
-            "cluster": "writ", "gateway_id": "edge", "secret_env": "WRIT_GATEWAY_SECRET", "timeout": "1s", "snapshot_interval": "1s",
+            "cluster": "writ", "gateway_id": "edge", "secret_env": "WRIT_GATEWAY_SECRET", "timeout": "1s",
         },
     })
 }
@@ -41,13 +51,15 @@ pub struct Gateway {
     pub vm: Vm,
     pub signer: Signer,
     pub token: String,
+    revision: u64,
 }
 
 impl Gateway {
     /// Configured, and without a snapshot yet.
     pub fn new() -> Self {
+        let secret = format!("a-gateway-secret.{}", snapshot_key().thumbprint());
         let (mut vm, accepted) =
-            Vm::configure(&configuration(), &[("WRIT_GATEWAY_SECRET", SECRET)]);
+            Vm::configure(&configuration(), &[("WRIT_GATEWAY_SECRET", &secret)]);
         assert!(
             accepted,
             "the filter refused its configuration: {:#?}",
@@ -67,7 +79,12 @@ impl Gateway {
         let signer = Signer::generate();
         let claims = workload_claims(ISSUER, AGENT, RESOURCE, "ledger:read", 300);
         let token = signer.sign(ACCESS_TOKEN, &claims).expect("claims sign");
-        Self { vm, signer, token }
+        Self {
+            vm,
+            signer,
+            token,
+            revision: 0,
+        }
     }
 
     /// With a snapshot: ready to decide.
@@ -75,9 +92,8 @@ impl Gateway {
         let mut gateway = Self::new();
         let callout = gateway.snapshot_request();
         let snapshot = gateway.snapshot();
-        gateway
-            .vm
-            .answer(&callout, json_reply(200, &[("etag", "\"one\"")], &snapshot));
+        let answer = gateway.snapshot_answer(&snapshot);
+        gateway.vm.answer(&callout, answer);
         gateway
     }
 
@@ -95,23 +111,49 @@ impl Gateway {
         );
     }
 
-    /// A snapshot with the policy library and one server.
-    pub fn snapshot(&self) -> Value {
-        json!({
-            "format": writ_policy::snapshot::FORMAT,
-            "revision": "one",
-            "issued_at": "2026-11-23T12:00:00Z",
-            "issuer": ISSUER,
-            "jwks": self.signer.jwks().expect("a key has a JWK"),
-            "policy": { "revision": "p1", "engine": ENGINE, "program": program(), "data": {} },
-            "servers": { "ledger": {
-                "resource": RESOURCE, "upstream_audience": AUDIENCE, "status": "approved", "labels": {},
-                "scopes": ["ledger:read"], "enforcement": "introspect", "seal_key": SealKey::new([7; 32]),
-            } },
-            "agents": { AGENT: { "status": "approved", "labels": {}, "tools": { "ledger": [TOOL] } } },
-            "disabled_subjects": [],
-            "revoked": [],
-        })
+    /// A snapshot with the policy library and one server, part by part.
+    pub fn snapshot(&self) -> BTreeMap<String, Value> {
+        let server = json!({
+            "resource": RESOURCE, "upstream_audience": AUDIENCE, "status": "approved", "labels": {},
+            "scopes": ["ledger:read"], "enforcement": "introspect", "seal_key": SealKey::new([7; 32]),
+        });
+        let agent = json!({ "status": "approved", "labels": {}, "tools": { "ledger": [TOOL] } });
+        [
+            (POLICY.to_owned(), json!({ "form": "program", "revision": "p1", "engine": ENGINE, "program": program() })),
+            (DATA.to_owned(), json!({})),
+            (KEYS.to_owned(), self.signer.jwks().expect("a key has a JWK")),
+            (STOPS.to_owned(), json!({ "disabled_subjects": [], "stops": {} })),
+            (bucket_name(SERVERS, bucket("ledger")), json!({ "ledger": server })),
+            (bucket_name(AGENTS, bucket(AGENT)), json!({ AGENT: agent })),
+        ]
+        .into()
+    }
+
+    /// The token service's answer with all of a new revision.
+    pub fn snapshot_answer(&mut self, snapshot: &BTreeMap<String, Value>) -> Reply {
+        let mut contents: Contents = Contents::default();
+        for (name, part) in snapshot {
+            contents.put(name, part).expect("it is JSON");
+        }
+        self.revision += 1;
+        let manifest: Document = Document::of(&contents.manifest()).expect("it is JSON");
+        let now = self.vm.unix_seconds();
+        let head = Head {
+            format: FORMAT,
+            iss: ISSUER.to_owned(),
+            aud: "edge".to_owned(),
+            epoch: 0,
+            revision: self.revision,
+            iat: now,
+            exp: now + 900,
+            manifest: manifest.digest,
+        };
+        let head = snapshot_key().sign(HEAD, &head).expect("it is JSON");
+        let parts = contents.parts().values().map(|part| part.text.as_slice());
+        Reply {
+            headers: headers(&[(":status", "200")]),
+            body: answer(&[head], [manifest.text.as_slice()].into_iter().chain(parts)),
+        }
     }
 
     /// Headers of a good call.

@@ -306,9 +306,10 @@ impl Vm {
     /// The oldest callout to this path that has no answer yet, taken off the list.
     pub fn take_callout(&mut self, path: &str) -> Option<Callout> {
         let callouts = &mut self.world().callouts;
-        let at = callouts
-            .iter()
-            .position(|call| super::wire::value(&call.headers, ":path") == Some(path))?;
+        let at = callouts.iter().position(|call| {
+            let asked = super::wire::value(&call.headers, ":path").unwrap_or_default();
+            asked.split('?').next() == Some(path)
+        })?;
         Some(callouts.remove(at))
     }
 

@@ -58,7 +58,8 @@ impl Form {
 #[derive(Debug, Default)]
 struct Known {
     latest: Option<Arc<Built>>,
-    earlier: VecDeque<Arc<Built>>,
+    /// Digest and names of those before, the newest first.
+    earlier: VecDeque<(String, Manifest)>,
 }
 
 /// A gateway's snapshot, as of a revision.
@@ -164,7 +165,8 @@ impl Snapshots {
             && before.digest() != built.digest()
         {
             known.earlier.truncate(REMEMBERED - 1);
-            known.earlier.push_front(before);
+            let digest = before.digest().to_owned();
+            known.earlier.push_front((digest, before.names.clone()));
         }
         Ok(built)
     }
@@ -225,11 +227,13 @@ impl Snapshots {
         known: Option<&str>,
     ) -> Vec<&'b str> {
         let held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = held
-            .get(&(asker.name(), form))
-            .and_then(|k| k.earlier.iter().find(|built| Some(built.digest()) == known));
+        let before = held.get(&(asker.name(), form)).and_then(|k| {
+            k.earlier
+                .iter()
+                .find(|(digest, _)| Some(digest.as_str()) == known)
+        });
         let has = |name: &str, digest: &str| {
-            before.is_some_and(|before| before.names.get(name).is_some_and(|had| had == digest))
+            before.is_some_and(|(_, names)| names.get(name).is_some_and(|had| had == digest))
         };
         built
             .names
