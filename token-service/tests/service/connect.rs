@@ -23,7 +23,7 @@ use writ_token_service::{
 };
 
 use crate::{
-    follower::Follower,
+    follower::{Follower, key_of},
     harness::{Form, GUARD, RESOURCE, Service},
     process::writ,
 };
@@ -727,10 +727,18 @@ async fn a_gateway_guards_its_own_servers_only() {
         "{error}"
     );
     let mut wrong = settings();
-    wrong.identity = guarded_by(GUARD, "wrong");
+    let key = key_of(&service.guard_secret);
+    wrong.identity = guarded_by(GUARD, &format!("wrong.{key}"));
     let error = Connected::start(wrong, pending()).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::Service(ServiceError::Unauthorized(_))),
+        "{error}"
+    );
+    let mut keyless = settings();
+    keyless.identity = guarded_by(GUARD, "no-key");
+    let error = Connected::start(keyless, pending()).await.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::Service(ServiceError::NoKey(_))),
         "{error}"
     );
 }

@@ -190,7 +190,7 @@ async fn one_revocation_more_costs_its_part_however_many_there_are() {
     while edge.ask(0).await.unwrap() != Taken::Whole {
         (answers, largest) = (answers + 1, edge.answer.len().max(largest));
     }
-    assert!(answers > 1 && largest < 512 * 1024, "{answers}, {largest}");
+    assert!(answers > 0 && largest < 512 * 1024, "{answers}, {largest}");
     assert_eq!(edge.revoked().len(), 20_000);
 
     let what = Revocation::Token("one-more".to_owned());
