@@ -72,7 +72,7 @@ struct Yield {
 }
 
 /// Where `span` is, with the quotes of the strings that it begins and ends with: the parser leaves those out.
-fn range(span: &Span) -> Range<usize> {
+pub(crate) fn range(span: &Span) -> Range<usize> {
     let text = span.source.get_contents();
     let (mut start, mut end) = (span.start as usize, span.end as usize);
     let quote = |at: &str| at.starts_with(['"', '`']);

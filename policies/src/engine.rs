@@ -3,6 +3,10 @@
 //! A program is compiled once per policy change and runs as bytecode with an instruction limit. Whatever goes
 //! wrong while it runs is a deny that says what went wrong.
 
+#[cfg(feature = "authoring")]
+mod asking;
+mod foreign;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +15,10 @@ use regorus::rvm::program::{DeserializationResult, Program as RvmProgram};
 use regorus::rvm::vm::{ExecutionMode, RegoVM, SuspendReason, VmError};
 use regorus::{Engine, Value};
 use serde::{Serialize, de::DeserializeOwned};
+
+#[cfg(feature = "authoring")]
+pub(crate) use asking::{Asking, asking};
+use foreign::{FOREIGN, Foreign};
 
 use crate::adapter::{self, Adapter, Declaration};
 use crate::builtins::{self, EXTENSIONS, Failure};
@@ -115,35 +123,14 @@ pub struct Program {
     foreign: Option<Foreign>,
 }
 
-/// The rule that decides requests in a policy that was not written for Writ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Foreign {
-    adapter: Adapter,
-    entry_point: String,
-    /// The members of the answer that are rules of their own below the entry point.
-    members: Vec<String>,
-}
-
-/// What the portable form of a program with a [`Foreign`] rule begins with: then the adapter's name, the entry point and
-/// its members with spaces between, and a line feed. A filter that knows none of that refuses it.
-const FOREIGN: &[u8] = b"writ-input ";
-
 /// Compiles modules to one program with the entry points [`CALL`] and, where they are defined, [`VISIBLE`] and [`RESULT`].
 pub fn compile(modules: &[Module]) -> Result<Program, CompileError> {
-    let declared = adapter::declaration(modules).map_err(|wrong| CompileError::Input {
-        path: wrong.path,
-        line: wrong.line,
-        message: wrong.message,
-    })?;
     let mut sources = Sources::read(modules)?;
-    let foreign = match declared {
+    let foreign = match sources.foreign(modules)? {
         None => None,
-        Some(declared) => {
-            let (mut foreign, rule) = sources.foreign(&declared)?;
-            let mut modules = modules.to_vec();
-            foreign.members = foreign.adapter.members(&rule, &mut modules);
+        Some((foreign, apart)) => {
             if !foreign.members.is_empty() {
-                sources = Sources::read(&modules)?;
+                sources = Sources::read(&apart)?;
             }
             Some(foreign)
         }
@@ -240,8 +227,24 @@ impl Sources {
         })
     }
 
+    /// The rule that decides where the modules declare another input than Writ's, and the modules as it is asked in.
+    fn foreign(&self, modules: &[Module]) -> Result<Option<(Foreign, Vec<Module>)>, CompileError> {
+        let declared = adapter::declaration(modules).map_err(|wrong| CompileError::Input {
+            path: wrong.path,
+            line: wrong.line,
+            message: wrong.message,
+        })?;
+        let Some(declared) = declared else {
+            return Ok(None);
+        };
+        let (mut foreign, rule) = self.declared(&declared)?;
+        let mut modules = modules.to_vec();
+        foreign.members = foreign.adapter.members(&rule, &mut modules);
+        Ok(Some((foreign, modules)))
+    }
+
     /// The rule that a declaration is about.
-    fn foreign(&self, declared: &Declaration) -> Result<(Foreign, String), CompileError> {
+    fn declared(&self, declared: &Declaration) -> Result<(Foreign, String), CompileError> {
         let package = self.packages.get(&declared.path);
         let modules: Vec<&String> = self
             .packages
@@ -344,29 +347,6 @@ impl Program {
     }
 }
 
-impl Foreign {
-    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let (head, rest) = bytes.split_at_checked(end)?;
-        let mut words = std::str::from_utf8(head).ok()?.split(' ');
-        let foreign = Self {
-            adapter: Adapter::named(words.next()?)?,
-            entry_point: words.next()?.to_owned(),
-            members: words.map(str::to_owned).collect(),
-        };
-        Some((foreign, rest.get(1..)?))
-    }
-
-    /// The rules that are asked.
-    fn asked(&self) -> Vec<String> {
-        let member = |member| format!("{}.{member}", self.entry_point);
-        match &self.members[..] {
-            [] => vec![self.entry_point.clone()],
-            members => members.iter().map(member).collect(),
-        }
-    }
-}
-
 /// Runs one program over one data document. Reused for every decision.
 pub struct Evaluator {
     vm: RegoVM,
@@ -430,17 +410,7 @@ impl Evaluator {
         input: &Value,
     ) -> Result<Value, (DenialCause, String)> {
         let input = foreign.adapter.input(input);
-        if foreign.members.is_empty() {
-            return self.run(&foreign.entry_point, input);
-        }
-        let mut answer = BTreeMap::new();
-        for (member, entry_point) in foreign.members.iter().zip(foreign.asked()) {
-            match self.run(&entry_point, input.clone())? {
-                Value::Undefined => {}
-                value => drop(answer.insert(Value::from(member.as_str()), value)),
-            }
-        }
-        Ok(Value::from(answer))
+        foreign.answer(|entry_point| self.run(entry_point, input.clone()))
     }
 
     /// The decision that an answer of [`CALL`] stands for.
@@ -610,7 +580,7 @@ fn called(identifier: &Value, argument: &Value, now: Option<&str>) -> Result<Val
 }
 
 /// When what is asked about came, by the input itself.
-fn time(input: &Value) -> Option<String> {
+pub(crate) fn time(input: &Value) -> Option<String> {
     let of = |value: &Value| value.as_string().ok().map(ToString::to_string);
     [
         &input["request"]["time"],

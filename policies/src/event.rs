@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::Credential;
 use crate::decision::DenialCause;
+use crate::kept::KeptInput;
 
 /// A batch of events, oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ pub struct Denied {
     /// RFC 9530 `sha-256` digest of the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_digest: Option<String>,
+    /// What the policy was asked, where one was, within [`MOST_REPORTED`](crate::kept::MOST_REPORTED).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<KeptInput>,
 }
 
 /// See [`Event::Outcome`].

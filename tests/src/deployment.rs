@@ -248,6 +248,21 @@ impl Deployment {
         .await
     }
 
+    /// How often a filter has taken a snapshot so far: to be asked before a change.
+    pub fn snapshots(&self) -> usize {
+        self.envoy.log().matches("is in force").count()
+    }
+
+    /// Waits until each filter has taken another one since.
+    pub async fn wait_for_snapshots_since(&self, before: usize) -> Result<()> {
+        // The main thread has a filter, too.
+        let filters = usize::try_from(self.workers)? + 1;
+        until("the change to be in each filter", PATIENCE, async || {
+            (self.snapshots() >= before + filters).then_some(())
+        })
+        .await
+    }
+
     /// The MCP endpoint at the gateway; also the resource identifier callers' tokens are for.
     pub fn url(&self) -> String {
         self.envoy.url("/mcp")

@@ -6,6 +6,7 @@ use serde_json::Value;
 use writ_policy::engine::{Data, Evaluator, Module, compile};
 use writ_policy::library;
 use writ_tests::binaries::workspace;
+use writ_tests::deployment::{self, Deployment};
 use writ_tests::envoy::{Envoy, Options, Yaml};
 use writ_tests::process::Process;
 use writ_tests::registrations::Registrations;
@@ -469,6 +470,71 @@ fn the_guide_to_policies_can_be_followed() {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+}
+
+#[tokio::test]
+async fn recorded_decisions_are_replayed_and_explained_as_the_guide_says() {
+    let demo = Deployment::start(deployment::Options::named("replay"))
+        .await
+        .unwrap();
+    for entry in std::fs::read_dir(demo.scratch.path().join("policy")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = match name {
+            "data.json" => text.replacen('{', r#"{"read_only": {"agents": {"batch": true}},"#, 1),
+            _ => text,
+        };
+        demo.scratch
+            .write(&format!("candidate/{name}"), text)
+            .unwrap();
+    }
+    let token = demo.batch_token().await.unwrap();
+    for tool in ["reconcile", "transfer"] {
+        let call = demo.post_call(&token, tool, &serde_json::json!({}));
+        assert_eq!(call.send().await.unwrap().status(), 200, "{tool}");
+    }
+    let denied = |record: &Value| record["kind"] == "denied" && record["target"] == "transfer";
+    let denied = demo.audit_record("the denial", denied).await.unwrap();
+    let run = |commands: &str| {
+        let binary = demo.service.binary().parent().unwrap();
+        let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+        let output = std::process::Command::new("sh")
+            .args(["-euc", commands])
+            .current_dir(demo.scratch.path())
+            .env("PATH", path)
+            .env("WRIT_DATA_DIR", demo.service.data_dir())
+            .env("WRIT_POLICY__DIR", demo.scratch.path().join("policy"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), said)
+    };
+
+    let (status, said) = run(&blocks("docs/policies.md", "sh replay").remove(0));
+    assert_eq!(status, 1, "{said}");
+    for part in [
+        "1 would flip",
+        "allow → deny",
+        "tools/call reconcile",
+        "batch may only read",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+
+    let explain = blocks("docs/policies.md", "sh explain").remove(0);
+    let (command, _) = explain.rsplit_once(' ').unwrap();
+    let (status, said) = run(&format!("{command} {}", denied["id"].as_str().unwrap()));
+    assert_eq!(status, 0, "{said}");
+    for part in [
+        "denied by the gateway",
+        "its registration does not name this",
+        "agents.rego:",
+        "did not hold, and came no further than this:",
+        "read_only.rego:26          data.writ.read_only.objections  line 27: only_reads",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
     }
 }
 

@@ -1,9 +1,13 @@
-//! For whoever writes policies: what is wrong with one ([`check`]), and whether its tests hold ([`testing`]).
+//! For whoever writes policies: what is wrong with one ([`check`]), whether its tests hold ([`testing`]), how it comes to an
+//! answer ([`trace`]) and whether that depends on what is not known any longer ([`reads`]).
 //!
 //! The filter is built without all of this (the feature `authoring`).
 
 pub mod check;
+mod interpreter;
+pub mod reads;
 pub mod testing;
+pub mod trace;
 
 use regorus::Engine;
 use regorus::unstable::{Expr, Module as Parsed, Ref, Rule, RuleHead};

@@ -3,19 +3,12 @@
 //! They run on the interpreter: `with`, which tests are made of, is nothing that the filter's engine has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
-use std::time::Duration;
 
-use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, Extension, Value};
+use regorus::{Engine, Value};
 use serde::Serialize;
 
-use super::{Place, located, package, parsed, rule_name};
-use crate::builtins::{self, EXTENSIONS, Failure};
-use crate::engine::{self, CompileError, Data, Module};
-
-/// The longest one test may run, as in OPA.
-pub const LONGEST: Duration = Duration::from_secs(5);
+use super::{Place, interpreter, located, package, parsed, rule_name};
+use crate::engine::{CompileError, Data, Module};
 
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,36 +71,10 @@ impl Suite {
         data: &Data,
         coverage: bool,
     ) -> Result<Self, CompileError> {
-        let mut engine = Engine::new();
-        // As OPA does, and as the compiled program does: a built-in that fails is undefined.
-        engine.set_strict_builtin_errors(false);
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit: LONGEST,
-            check_interval: NonZeroU32::MIN.saturating_add(255),
-        });
-        engine.set_enable_coverage(coverage);
-        for (name, arity) in EXTENSIONS {
-            // Tests of the time say what it is: `with time.now_ns as …`.
-            if *name != "time.now_ns" {
-                let arity = u8::try_from(*arity).unwrap_or(u8::MAX);
-                engine
-                    .add_extension((*name).to_owned(), arity, extension(name))
-                    .map_err(|error| CompileError::Compile(error.to_string()))?;
-            }
-        }
         let all: Vec<Module> = modules.iter().chain(tests).cloned().collect();
-        for module in &all {
-            engine::bounded(module)?;
-            engine
-                .add_policy(module.path.clone(), module.text.clone())
-                .map_err(|error| CompileError::Module {
-                    path: module.path.clone(),
-                    message: error.to_string(),
-                })?;
-        }
-        engine
-            .add_data(data.value().clone())
-            .map_err(|error| CompileError::Compile(error.to_string()))?;
+        // Tests of the time say what it is: `with time.now_ns as …`.
+        let mut engine = interpreter::engine(&all, data, None)?;
+        engine.set_enable_coverage(coverage);
         Ok(Self {
             engine,
             tests: find(&all),
@@ -156,16 +123,6 @@ impl Suite {
             })
             .collect()
     }
-}
-
-/// A built-in of Writ's own, for the interpreter.
-fn extension(name: &'static str) -> Box<dyn Extension> {
-    Box::new(
-        move |arguments: Vec<Value>| match builtins::call(name, &arguments, None) {
-            Err(Failure::Undefined(..)) => Ok(Value::Undefined),
-            answer => Ok(answer?),
-        },
-    )
 }
 
 fn find(modules: &[Module]) -> Vec<Test> {

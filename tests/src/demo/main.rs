@@ -1,10 +1,11 @@
 //! `make demo`: a governed session, played with a real agent, a real MCP server and a real Envoy on loopback.
 //!
-//! [`story`] is what happens, beginning with the assistant's [`arrival`] then a server that is [`guarded`], and ending when everything is [`stopped`], [`stage`] prints it step by step, [`trail`] shows what is then on record, and
+//! [`story`] is what happens, beginning with the assistant's [`arrival`] then a server that is [`guarded`] and a policy that is [`changed`], and ending when everything is [`stopped`], [`stage`] prints it step by step, [`trail`] shows what is then on record, and
 //! [`stay`] tells a person how to try it with a client of their own. `ONCE=1` ends after the story, with a
 //! status that says whether every step came out right.
 
 mod arrival;
+mod changed;
 mod guarded;
 mod stage;
 mod stay;
@@ -46,7 +47,9 @@ async fn play() -> Result<bool> {
     let options = Options {
         preferred_ports: Some(PORTS),
         corporate: true,
-        service_config: Some("[registration]\nopen = true\n".to_owned()),
+        service_config: Some(
+            "[registration]\nopen = true\n\n[policy.inputs]\narguments = true\n".to_owned(),
+        ),
         ..Options::named("demo")
     };
     let mut deployment = Deployment::start(options).await?;

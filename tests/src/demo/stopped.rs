@@ -14,11 +14,11 @@ use crate::stage::Stage;
 /// Why nobody is let through in a lockdown.
 const ALL: &str = "an administrator has stopped all calls but some";
 
-/// (j): one command, and the next call is refused.
+/// (m): one command, and the next call is refused.
 pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
     stage.heading("the kill switch");
     let token = stage
-        .step("(j) the batch agent is at work", async {
+        .step("(m) the batch agent is at work", async {
             let token = demo.batch_token().await?;
             until("the call to go through", PATIENCE, async || {
                 call(demo, &token).await.ok()?.is_none().then_some(())
@@ -30,7 +30,7 @@ pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
     let Some(token) = token else { return };
     stage
         .step(
-            "(j) `writ agent disable batch`: its next call is refused",
+            "(m) `writ agent disable batch`: its next call is refused",
             refused_after(
                 demo,
                 &token,
@@ -43,18 +43,18 @@ pub async fn an_agent_and_everything(demo: &Deployment, stage: &mut Stage) {
         )
         .await;
     stage
-        .step("(j) `writ agent enable batch`: it goes on", async {
+        .step("(m) `writ agent enable batch`: it goes on", async {
             goes_on(demo, &token, &["agent", "enable", BATCH]).await
         })
         .await;
     stage
         .step(
-            "(j) `writ lockdown`: so is everybody's",
+            "(m) `writ lockdown`: so is everybody's",
             refused_after(demo, &token, &["lockdown"], [(200, ALL), (401, ALL)]),
         )
         .await;
     stage
-        .step("(j) `writ lockdown --off`: all go on", async {
+        .step("(m) `writ lockdown --off`: all go on", async {
             goes_on(demo, &token, &["lockdown", "--off"]).await
         })
         .await;
@@ -92,8 +92,8 @@ async fn goes_on(demo: &Deployment, token: &str, command: &[&str]) -> Result<(()
     Ok(((), format!("after {after:.0} ms")))
 }
 
-/// Nothing where the call had a result, else the status and why it had none.
-async fn call(demo: &Deployment, token: &str) -> Result<Option<(u16, String)>> {
+/// The batch agent's call: nothing where it had a result, else the status and why it had none.
+pub async fn call(demo: &Deployment, token: &str) -> Result<Option<(u16, String)>> {
     let answer = demo
         .post_call(token, "reconcile", &json!({}))
         .send()

@@ -10,7 +10,7 @@ use writ_tests::ledger::tap::Heard;
 use writ_tests::mcp::{self, Era, McpClient};
 
 use crate::stage::Stage;
-use crate::{arrival, guarded, stopped};
+use crate::{arrival, changed, guarded, stopped};
 
 /// Plays every scene; what goes wrong is on the stage.
 pub async fn tell(demo: &Deployment, stage: &mut Stage) {
@@ -20,6 +20,7 @@ pub async fn tell(demo: &Deployment, stage: &mut Stage) {
     past_the_gateway(demo, stage, user_token.as_deref()).await;
     a_stolen_token(demo, stage).await;
     guarded::a_server_that_checks_nothing(demo, stage).await;
+    changed::a_policy(demo, stage).await;
     stopped::an_agent_and_everything(demo, stage).await;
 }
 

@@ -173,6 +173,12 @@ pub enum CliError {
     /// The files of a policy.
     #[error(transparent)]
     Source(#[from] crate::policy::SourceError),
+    /// What `writ policy replay` found.
+    #[error("{0} of these decisions would flip")]
+    Flips(usize),
+    /// Why `writ policy replay` found nothing out.
+    #[error(transparent)]
+    NotReplayed(Box<CliError>),
     /// What `writ doctor` found.
     #[error("{0} of these are problems")]
     Problems(usize),
@@ -189,10 +195,23 @@ impl CliError {
         }
     }
 
+    /// The status that a command ends with.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::NotReplayed(_) => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether the reader of our output has gone (`writ audit list | head`), which is no error.
     #[must_use]
     pub fn reader_is_gone(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+        match self {
+            Self::NotReplayed(error) => error.reader_is_gone(),
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::BrokenPipe,
+            _ => false,
+        }
     }
 }
 
@@ -202,6 +221,16 @@ impl Cli {
     /// # Errors
     /// What went wrong, in a sentence for the person at the terminal.
     pub fn run(self, output: &mut Output) -> Result<(), CliError> {
+        let is_replay = matches!(&self.command, Command::Policy(command) if command.is_replay());
+        match self.run_command(output) {
+            Err(error) if is_replay && !matches!(error, CliError::Flips(_)) => {
+                Err(CliError::NotReplayed(Box::new(error)))
+            }
+            ended => ended,
+        }
+    }
+
+    fn run_command(self, output: &mut Output) -> Result<(), CliError> {
         if let Command::Keys(command) = &self.command
             && command.needs_nothing()
         {
@@ -274,7 +303,9 @@ impl Command {
             Self::Revoke(revoke) => revoke.run(store, output).await,
             Self::Lockdown(lockdown) => lockdown.run(store, output).await,
             Self::Audit(command) => command.run(store, output).await,
-            Self::Policy(policy::Command::Stored(command)) => command.run(store, output).await,
+            Self::Policy(policy::Command::Stored(command)) => {
+                command.run(config, store, output).await
+            }
             Self::Keys(command) => command.run(config, store, output).await,
             Self::Snapshot(command) => command.run(config, store, output).await,
         }

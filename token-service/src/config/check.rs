@@ -41,6 +41,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         snapshot_ttl: gateway::snapshot_ttl(source)?,
         policy_dir: super::policy::dir(source)?,
         policy_bundle: super::policy::bundle(source)?,
+        policy_inputs: super::policy::inputs(source)?,
         keys: keys::check(source, &tokens)?,
         tokens,
         trusted_proxies: networks(

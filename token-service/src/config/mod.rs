@@ -22,7 +22,7 @@ use std::{
 
 pub use check::is_loopback_host;
 pub use gateway::{GatewayListen, TlsFiles};
-pub use policy::BundleServer;
+pub use policy::{BundleServer, Inputs};
 pub use registration::{Domains, Registration};
 pub use workloads::{Cluster, TrustDomain, Workloads};
 
@@ -48,6 +48,8 @@ pub struct Config {
     pub policy_dir: Option<PathBuf>,
     /// Where bundles to publish come from.
     pub policy_bundle: Option<BundleServer>,
+    /// What is kept of what policies are asked.
+    pub policy_inputs: Inputs,
     /// How tokens are made.
     pub tokens: Tokens,
     /// Reverse proxies before the public listener, whose word on where a request came from counts.

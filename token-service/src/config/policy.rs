@@ -1,10 +1,14 @@
-//! `[policy]`: where the policy comes from while none was published.
+//! `[policy]`: where the policy comes from while none was published, and what is kept of what it is asked.
 
 use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
+use writ_policy::{
+    Value,
+    kept::{Carried, KeptInput, MOST_KEPT},
+};
 
 use super::{ConfigError, duration, is_loopback_host, raw::Source};
 
@@ -13,6 +17,16 @@ use super::{ConfigError, duration, is_loopback_host, raw::Source};
 pub(super) struct RawPolicy {
     pub(super) dir: Option<String>,
     bundle: Option<RawBundle>,
+    #[serde(default)]
+    inputs: RawInputs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInputs {
+    keep: Option<String>,
+    #[serde(default)]
+    arguments: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,6 +47,45 @@ pub struct BundleServer {
     pub poll_interval: Duration,
     /// The bearer token that it is asked for with.
     pub token: Option<SecretString>,
+}
+
+/// What is kept of what policies are asked, to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// How long; zero keeps nothing.
+    pub keep: Duration,
+    /// What becomes of what messages carry.
+    pub carried: Carried,
+}
+
+impl Inputs {
+    /// As much of an input as is kept.
+    #[must_use]
+    pub fn of(&self, input: &Value) -> Option<KeptInput> {
+        (!self.keep.is_zero()).then(|| KeptInput::of(input, self.carried, MOST_KEPT))
+    }
+
+    /// As much as is kept of what a gateway reports to have asked about a call to `server`.
+    #[must_use]
+    pub fn of_report(&self, reported: &KeptInput, server: &str) -> Option<KeptInput> {
+        let kept = || reported.reported(server, self.carried);
+        (!self.keep.is_zero()).then(kept).flatten()
+    }
+}
+
+/// What is kept of inputs. Personal data: not for longer than it takes to look at a change, and what messages carry only
+/// where somebody says so.
+pub(super) fn inputs(source: &Source) -> Result<Inputs, ConfigError> {
+    let raw = &source.values.policy.inputs;
+    let text = raw.keep.as_deref().unwrap_or("7d");
+    Ok(Inputs {
+        keep: duration::parse(text, &(0..=366 * 86400))
+            .map_err(|problem| source.wrong("policy.inputs.keep", text, problem))?,
+        carried: match raw.arguments {
+            true => Carried::Kept,
+            false => Carried::LeftOut,
+        },
+    })
 }
 
 /// The directory, where one is named.

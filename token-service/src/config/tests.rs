@@ -1,3 +1,5 @@
+use writ_policy::kept::Carried;
+
 use super::*;
 
 fn load(toml: &str) -> Result<Config, ConfigError> {
@@ -27,6 +29,16 @@ fn without_a_file_everything_is_on_loopback() {
 }
 
 #[test]
+fn what_calls_carry_is_kept_only_where_somebody_says_so() {
+    let inputs = |toml: &str| load(toml).unwrap().policy_inputs;
+    let week = Duration::from_secs(7 * 86400);
+    let unsaid = inputs("");
+    assert_eq!((unsaid.keep, unsaid.carried), (week, Carried::LeftOut));
+    let said = inputs("[policy.inputs]\nkeep = \"0s\"\narguments = true\n");
+    assert_eq!((said.keep, said.carried), (Duration::ZERO, Carried::Kept));
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let toml = "[tokens]\nminted_ttl = \"20s\"\ncaller_ttl = \"5m\"\n";
     let config = load_with(toml, &[("WRIT_TOKENS__MINTED_TTL", "10s"), ("HOME", "/")]).unwrap();
@@ -50,6 +62,11 @@ fn an_issuer_that_is_not_set_follows_the_port_that_was_bound() {
 #[test]
 fn what_is_wrong_is_named_with_its_field_and_file() {
     let cases = [
+        (
+            "[policy.inputs]\nkeep = \"400d\"",
+            "policy.inputs.keep",
+            "write a duration",
+        ),
         (
             "issuer = \"http://writ.example\"",
             "issuer",

@@ -51,7 +51,8 @@ pub(super) async fn serve(
         }
     }
     metrics::counter!("writ_events_total").increment(allowed.events.len() as u64);
-    app.store.report(report::of(&asker, &allowed, now)?).await?;
+    let report = report::of(&asker, &allowed, &app.config.policy_inputs, now)?;
+    app.store.report(report).await?;
     match refused.is_empty() {
         true => Ok(StatusCode::NO_CONTENT),
         // Whoever may not report one thing has not lost the others.

@@ -13,6 +13,7 @@ use super::Asker;
 use crate::{
     audit::{Kind, Record, Verdict, clip, printable},
     clock::unix,
+    config::Inputs,
     registry::Gateway,
     store::{
         reported::{EventKey, Report, Reported},
@@ -29,6 +30,7 @@ const BELIEVED_S: i64 = 3600;
 pub(super) fn of(
     asker: &Asker,
     batch: &EventBatch,
+    inputs: &Inputs,
     now: Timestamp,
 ) -> Result<Report, serde_json::Error> {
     let (gateway, name) = (asker.as_gateway(), asker.name());
@@ -47,9 +49,16 @@ pub(super) fn of(
         *seen += 1;
         let reported = match event {
             Event::Unauthenticated(tries) => Reported::Tried(tried(gateway, &name, tries, now)),
-            Event::Denied(denied) => by(&name, of_denied(denied, now)),
-            Event::DiscoveryUse(used) => by(&name, of_discovery_use(used, now)),
-            Event::Outcome(outcome) => by(&name, of_outcome(outcome, now)),
+            Event::Denied(denied) => {
+                let record = by(&name, of_denied(denied, now));
+                let input = denied.input.as_ref();
+                match input.and_then(|input| inputs.of_report(input, &denied.call.server)) {
+                    Some(input) => Reported::Decision(record, input),
+                    None => Reported::Record(record),
+                }
+            }
+            Event::DiscoveryUse(used) => Reported::Record(by(&name, of_discovery_use(used, now))),
+            Event::Outcome(outcome) => Reported::Record(by(&name, of_outcome(outcome, now))),
             Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(&name, rogue, now))),
         };
         report.events.push((Some(key), reported));
@@ -68,9 +77,9 @@ fn key(name: &str, event: &Event, before: u32) -> Result<EventKey, serde_json::E
     Ok(EventKey(digest.first_chunk().copied().unwrap_or_default()))
 }
 
-fn by(name: &str, mut record: Record) -> Reported {
+fn by(name: &str, mut record: Record) -> Box<Record> {
     record.gateway = Some(name.to_owned());
-    Reported::Record(Box::new(record))
+    Box::new(record)
 }
 
 fn of_denied(denied: &Denied, now: Timestamp) -> Record {

@@ -4,6 +4,7 @@ mod examine;
 mod force;
 pub(crate) mod polling;
 mod pool;
+mod replay;
 mod source;
 
 use std::path::Path;
@@ -16,7 +17,6 @@ use writ_core::snapshot::parts::Document;
 use writ_policy::{
     decision::Decision,
     engine::{self, CompileError, Module, Program, Unjudged},
-    input::Input,
     snapshot::Policy as Rules,
 };
 
@@ -24,6 +24,7 @@ use crate::snapshot::Form;
 pub use examine::{Examined, Ran, TESTS_TAKE, examine, run, suite};
 pub use force::{InForce, LoadError};
 use pool::Pool;
+pub use replay::{Candidate, Fate, Group, Members, Replayed, Unasked};
 pub use source::{ManifestError, SourceError, Sources};
 
 /// A compiled policy with its data.
@@ -89,9 +90,9 @@ impl Policy {
         self.for_guards.documents(form)
     }
 
-    /// Decides.
+    /// Decides a request from its whole `input` document.
     #[must_use]
-    pub fn decide(&self, input: &Input<'_>) -> Decision {
+    pub fn decide(&self, input: writ_policy::Value) -> Decision {
         self.pool.decide(input)
     }
 

@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Serialize, de::DeserializeOwned};
 use writ_policy::{
+    Value,
     decision::{Decision, DenialCause},
     engine::{Data, EngineError, Evaluator, Program, Unjudged},
-    input::Input,
 };
 
 #[derive(Debug)]
@@ -27,8 +27,8 @@ impl Pool {
         })
     }
 
-    pub(super) fn decide(&self, input: &Input<'_>) -> Decision {
-        self.with(|evaluator| evaluator.call(input))
+    pub(super) fn decide(&self, input: Value) -> Decision {
+        self.with(|evaluator| evaluator.call_with(input))
             .unwrap_or_else(|unjudged| Decision::deny(unjudged.cause, unjudged.reason))
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
@@ -42,7 +43,7 @@ pub(super) async fn run(
                 if let Some(metrics) = &metrics {
                     metrics.run_upkeep();
                 }
-                app.store.sweep(unix(app.clock.now())).await
+                tidy(&app).await
             }
             () = super::told_to_stop(&mut stopped) => break,
         };
@@ -50,6 +51,15 @@ pub(super) async fn run(
             tracing::warn!(%error, "maintenance failed; it is tried again");
         }
     }
+}
+
+/// Deletes what has expired.
+async fn tidy(app: &App) -> Result<(), StoreError> {
+    let now = app.clock.now();
+    app.store.sweep(unix(now)).await?;
+    let kept = app.config.policy_inputs.keep;
+    let oldest = now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
+    app.store.sweep_inputs(oldest).await
 }
 
 /// Without requests, too, a service notices what another process has changed.

@@ -193,7 +193,7 @@ impl Store {
     }
 }
 
-fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
+pub(super) fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
     let id: String = row.try_get("id")?;
     let word = |column: &str| -> Result<Option<serde_json::Value>, StoreError> {
         Ok(row

@@ -8,17 +8,20 @@ use super::{
     StoreError,
     audit::{self, audit_insert},
     commit::{Mint, SingleUse, Spent},
+    inputs::{self, Kept, input_insert},
     registry,
     reported::{self, Report, Reported},
     tally, tasks, timed_out, tokens,
 };
 use crate::audit::Record;
+use writ_policy::kept::KeptInput;
 
 /// What one caller wants written.
 pub(super) enum Work {
     Decision {
         revision: i64,
         record: Box<Record>,
+        input: Option<KeptInput>,
         mint: Box<Mint>,
     },
     Consume {
@@ -47,6 +50,7 @@ impl Work {
 pub(super) struct SameDecisions<'a> {
     revision: i64,
     records: Vec<&'a Record>,
+    inputs: Vec<Kept<'a>>,
     minted: Vec<&'a SingleUse>,
 }
 
@@ -55,6 +59,7 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
     let mut same = SameDecisions {
         revision: work.first()?.revision()?,
         records: Vec::with_capacity(work.len()),
+        inputs: Vec::with_capacity(work.len()),
         minted: Vec::with_capacity(work.len()),
     };
     for w in work {
@@ -62,9 +67,12 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
             Work::Decision {
                 revision,
                 record,
+                input,
                 mint,
             } if *revision == same.revision && mint.charge.is_none() => {
                 same.records.push(record);
+                same.inputs
+                    .extend(input.iter().map(|kept| (&**record, kept)));
                 same.minted.extend(&mint.token);
             }
             _ => return None,
@@ -84,12 +92,15 @@ pub(super) async fn commit_decisions(
         " FROM jsonb_each(?1) WHERE ?3 = (SELECT revision FROM registry_revision) ORDER BY key; ",
         "INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?2) ",
         "WHERE ?3 = (SELECT revision FROM registry_revision); ",
+        input_insert!(),
+        " FROM jsonb_each(?4) WHERE ?3 = (SELECT revision FROM registry_revision); ",
         "SELECT revision FROM registry_revision; ",
         "COMMIT",
     ))
     .bind(super::json(&same.records)?)
     .bind(tokens::rows(&same.minted)?)
     .bind(same.revision)
+    .bind(inputs::rows(&same.inputs)?)
     .fetch_all(conn)
     .await
     .map_err(timed_out)?
@@ -111,6 +122,7 @@ pub(super) async fn write(
     let stale = |w: &Work| w.revision().is_some_and(|revision| revision != current);
 
     let mut records: Vec<&Record> = Vec::with_capacity(work.len());
+    let mut kept: Vec<Kept<'_>> = Vec::with_capacity(work.len());
     let mut minted: Vec<&SingleUse> = Vec::with_capacity(work.len());
     let mut reports: Vec<&Report> = Vec::new();
     let mut to_spend: Vec<&str> = Vec::new();
@@ -118,7 +130,12 @@ pub(super) async fn write(
     let mut miscounted: HashSet<usize> = HashSet::new();
     for (at, w) in work.iter().enumerate().filter(|(_, w)| !stale(w)) {
         match w {
-            Work::Decision { record, mint, .. } => {
+            Work::Decision {
+                record,
+                input,
+                mint,
+                ..
+            } => {
                 if let Some(charge) = &mint.charge
                     && !tasks::charge(conn, charge).await?
                 {
@@ -126,6 +143,7 @@ pub(super) async fn write(
                     continue;
                 }
                 records.push(record);
+                kept.extend(input.iter().map(|kept| (&**record, kept)));
                 minted.extend(&mint.token);
             }
             Work::Consume { jti, now: at, .. } => {
@@ -144,12 +162,17 @@ pub(super) async fn write(
     }
 
     audit::append_all(conn, &records).await?;
+    inputs::insert(conn, &kept).await?;
     tokens::insert(conn, &minted).await?;
     for report in reports {
-        let (mut records, mut tried) = (Vec::new(), Vec::new());
+        let (mut records, mut kept, mut tried) = (Vec::new(), Vec::new(), Vec::new());
         for event in reported::fresh(conn, report).await? {
             match event {
                 Reported::Record(record) => records.push(record.as_ref()),
+                Reported::Decision(record, input) => {
+                    records.push(record.as_ref());
+                    kept.push((record.as_ref(), input));
+                }
                 Reported::Rogue(record) => {
                     if tally::rogue_is_recorded(conn, record).await? {
                         records.push(record);
@@ -159,6 +182,7 @@ pub(super) async fn write(
             }
         }
         audit::append_reported(conn, &records).await?;
+        inputs::insert(conn, &kept).await?;
         tally::count(conn, &tried).await?;
     }
     let mut spent: HashSet<String> = tokens::spend(conn, &to_spend, now).await?;

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{Store, StoreError, WAIT, batch::Work, reported::Report, writer::Writer};
 use crate::audit::Record;
+use writ_policy::kept::KeptInput;
 
 /// How many callers may wait in the queue.
 const QUEUE: usize = 4096;
@@ -122,8 +123,8 @@ impl Commits {
 }
 
 impl Store {
-    /// Commits a decision that was made at this registry revision: its record and, for a mint of a
-    /// single-use token, the token and what it counts as. All or nothing.
+    /// Commits a decision that was made at this registry revision: its record, what is kept of the input and, for a mint of
+    /// a single-use token, the token and what it counts as. All or nothing.
     ///
     /// # Errors
     /// [`StoreError::Stale`] when the registry or the task has moved on: decide again. [`StoreError::Busy`] when the
@@ -132,11 +133,13 @@ impl Store {
         &self,
         revision: i64,
         record: Record,
+        input: Option<KeptInput>,
         mint: Mint,
     ) -> Result<(), StoreError> {
         let work = Work::Decision {
             revision,
             record: Box::new(record),
+            input,
             mint: Box::new(mint),
         };
         self.commits.submit(work).await.map(drop)

@@ -14,6 +14,7 @@ mod error;
 pub mod grants;
 pub mod identities;
 pub mod initial_tokens;
+pub mod inputs;
 pub mod keys;
 pub mod oauth;
 pub mod policies;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use sqlx::SqliteConnection;
+use writ_policy::kept::KeptInput;
 
 use super::{StoreError, tally::Tried};
 use crate::audit::Record;
@@ -25,6 +26,8 @@ impl EventKey {
 pub enum Reported {
     /// With a record of its own.
     Record(Box<Record>),
+    /// With a record of its own, and what is kept of what the policy was asked.
+    Decision(Box<Record>, KeptInput),
     /// With a record of its own while the day has not seen too many of them.
     Rogue(Box<Record>),
     /// By counting.

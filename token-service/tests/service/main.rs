@@ -29,6 +29,7 @@ mod policies;
 mod process;
 mod registration_cli;
 mod regressions;
+mod replay;
 mod revocation;
 mod snapshot;
 mod staleness;

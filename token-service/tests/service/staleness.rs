@@ -113,7 +113,7 @@ async fn a_decision_from_an_old_registry_is_not_committed() {
     );
     let committed = service
         .store()
-        .commit_decision(revision, record, Mint::default())
+        .commit_decision(revision, record, None, Mint::default())
         .await;
     assert!(matches!(committed, Err(StoreError::Stale)));
     assert!(service.records().await.is_empty());

@@ -3,6 +3,7 @@
 mod answers;
 mod ends;
 mod headers;
+mod inputs;
 mod late;
 mod policy_failures;
 mod responses;
@@ -1480,5 +1481,9 @@ fn completion_is_for_what_the_caller_can_see() {
             "/gateway/v1/events"
         };
         assert_eq!(headers[":path"], path, "{reference}");
+        drop(calls);
+        if !asked {
+            assert_eq!(inputs::reported(&world), None, "another rule said no");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The verdict on a message: what the policy says, and the record of a no before anybody hears it.
 
+use writ_policy::Value;
 use writ_policy::decision::{Decision, DenialCause};
 use writ_policy::event::{Denied, Event};
+use writ_policy::kept::{Carried, KeptInput, MOST_REPORTED};
 
 use super::way_back::shows;
 use super::{Asked, Exchange, Flow, Phase, Question, Recording, Refused};
@@ -11,6 +13,13 @@ use crate::gateway::{Gateway, report};
 use crate::host::Host;
 use crate::message::content_digest;
 use crate::refuse::Refusal;
+
+/// A no, and what the policy was asked where that was its own.
+struct Denial {
+    cause: DenialCause,
+    refusal: Refusal,
+    input: Option<Value>,
+}
 
 impl Exchange {
     /// Asks the policy, then denies, mints or (without token service) forwards.
@@ -36,13 +45,16 @@ impl Exchange {
         let Some(rules) = &mut gateway.rules else {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
-        let decision = asked.ask(&mcp, task.as_ref(), |input| rules.evaluator.call(input));
-        let decision = match (decision, question.message.completes()) {
+        let (decision, input) = asked.ask(&mcp, task.as_ref(), |input| {
+            let input = input.to_value();
+            (rules.evaluator.call_with(input.clone()), input)
+        });
+        let (decision, input) = match (decision, question.message.completes()) {
             (Decision::Allow { .. }, Some(entry)) if !shows(gateway, &asked, entry) => {
                 let told = format!("{} is not visible to you", entry.name);
-                Decision::deny(DenialCause::Policy, told)
+                (Decision::deny(DenialCause::Policy, told), None)
             }
-            (decision, _) => decision,
+            (decision, _) => (decision, Some(input)),
         };
         match decision {
             Decision::Deny {
@@ -51,8 +63,12 @@ impl Exchange {
                 scopes,
             } => {
                 gateway.stats.said_no(cause);
-                let denied = (cause, Refusal::denied(reason, &scopes));
-                self.deny(gateway, host, &asked, question, denied)
+                let denial = Denial {
+                    cause,
+                    refusal: Refusal::denied(reason, &scopes),
+                    input,
+                };
+                self.deny(gateway, host, &asked, question, denial)
             }
             Decision::Allow { obligations, .. } => match &gateway.config.mode {
                 Mode::Static(config) => {
@@ -88,7 +104,12 @@ impl Exchange {
                 return self.refuse(gateway, host, &refusal, &refused);
             }
         };
-        self.deny(gateway, host, asked, question, (cause, refusal))
+        let denial = Denial {
+            cause,
+            refusal,
+            input: None,
+        };
+        self.deny(gateway, host, asked, question, denial)
     }
 
     /// Records a denial, then answers with it.
@@ -98,8 +119,13 @@ impl Exchange {
         host: &dyn Host,
         asked: &Asked,
         question: Question<'_>,
-        (cause, refusal): (DenialCause, Refusal),
+        denial: Denial,
     ) -> Flow {
+        let Denial {
+            cause,
+            refusal,
+            input,
+        } = denial;
         gateway.stats.denied += 1;
         let reply = refusal.reply(
             question.message.reply_id(),
@@ -120,6 +146,7 @@ impl Exchange {
             reason: refusal.to_string(),
             policy_revision,
             content_digest: Some(content_digest(question.body)),
+            input: input.map(|input| KeptInput::of(&input, Carried::Kept, MOST_REPORTED)),
         });
         match report(host, service, std::slice::from_ref(&event)) {
             Ok(call) => {

@@ -4,6 +4,7 @@ use writ_policy::Value;
 use writ_policy::decision::{Decision, DenialCause};
 use writ_policy::event::{Denied, Event};
 use writ_policy::input::{Document, During, Input, Kind, Listing, Mcp, RequestContext, Task};
+use writ_policy::kept::{Carried, KeptInput, MOST_REPORTED};
 use writ_policy::release::Release;
 
 use super::Asked;
@@ -114,8 +115,9 @@ impl Judge for WayBack<'_> {
             during: Some(self.sent.during()),
             ..self.asked.about(method)
         };
-        let decision = self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
-            rules.evaluator.call(input)
+        let (decision, input) = self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
+            let input = input.to_value();
+            (rules.evaluator.call_with(input.clone()), input)
         });
         let Decision::Deny { cause, reason, .. } = decision else {
             return Ok(());
@@ -130,6 +132,7 @@ impl Judge for WayBack<'_> {
                 reason: reason.clone(),
                 policy_revision,
                 content_digest: None,
+                input: Some(KeptInput::of(&input, Carried::Kept, MOST_REPORTED)),
             }));
         }
         Err(reason)

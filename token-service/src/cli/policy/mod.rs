@@ -3,8 +3,10 @@
 mod check;
 mod diff;
 mod eval;
+mod explain;
 mod history;
 mod publish;
+mod replay;
 mod test;
 
 use std::path::Path;
@@ -14,6 +16,7 @@ use clap::Subcommand;
 use super::{CliError, Output};
 use crate::{
     audit::printable,
+    config::Config,
     policy::Sources,
     store::{Store, policies::Which},
 };
@@ -50,6 +53,18 @@ pub(super) enum Stored {
     Show(history::Show),
     /// Say how two policies differ, file by file.
     Diff(diff::Diff),
+    /// Ask recorded decisions again of a candidate, and say which would come out otherwise. Ends with status 1 if any would,
+    /// with 2 if it cannot tell.
+    Replay(replay::Replay),
+    /// Say why an audit record was decided as it was: which rules held, and how far the others came.
+    Explain(explain::Explain),
+}
+
+impl Command {
+    /// Whether its status says more than that it went well.
+    pub(super) fn is_replay(&self) -> bool {
+        matches!(self, Self::Stored(Stored::Replay(_)))
+    }
 }
 
 impl Offline {
@@ -63,13 +78,20 @@ impl Offline {
 }
 
 impl Stored {
-    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
         match self {
             Self::Publish(publish) => publish.run(store, output).await,
             Self::Rollback(rollback) => rollback.run(store, output).await,
             Self::History(history) => history.run(store, output).await,
             Self::Show(show) => show.run(store, output).await,
             Self::Diff(diff) => diff.run(store, output).await,
+            Self::Replay(replay) => replay.run(store, output).await,
+            Self::Explain(explain) => explain.run(config, store, output).await,
         }
     }
 }

@@ -106,6 +106,7 @@ async fn exchange(
         };
         let Outcome {
             record,
+            input,
             mint,
             answer,
         } = decide::decide(
@@ -119,7 +120,7 @@ async fn exchange(
         );
         match app
             .store
-            .commit_decision(registry.revision(), record, mint)
+            .commit_decision(registry.revision(), record, input, mint)
             .await
         {
             Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),

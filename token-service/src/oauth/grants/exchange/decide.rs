@@ -5,6 +5,7 @@ use serde_json::json;
 use writ_policy::{
     decision::{Decision, DenialCause},
     input::{self, AgentKind, Document, Input, RequestContext, SubjectKind},
+    kept::KeptInput,
 };
 
 use super::{
@@ -24,8 +25,17 @@ use crate::{
 /// What was decided: to be committed first, and answered then.
 pub(super) struct Outcome {
     pub(super) record: Record,
+    /// What is kept of what the policy was asked, where it was its decision.
+    pub(super) input: Option<KeptInput>,
     pub(super) mint: commit::Mint,
     pub(super) answer: Result<Answer, OAuthError>,
+}
+
+impl Outcome {
+    /// The same, with what the policy was asked.
+    fn asked(self, input: Option<KeptInput>) -> Self {
+        Self { input, ..self }
+    }
 }
 
 /// Decides, and prepares what to commit and what to answer.
@@ -71,7 +81,7 @@ pub(super) fn decide(
         return refused(record, OAuthError::InvalidGrant(told.into()));
     }
     let task = found.map(|found| found.task.document(found.calls_today));
-    let decision = policy.decide(&Input {
+    let input = Input {
         subject: &caller.accepted.subject,
         agent: &agent_document(agent, server, caller),
         server: &registry.server_document(server),
@@ -86,8 +96,10 @@ pub(super) fn decide(
             source_ip: &request.context.source_ip,
             headers: &request.context.headers(),
         },
-    });
-    match decision {
+    };
+    let input = input.to_value();
+    let kept = app.config.policy_inputs.of(&input);
+    match policy.decide(input) {
         Decision::Deny {
             cause,
             reason,
@@ -95,11 +107,11 @@ pub(super) fn decide(
         } if !scopes.is_empty() => {
             record.detail = Some(json!({"cause": cause, "scopes": scopes}));
             let (reason, scope) = (reason.into(), scopes.join(" "));
-            refused(record, OAuthError::InsufficientScope { reason, scope })
+            refused(record, OAuthError::InsufficientScope { reason, scope }).asked(kept)
         }
         Decision::Deny { cause, reason, .. } => {
             record.detail = Some(json!({"cause": cause}));
-            refused(record, OAuthError::AccessDenied(reason.into()))
+            refused(record, OAuthError::AccessDenied(reason.into())).asked(kept)
         }
         Decision::Allow {
             reason,
@@ -117,7 +129,7 @@ pub(super) fn decide(
                 now,
             };
             match mint.token() {
-                Ok(token) => minted(record, token, found, now),
+                Ok(token) => minted(record, token, found, now).asked(kept),
                 Err(error) => refused(record, OAuthError::internal(&error)),
             }
         }
@@ -241,6 +253,7 @@ fn minted(
         .map(|found| found.task.charge(found.calls_today, now));
     Outcome {
         record,
+        input: None,
         mint: commit::Mint {
             token: single_use,
             charge,
@@ -258,6 +271,7 @@ fn refused(mut record: Record, error: OAuthError) -> Outcome {
     }
     Outcome {
         record,
+        input: None,
         mint: commit::Mint::default(),
         answer: Err(error),
     }
