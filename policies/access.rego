@@ -4,6 +4,9 @@
 #   `data.access[server]` holds four maps: `tools[tool]`, `prompts[prompt]`, `resources[uri]` and `discover`, each from a
 #   group or role to `true`. `data.roles[group]` names the roles of a group. Nothing is scanned but the
 #   caller's own groups, so the number of rules does not matter.
+# schemas:
+#   - data.access: schema.writ.access
+#   - data.roles: schema.writ.roles
 package writ.access
 
 # Looking around, and what goes on with something that was allowed: the handshake, lists, notifications, the tasks that a

@@ -4,6 +4,8 @@
 #   `data.limits[server][tool][argument]` is any of `min` and `max` (a number no smaller and no greater than these), `prefix` (a
 #   path below this one, without `..`) and `one_of` (a map whose keys are the allowed values). An argument that has a limit must
 #   be there and have the limit's type: what cannot be checked is refused.
+# schemas:
+#   - data.limits: schema.writ.limits
 package writ.arguments
 
 entry := data.limits[input.server.id][input.mcp.tool] if input.mcp.method == "tools/call"

@@ -4,6 +4,8 @@
 #   `data.budgets[server][tool]` is any of `calls` (the tool may be called while its task has had fewer calls, of whatever) and
 #   `calls_today` (the same of all tasks of this subject and agent since midnight UTC). Such a tool is called within a task
 #   only. The service counts; the filter knows that there is a task and leaves the rest to it.
+# schemas:
+#   - data.budgets: schema.writ.budgets
 package writ.budgets
 
 budget := data.budgets[input.server.id][input.mcp.tool] if input.mcp.method == "tools/call"

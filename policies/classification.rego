@@ -4,6 +4,8 @@
 #   `data.classification.tools[server][tool]` and `data.classification.resources[server][uri]` name a level,
 #   `data.classification.levels[level].scopes[scope]: true` the scopes that a token must have for it. Whoever is granted the call but
 #   lacks a scope is told which to ask for (403 `insufficient_scope`), and clients that know step-up authorization do.
+# schemas:
+#   - data.classification: schema.writ.classification
 package writ.classification
 
 level := data.classification.tools[input.server.id][input.mcp.tool] if input.mcp.method == "tools/call"

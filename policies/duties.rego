@@ -4,6 +4,8 @@
 #   Who requested may not approve. `data.duties[server][tool]` of an approving tool is any of `not_with[other tool]: true` (whom
 #   the other tool is granted gets this one never) and `requester`: the argument that names who requested, which must be there and
 #   somebody else than the subject. That the argument is true the server has to check: it gets the one that was decided on.
+# schemas:
+#   - data.duties: schema.writ.duties
 package writ.duties
 
 import data.writ.access

@@ -5,6 +5,8 @@
 #   ticket: `ticket.claim` names the claim of the caller's token that holds it, `ticket.task: true` takes the first word of the
 #   purpose of the call's task too, and `ticket.prefix` is what its digits follow. `free[tool]: true` needs none. Once there are
 #   environments, a server outside all of them is not called.
+# schemas:
+#   - data.environments: schema.writ.environments
 package writ.environments
 
 environment := data.environments[input.server.labels.environment]

@@ -3,6 +3,8 @@
 # description: |
 #   `data.hours[server][tool]` is `{"zone": "Europe/Berlin", "days": ["Monday", …], "from": 8, "until": 18}`: the tool
 #   may be called on these days from `from` o'clock until just before `until` o'clock in that time zone.
+# schemas:
+#   - data.hours: schema.writ.hours
 package writ.hours
 
 window := data.hours[input.server.id][input.mcp.tool] if input.mcp.method == "tools/call"

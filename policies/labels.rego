@@ -5,6 +5,8 @@
 #   tool, `require[tool]` objects unless it holds, `discover` lets look around; the tool `"*"` stands for those that are not named.
 #   A condition is any of `agent[label][value]: true`, `server[label][value]: true`, `claims[claim][value]: true` and
 #   `same[label]: true` (agent and server have the same); all of it must hold.
+# schemas:
+#   - data.labels: schema.writ.labels
 package writ.labels
 
 import data.writ.access

@@ -4,6 +4,8 @@
 #   While it answers a request, a server may ask the client for something of its own: a model's answer (sampling), a user's
 #   (elicitation), the folders it works in (roots). Whoever was allowed to make the request may be asked what MCP knows,
 #   unless `data.questions[server][method]` is `false`; what MCP does not know is not asked.
+# schemas:
+#   - data.questions: schema.writ.questions
 package writ.questions
 
 asked if input.mcp.from == "server"

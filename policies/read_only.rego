@@ -4,6 +4,8 @@
 #   An agent with the label `read_only`, or named in `data.read_only.agents[agent]`, may call tools that say `readOnlyHint` in a
 #   definition that is pinned (what a server says of itself may change with the next list, a pin does not), and tools that
 #   the policy's owner vouches for in `data.read_only.tools[server][tool]: true`. Only `false` takes an agent out.
+# schemas:
+#   - data.read_only: schema.writ.read_only
 package writ.read_only
 
 only_reads if {

@@ -5,6 +5,8 @@
 #   `data.registration.redirect_hosts[host]` names, is approved; one that is named by a metadata document may send them to
 #   the document's own host too. A person decides about everything else, unless the initial access token that it came with has
 #   the label `vouched=true`. An update is judged by the same rules, as a whole.
+# schemas:
+#   - data.registration: schema.writ.registration
 package writ.registrations
 
 vouched if {

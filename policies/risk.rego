@@ -3,6 +3,8 @@
 # description: |
 #   A public client proves nothing about itself: any program on a person's computer can pass for it. Users who come through
 #   one get the tools that `data.risk[server].low[tool]` marks `true`; the others need an agent with a key or a secret.
+# schemas:
+#   - data.risk: schema.writ.risk
 package writ.risk
 
 import data.writ.access

@@ -3,6 +3,8 @@
 # description: |
 #   A task may name the tools that its subject and agent could be granted; others are taken off it. `data.tasks` limits every
 #   task: `max_expires_in` (seconds), `max_calls` and `max_open` (tasks of one subject and agent at a time).
+# schemas:
+#   - data.tasks: schema.writ.tasks
 package writ.tasks
 
 default longest := 3600

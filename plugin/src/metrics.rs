@@ -7,7 +7,7 @@ use writ_core::gateway::Stats;
 /// Where a counter's value is.
 type Value = fn(&Stats) -> u64;
 
-const COUNTERS: [(&str, Value); 15] = [
+const COUNTERS: [(&str, Value); 16] = [
     ("writ.requests.allowed", |stats| stats.allowed),
     ("writ.requests.denied", |stats| stats.denied),
     ("writ.requests.unauthenticated", |stats| {
@@ -22,6 +22,7 @@ const COUNTERS: [(&str, Value); 15] = [
     ("writ.signatures.hit", |stats| stats.signature_hits),
     ("writ.signatures.miss", |stats| stats.signature_misses),
     ("writ.policy.failures", |stats| stats.policy_failures),
+    ("writ.pins.changed", |stats| stats.pins_changed),
     ("writ.snapshot.errors", |stats| stats.snapshot_errors),
     ("writ.snapshot.refused", |stats| stats.snapshot_refused),
     ("writ.events.lost", |stats| stats.events_lost),

@@ -36,6 +36,8 @@ pub enum DenialCause {
     Question,
     /// Nobody knows the method: no policy was asked.
     Method,
+    /// The server does not define the tool as it was approved: no policy was asked.
+    Pin,
 }
 
 /// A decision, checked.

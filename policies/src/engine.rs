@@ -24,6 +24,7 @@ use crate::adapter::{self, Adapter, Declaration};
 use crate::builtins::{self, EXTENSIONS, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
+use crate::pin::Hints;
 use crate::release::Release;
 use crate::{defined, nesting, refused};
 
@@ -439,12 +440,18 @@ impl Evaluator {
     }
 
     /// Decides whether an entry of a list is shown ([`VISIBLE`]); a policy without that rule shows nothing. One that was not
-    /// written for Writ has none: it is asked as about calling the entry.
-    pub fn visible(&mut self, listing: &Listing, kind: Kind, name: &str) -> Decision {
+    /// written for Writ has none: it is asked as about calling the entry. `pin` as in [`Mcp::pin`](crate::input::Mcp::pin).
+    pub fn visible(
+        &mut self,
+        listing: &Listing,
+        kind: Kind,
+        name: &str,
+        pin: Option<Hints>,
+    ) -> Decision {
         if self.shows {
-            self.decide(VISIBLE, listing.entry(kind, name))
+            self.decide(VISIBLE, listing.entry(kind, name, pin))
         } else if self.foreign.is_some() {
-            self.call_with(listing.entry(kind, name))
+            self.call_with(listing.entry(kind, name, pin))
         } else {
             Decision::deny(
                 DenialCause::Undefined,

@@ -35,6 +35,8 @@ pub enum Event {
     Unauthenticated(Unauthenticated),
     /// What should not have reached a server, seen by its guard.
     Rogue(Rogue),
+    /// A server's list had a tool that is not defined as it was approved.
+    PinChanged(PinChanged),
 }
 
 /// What was asked for: common to every event about one request.
@@ -245,4 +247,22 @@ pub struct Rogue {
     pub last: String,
     /// How many.
     pub count: u64,
+}
+
+/// See [`Event::PinChanged`]. Each worker tells of a tool's new definition once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinChanged {
+    /// Server id.
+    pub server: String,
+    /// The tool's name.
+    pub tool: String,
+    /// The digest of the approved definition, in hexadecimal digits.
+    pub pinned: String,
+    /// That of the definition in the list.
+    pub shown: String,
+    /// `x-request-id` of the request that the list answers.
+    pub request_id: String,
+    /// When.
+    pub time: String,
 }

@@ -10,6 +10,8 @@ use regorus::Value;
 use regorus::value::Object;
 use serde::{Deserialize, Serialize};
 
+use crate::pin::Hints;
+
 /// Free-form labels from a registration.
 pub type Labels = BTreeMap<String, String>;
 
@@ -115,6 +117,8 @@ pub struct Mcp<'a> {
     pub method: &'a str,
     /// `params.name` of `tools/call`.
     pub tool: Option<&'a str>,
+    /// What the approved annotations of the tool say; none where it has no pin, or is not defined as it was approved.
+    pub pin: Option<Hints>,
     /// `params.arguments` of `tools/call` and `prompts/get`.
     pub arguments: Option<&'a Value>,
     /// `params.name` of `prompts/get`.
@@ -399,9 +403,9 @@ pub enum Kind {
 }
 
 impl Listing {
-    /// The `input` document about calling, getting or reading the entry `name`.
+    /// The `input` document about calling, getting or reading the entry `name`; `pin` as in [`Mcp::pin`].
     #[must_use]
-    pub fn entry(&self, kind: Kind, name: &str) -> Value {
+    pub fn entry(&self, kind: Kind, name: &str, pin: Option<Hints>) -> Value {
         let keys = &*KEYS;
         let (method, member) = match kind {
             Kind::Tool => (&keys.tools_call, &keys.tool),
@@ -411,6 +415,10 @@ impl Listing {
         let (mut input, mut mcp) = (self.input.clone(), self.mcp.clone());
         mcp.insert(keys.method.clone(), method.clone());
         mcp.insert(member.clone(), Value::from(name));
+        if let Some(hints) = pin {
+            mcp.insert(keys.annotations.clone(), hints.document());
+            mcp.insert(keys.pinned.clone(), Value::Bool(true));
+        }
         input.insert(keys.mcp.clone(), Value::Object(Arc::new(mcp)));
         Value::Object(Arc::new(input))
     }
@@ -426,6 +434,7 @@ impl Input<'_> {
         };
         let mcp = Mcp {
             tool: None,
+            pin: None,
             arguments: None,
             prompt: None,
             resource_uri: None,
@@ -459,8 +468,12 @@ impl Input<'_> {
     pub fn to_value(&self) -> Value {
         let keys = &*KEYS;
         let mcp = object([
-            // No tool definition is known to the filter yet, so none can be trusted.
-            (&keys.annotations, keys.nothing.clone()),
+            (
+                &keys.annotations,
+                self.mcp
+                    .pin
+                    .map_or_else(|| keys.nothing.clone(), Hints::document),
+            ),
             (
                 &keys.arguments,
                 self.mcp
@@ -486,7 +499,7 @@ impl Input<'_> {
             (&keys.answer, document(self.mcp.answer)),
             (&keys.input_responses, document(self.mcp.input_responses)),
             (&keys.method, Value::from(self.mcp.method)),
-            (&keys.pinned, Value::Bool(false)),
+            (&keys.pinned, Value::Bool(self.mcp.pin.is_some())),
             (&keys.prompt, text(self.mcp.prompt)),
             (&keys.resource_uri, text(self.mcp.resource_uri)),
             (&keys.session, text(self.mcp.session)),
@@ -526,6 +539,7 @@ impl Input<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pin::Definition;
 
     #[test]
     fn the_filter_says_of_a_task_what_it_knows() {
@@ -570,11 +584,14 @@ mod tests {
             headers: &[("x-team".to_owned(), "red".to_owned())],
         };
         let arguments = Value::new_array();
-        let of = |method, tool, prompt, resource_uri, arguments| {
+        let read_only = r#"{"name":"x","annotations":{"readOnlyHint":true}}"#;
+        let read_only = Definition::read(read_only.as_bytes()).unwrap().pin.hints;
+        let of = |method, (tool, pin), prompt, resource_uri, arguments| {
             let mcp = Mcp {
                 version: Some("2026-07-28"),
                 method,
                 tool,
+                pin,
                 arguments,
                 prompt,
                 resource_uri,
@@ -593,7 +610,7 @@ mod tests {
         };
         let (_, listing) = of(
             "tools/list",
-            Some("left"),
+            (Some("left"), Some(read_only)),
             Some("over"),
             None,
             Some(&arguments),
@@ -603,9 +620,17 @@ mod tests {
             (Kind::Prompt, "prompts/get", [None, Some("x"), None]),
             (Kind::Resource, "resources/read", [None, None, Some("x")]),
         ] {
-            let (plain, _) = of(method, tool, prompt, uri, None);
-            assert_eq!(listing.entry(kind, "x"), plain);
+            let (plain, _) = of(method, (tool, None), prompt, uri, None);
+            assert_eq!(listing.entry(kind, "x", None), plain);
         }
+        let (pinned, _) = of("tools/call", (Some("x"), Some(read_only)), None, None, None);
+        assert_eq!(listing.entry(Kind::Tool, "x", Some(read_only)), pinned);
+        let text = pinned.to_string();
+        assert!(
+            text.contains(r#""annotations":{"readOnlyHint":true}"#)
+                && text.contains(r#""pinned":true"#),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Everything about deciding: what a decision is asked ([`input`]), what it answers ([`decision`]), the
 //! Rego engine between the two ([`engine`]), the document the filter works from ([`snapshot`]) with what is
-//! stopped ([`stops`]), what reaches a server past
-//! its gateway ([`credential`]), what is reported for the audit trail ([`event`]) and what is kept of an input ([`kept`]).
+//! stopped ([`stops`]) and which tools were approved as what ([`pin`]), what reaches a server past its gateway
+//! ([`credential`]), what is reported for the audit trail ([`event`]) and what is kept of an input ([`kept`]).
 //!
 //! Shared by the filter and the token service so that both decide from the same shapes with the same engine.
 //! No I/O, no clock, no randomness: they come in as values.
@@ -10,6 +10,7 @@ pub mod adapter;
 #[cfg(feature = "authoring")]
 pub mod authoring;
 pub mod builtins;
+mod canonical;
 pub mod credential;
 pub mod decision;
 pub mod defined;
@@ -19,6 +20,7 @@ pub mod input;
 pub mod kept;
 pub mod library;
 mod nesting;
+pub mod pin;
 mod refused;
 pub mod registration;
 pub mod release;

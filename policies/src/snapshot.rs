@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::engine::Module;
 use crate::input::{Labels, Status};
+use crate::pin::Pins;
 use crate::stops::Stops;
 
 /// The snapshot format this crate writes and reads.
@@ -204,6 +205,9 @@ pub struct ServerEntry {
     /// Methods beyond those of MCP that messages to and from it may name.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// The tools whose definition was approved; for gateways only.
+    #[serde(default, skip_serializing_if = "Pins::is_empty")]
+    pub pins: Pins,
     /// What the names that this server gives out are sealed with on their way to clients; for gateways only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal_key: Option<SealKey>,

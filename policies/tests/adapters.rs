@@ -87,7 +87,7 @@ fn with(evaluator: &mut Evaluator, tool: &str, amount: i64, listed: bool) -> Dec
     };
     question::about(&["treasury"], &mcp, |input| match listed {
         false => evaluator.call(input),
-        true => evaluator.visible(&input.listing(), Kind::Tool, tool),
+        true => evaluator.visible(&input.listing(), Kind::Tool, tool, None),
     })
 }
 

@@ -12,13 +12,14 @@
 //! - [`reference`] is a server of both eras on rmcp, [`servers`] runs its siblings on the other SDKs, [`connector`] one on
 //!   standard streams behind `writ connect`;
 //! - [`traps`] is what can be wrong around the filter, and a server that sees what then happens;
-//! - [`waiting`] is a server that streams, [`signer`] signs tokens by hand, good and bad;
+//! - [`waiting`] is a server that streams, [`changing`] one whose tools change under way, [`signer`] signs tokens by hand, good and bad;
 //! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
 //!
 //! Below those: [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
 
 pub mod binaries;
 pub mod bundle_server;
+pub mod changing;
 pub mod clients;
 pub mod connector;
 pub mod deployment;

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use serde_json::Value;
-use writ_policy::engine::{Data, Evaluator, Module, compile};
-use writ_policy::library;
+use writ_policy::engine::{CALL, Data, Evaluator, Module, compile};
+use writ_policy::{authoring, library};
 use writ_tests::binaries::workspace;
 use writ_tests::deployment::{self, Deployment};
 use writ_tests::envoy::{Envoy, Options, Yaml};
+use writ_tests::ledger::Ledger;
 use writ_tests::process::Process;
 use writ_tests::registrations::Registrations;
 use writ_tests::scratch::Scratch;
@@ -306,6 +307,60 @@ fn the_kill_switch_works_as_its_page_says() {
     );
 }
 
+#[tokio::test]
+async fn tools_are_pinned_as_the_page_says() {
+    let ledger = Ledger::start_open(Ledger::bind().await.unwrap())
+        .await
+        .unwrap();
+    let scratch = Scratch::new("pins-page").unwrap();
+    let service = TokenService::prepare(&scratch, token_service::Options::default()).unwrap();
+    Registrations::make(&service, &scratch, "http://127.0.0.1:1/mcp").unwrap();
+    let path = format!(
+        "{}:{}",
+        service.binary().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let list = blocks("docs/pins.md", "sh list").remove(0);
+    let list = list.replace("http://ledger.internal:8080/mcp", &ledger.url());
+    for block in [list].into_iter().chain(blocks("docs/pins.md", "sh")) {
+        let output = tokio::process::Command::new("sh")
+            .args(["-euc", &block])
+            .env("PATH", &path)
+            .env("USER", "ada")
+            .env("WRIT_DATA_DIR", service.data_dir())
+            .current_dir(scratch.path())
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{block}\n{told}");
+    }
+    let pins = service.cli(&["server", "pins", "ledger"]).unwrap();
+    assert_eq!(pins.len(), 5, "{pins:?}");
+    assert_eq!(pins[0]["by"], "ada");
+
+    let mut modules = library::modules();
+    modules.push(Module {
+        path: "pinned.rego".to_owned(),
+        text: blocks("docs/pins.md", "rego").remove(0),
+    });
+    let data = Data::from_json(library::example_data()).unwrap();
+    let mut evaluator = Evaluator::new(&compile(&modules).unwrap(), &data).unwrap();
+    let question = |pinned: bool| {
+        let mut input = blocks("docs/library.md", "json question").remove(0);
+        input = input.replace("\"tool\": \"transfer\"", "\"tool\": \"listAccounts\"");
+        input = input.replace("\"pinned\": false", &format!("\"pinned\": {pinned}"));
+        let mut input: Value = serde_json::from_str(&input).unwrap();
+        input["server"]["labels"]["pinned"] = "true".into();
+        input
+    };
+    let mut allowed = |pinned| -> Value {
+        let answer: Value = evaluator.judge(CALL, &question(pinned)).unwrap();
+        answer["allow"].clone()
+    };
+    assert_eq!((allowed(true), allowed(false)), (true.into(), false.into()));
+}
+
 #[test]
 fn the_service_configuration_is_accepted() {
     let scratch = Scratch::new("service-config").unwrap();
@@ -553,7 +608,7 @@ sys.exit(0 if all(Draft202012Validator(schemas[name]).is_valid(part) for name, p
 "#;
     let output = std::process::Command::new(writ_tests::tools::python().unwrap())
         .args(["-c", script])
-        .arg(workspace().join("policies/schemas"))
+        .arg(workspace().join("policies/schemas/writ"))
         .arg(data)
         .output()
         .unwrap();
@@ -567,11 +622,21 @@ sys.exit(0 if all(Draft202012Validator(schemas[name]).is_valid(part) for name, p
 
 #[test]
 fn the_librarys_data_is_as_its_schemas_say_and_mistakes_are_not() {
+    let mut modules = library::modules();
+    modules.push(Module {
+        path: "result.rego".to_owned(),
+        text: std::fs::read_to_string(workspace().join("policies/result.rego")).unwrap(),
+    });
+    let is_taken = |data: &str| {
+        let data: Value = serde_json::from_str(data).unwrap();
+        authoring::data::misfits(&modules, data.as_object().unwrap()).is_empty()
+    };
     let mut examples = blocks("docs/library.md", "json data");
     examples.extend(blocks("docs/policies.md", "json data"));
     examples.push(library::example_data().to_owned());
     for data in examples {
         assert!(is_as_the_schemas_say(&data), "{data}");
+        assert!(is_taken(&data), "{data}");
     }
     for mistake in [
         r#"{"access":{"ledger":{"tool":{"transfer":{"finance":true}}}}}"#,
@@ -591,6 +656,7 @@ fn the_librarys_data_is_as_its_schemas_say_and_mistakes_are_not() {
         r#"{"risk":{"ledger":{"low":["listAccounts"]}}}"#,
     ] {
         assert!(!is_as_the_schemas_say(mistake), "{mistake}");
+        assert!(!is_taken(mistake), "{mistake}");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::host::{Call, CallId, CallRefused, Host, answer_status};
 use crate::identity::Proofs;
 use crate::mint::Minted;
 use crate::open::OpenRequests;
+use crate::pins::Definitions;
 use crate::reports::Reports;
 use crate::rules::{Rules, RulesError};
 use crate::shared_key;
@@ -70,6 +71,8 @@ pub struct Stats {
     pub signature_misses: u64,
     /// Decisions that the policy failed at: it ran on past its limit, broke off, or answered something that is none.
     pub policy_failures: u64,
+    /// Times that a list had a tool that is not defined as it was approved.
+    pub pins_changed: u64,
     /// Times that no snapshot was to be had.
     pub snapshot_errors: u64,
     /// Answers that were refused: what is in force stays.
@@ -118,6 +121,7 @@ pub struct Gateway {
     pub(crate) proofs: Proofs,
     pub(crate) discovery: Cache<DiscoveryKey, Minted>,
     pub(crate) tool_headers: ToolHeaders,
+    pub(crate) definitions: Definitions,
     pub(crate) reports: Reports,
     pub(crate) stats: Stats,
     /// Requests whose headers are held until their body has come.
@@ -164,6 +168,7 @@ impl Gateway {
             proofs: Proofs::new(REMEMBERED_PROOFS),
             discovery: Cache::new(DISCOVERY_TOKENS),
             tool_headers: ToolHeaders::default(),
+            definitions: Definitions::default(),
             reports: Reports::default(),
             stats: Stats::default(),
             held: Held::default(),

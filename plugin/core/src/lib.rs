@@ -21,6 +21,7 @@ mod mint;
 mod open;
 mod origin;
 mod outcome;
+mod pins;
 mod refuse;
 mod reports;
 mod response;

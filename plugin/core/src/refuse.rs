@@ -123,6 +123,17 @@ pub(crate) enum Refusal {
     /// Nobody knows the method.
     #[error("{0}")]
     UnknownMethod(UnknownMethod, Era),
+    /// Nobody has approved of how the server defines the tool.
+    #[error(
+        "{server} does not define {tool} as it was approved: its owner is to look at what has changed, and approve it with \
+         `writ server pin {server} TOOLS.json --tool {tool}`"
+    )]
+    Redefined {
+        /// Server id.
+        server: String,
+        /// The tool's name.
+        tool: String,
+    },
     /// The policy, here or at the service, said no.
     #[error("{0}")]
     Denied(String),
@@ -231,7 +242,10 @@ impl Refusal {
     /// only.
     fn status(&self, id: Option<&Id>) -> u32 {
         match (self, id) {
-            (Self::Denied(_) | Self::UnknownMethod(_, Era::Session), Some(_)) => 200,
+            (
+                Self::Denied(_) | Self::Redefined { .. } | Self::UnknownMethod(_, Era::Session),
+                Some(_),
+            ) => 200,
             _ => self.plain_status(),
         }
     }
@@ -240,6 +254,7 @@ impl Refusal {
         match self {
             Self::Withheld(_) => 200,
             Self::Denied(_)
+            | Self::Redefined { .. }
             | Self::NeedsScope { .. }
             | Self::NotForThis(_)
             | Self::ForeignOrigin
@@ -280,9 +295,11 @@ impl Refusal {
             Self::Disagreement(_) | Self::Repeated(_) => HEADER_MISMATCH,
             Self::MissingMeta(_) => INVALID_PARAMS,
             Self::UnknownMethod(..) => METHOD_NOT_FOUND,
-            Self::Denied(_) | Self::NeedsScope { .. } | Self::NotForThis(_) | Self::Withheld(_) => {
-                DENIED
-            }
+            Self::Denied(_)
+            | Self::Redefined { .. }
+            | Self::NeedsScope { .. }
+            | Self::NotForThis(_)
+            | Self::Withheld(_) => DENIED,
             Self::Unavailable(_) => UNAVAILABLE,
             Self::BadAnswer(_) => BAD_ANSWER,
             Self::NoToken
@@ -298,6 +315,7 @@ impl Refusal {
     fn kind(&self) -> &'static str {
         match self {
             Self::Denied(_) => "policy_denied",
+            Self::Redefined { .. } => "tool_redefined",
             Self::NeedsScope { .. } => "insufficient_scope",
             Self::NotForThis(_) => "not_for_this",
             Self::Withheld(_) => "result_withheld",

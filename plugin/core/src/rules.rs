@@ -13,6 +13,7 @@ use serde_json::json;
 use writ_policy::Value;
 use writ_policy::engine::{self, CompileError, Data, ENGINE, EngineError, Evaluator, Module};
 use writ_policy::input::{Document, Labels, Server, Status};
+use writ_policy::pin::Pins;
 use writ_policy::snapshot::{AgentEntry, Halt, PartError, ServerEntry};
 
 pub(crate) use buckets::Buckets;
@@ -72,6 +73,8 @@ pub(crate) struct ServerRule {
     pub(crate) scope: String,
     /// Methods beyond those of MCP that messages to and from it may name.
     pub(crate) methods: Vec<String>,
+    /// The tools whose definition was approved.
+    pub(crate) pins: Pins,
     /// Where it is, as callers know it.
     pub(crate) origin: Origin,
     authority: String,
@@ -289,6 +292,7 @@ impl ServerRule {
     fn registered(id: &str, entry: ServerEntry, issuer: &str) -> Result<Self, RulesError> {
         Ok(Self {
             methods: entry.methods,
+            pins: entry.pins,
             sealer: entry.seal_key.map_or_else(OnceCell::new, |key| {
                 OnceCell::from(Sealer::new(key.bytes()))
             }),
@@ -344,6 +348,7 @@ impl ServerRule {
             metadata: metadata.to_string(),
             scope: scopes.join(" "),
             methods: Vec::new(),
+            pins: Pins::new(),
             origin: Origin::of(&url).ok_or_else(no_url)?,
             authority,
             path,

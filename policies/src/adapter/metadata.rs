@@ -20,6 +20,43 @@ const MAX_DEPTH: usize = 8;
 
 /// What the blocks of a module declare about Writ.
 pub(super) fn declared(module: &str) -> Vec<Declared> {
+    let declaration = |block: Block<'_>| {
+        let members = members(&block.lines);
+        (!members.is_empty()).then(|| Declared {
+            line: block.line,
+            members,
+            rule: block.before.and_then(rule),
+        })
+    };
+    blocks(module).into_iter().filter_map(declaration).collect()
+}
+
+/// The schemas that the blocks of a module name, each after what it is the schema of: `data.hours`, `schema.writ.hours`.
+#[cfg(feature = "authoring")]
+pub(crate) fn schemas(module: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for block in blocks(module) {
+        let lines = block.lines.iter().map(|line| line.trim());
+        let listed = lines.skip_while(|line| *line != "schemas:").skip(1);
+        let items = listed.map_while(|line| line.strip_prefix("- "));
+        found.extend(items.filter_map(|item| {
+            let (of, schema) = pair(item)?;
+            Some((of, scalar(schema)))
+        }));
+    }
+    found
+}
+
+/// A block of metadata.
+struct Block<'a> {
+    /// The line of the word `METADATA`, from 1.
+    line: usize,
+    lines: Vec<&'a str>,
+    /// The line that it stands before.
+    before: Option<&'a str>,
+}
+
+fn blocks(module: &str) -> Vec<Block<'_>> {
     let mut found = Vec::new();
     let mut lines = module.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
@@ -31,14 +68,11 @@ pub(super) fn declared(module: &str) -> Vec<Declared> {
             block.push(text);
             lines.next();
         }
-        let members = members(&block);
-        if !members.is_empty() {
-            found.push(Declared {
-                line: index + 1,
-                members,
-                rule: lines.peek().and_then(|(_, line)| rule(line)),
-            });
-        }
+        found.push(Block {
+            line: index + 1,
+            lines: block,
+            before: lines.peek().map(|(_, line)| *line),
+        });
     }
     found
 }
@@ -169,6 +203,22 @@ mod tests {
             let expected = [(3, "input=authzen".to_owned(), Some("allow".to_owned()))];
             assert_eq!(read(&rule), expected, "{block}");
         }
+    }
+
+    #[cfg(feature = "authoring")]
+    #[test]
+    fn the_schemas_of_data_are_listed() {
+        let module = "# METADATA\n# title: x\n# schemas:\n#   - data.hours: schema.writ.hours\n#   - input: schema[\"x\"]\n# custom:\n#   - data.no: schema.no\npackage p\n\n# METADATA\n# schemas:\n# - data.roles: schema.writ.roles\nx := 1\n";
+        let pairs = schemas(module);
+        let pairs: Vec<_> = pairs.iter().map(|(of, s)| (&**of, &**s)).collect();
+        assert_eq!(
+            pairs,
+            [
+                ("data.hours", "schema.writ.hours"),
+                ("input", "schema[\"x\"]"),
+                ("data.roles", "schema.writ.roles")
+            ]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 mod answer;
 mod members;
-mod metadata;
+pub(crate) mod metadata;
 mod shape;
 
 use regorus::Value;

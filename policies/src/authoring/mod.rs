@@ -1,11 +1,13 @@
-//! For whoever writes policies: what is wrong with one ([`check`]), whether its tests hold ([`testing`]), how it comes to an
-//! answer ([`trace`]) and whether that depends on what is not known any longer ([`reads`]).
+//! For whoever writes policies: what is wrong with one ([`check`]) or with its data ([`data`]), whether its tests hold
+//! ([`testing`]), how it comes to an answer ([`trace`]) and whether that depends on what is not known any longer ([`reads`]).
 //!
 //! The filter is built without all of this (the feature `authoring`).
 
 pub mod check;
+pub mod data;
 mod interpreter;
 pub mod reads;
+pub mod schema;
 pub mod testing;
 pub mod trace;
 

@@ -27,6 +27,8 @@ pub enum Kind {
     DiscoveryUse,
     /// Something that is no minted token reached a server.
     Rogue,
+    /// A server's list had a tool that is not defined as it was approved.
+    PinChanged,
     /// Tries of nobody in particular: the first of a kind, address and server; the rest is counted.
     Unauthenticated,
     /// An administrator changed something.
@@ -49,12 +51,13 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
         Self::DiscoveryUse,
         Self::Rogue,
+        Self::PinChanged,
         Self::Unauthenticated,
         Self::Admin,
         Self::SignIn,
@@ -75,6 +78,7 @@ impl Kind {
             Self::Outcome => "outcome",
             Self::DiscoveryUse => "discovery_use",
             Self::Rogue => "rogue",
+            Self::PinChanged => "pin_changed",
             Self::Unauthenticated => "unauthenticated",
             Self::Admin => "admin",
             Self::SignIn => "sign_in",

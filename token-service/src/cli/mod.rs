@@ -11,6 +11,7 @@ mod gateway;
 mod keys;
 mod output;
 mod pairs;
+mod pins;
 mod policy;
 mod provider;
 mod registration;

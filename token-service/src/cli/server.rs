@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{ById, CliError, Output, Switched, decide, output::status_word, pairs, remove};
+use super::{ById, CliError, Output, Switched, decide, output::status_word, pairs, pins, remove};
 use crate::{
     audit::Verdict,
     clock::{Clock as _, SystemClock},
@@ -32,6 +32,13 @@ pub(super) enum Command {
     Reject(ById),
     /// Forget a server.
     Remove(ById),
+    /// Approve the definitions of tools: from then on they are cut out of lists and not called when they are defined in
+    /// another way.
+    Pin(pins::Pin),
+    /// Take the pins off tools: however they are defined, policies decide on them.
+    Unpin(pins::Unpin),
+    /// List the tools that are pinned, with who approved what and when.
+    Pins(pins::List),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +142,9 @@ impl Command {
                 decide(store, output, Registered::Server, &id, Verdict::Deny).await
             }
             Self::Remove(ById { id }) => remove(store, output, Registered::Server, &id).await,
+            Self::Pin(pin) => pin.run(store, output).await,
+            Self::Unpin(unpin) => unpin.run(store, output).await,
+            Self::Pins(list) => list.run(store, output).await,
         }
     }
 }

@@ -93,6 +93,7 @@ impl Asker {
         match (of.kind, event) {
             (GatewayKind::Gateway, Event::Denied(denied)) => of.is_for(&denied.call.server),
             (GatewayKind::Gateway, Event::DiscoveryUse(used)) => of.is_for(&used.call.server),
+            (GatewayKind::Gateway, Event::PinChanged(changed)) => of.is_for(&changed.server),
             (GatewayKind::Gateway, Event::Outcome(_) | Event::Unauthenticated(_)) => true,
             (GatewayKind::Guard, Event::Rogue(rogue)) => of.is_for(&rogue.server),
             (GatewayKind::Gateway, Event::Rogue(_)) | (GatewayKind::Guard, _) => false,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use writ_policy::event::{
-    Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, Rogue, Unauthenticated,
+    Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, PinChanged, Rogue, Unauthenticated,
 };
 
 use super::Asker;
@@ -60,6 +60,7 @@ pub(super) fn of(
             Event::DiscoveryUse(used) => Reported::Record(by(&name, of_discovery_use(used, now))),
             Event::Outcome(outcome) => Reported::Record(by(&name, of_outcome(outcome, now))),
             Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(&name, rogue, now))),
+            Event::PinChanged(changed) => Reported::Record(by(&name, of_pin_changed(changed, now))),
         };
         report.events.push((Some(key), reported));
     }
@@ -153,6 +154,22 @@ fn of_rogue(name: &str, rogue: &Rogue, now: Timestamp) -> Record {
     }));
     metrics::counter!("writ_rogue_total", "credential" => rogue.credential.word())
         .increment(rogue.count.min(1_000_000_000));
+    record
+}
+
+fn of_pin_changed(changed: &PinChanged, now: Timestamp) -> Record {
+    let mut record = Record::new(Kind::PinChanged, now);
+    record.server = Some(changed.server.clone());
+    record.method = Some("tools/list".to_owned());
+    record.target = Some(clip(&changed.tool, 2048));
+    record.decision = Some(Verdict::Deny);
+    record.reason = Some("the tool is not defined as it was approved".to_owned());
+    record.request_id = Some(clip(&changed.request_id, 128));
+    record.detail = Some(json!({
+        "pinned": clip(&changed.pinned, 64),
+        "shown": clip(&changed.shown, 64),
+        "gateway_time": clip(&changed.time, 40),
+    }));
     record
 }
 

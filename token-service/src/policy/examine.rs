@@ -52,12 +52,26 @@ impl Examined {
     }
 }
 
+/// Says what is wrong with a policy and its data.
+///
+/// # Errors
+/// When its data is none.
+pub fn check(sources: &Sources) -> Result<Vec<Finding>, SourceError> {
+    let mut findings = check::check(&sources.modules, &sources.tests, &sources.document()?);
+    findings.extend(sources.misfits().into_iter().map(|message| Finding {
+        severity: Severity::Error,
+        place: None,
+        message,
+    }));
+    Ok(findings)
+}
+
 /// Checks a policy and runs its tests, as many as begin `within` this time; the others are an objection.
 ///
 /// # Errors
 /// When its data is none.
 pub fn examine(sources: &Sources, within: Duration) -> Result<Examined, SourceError> {
-    let findings = check::check(&sources.modules, &sources.tests, &sources.document()?);
+    let findings = check(sources)?;
     let tests = match findings.iter().any(|f| f.severity == Severity::Error) {
         true => Vec::new(),
         false => run(&mut suite(sources, false)?, within, &|_| true),
@@ -112,6 +126,32 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn data_that_a_template_cannot_use_keeps_a_policy_from_being_taken() {
+        let files = [
+            ("rules.rego", "package writ\n\ncall := {\"allow\": true}\n"),
+            ("hours.rego", include_str!("../../../policies/hours.rego")),
+            (
+                "hours/data.yaml",
+                "ledger: {transfer: {zone: UTC, days: [Mon], from: 8, until: 18}}",
+            ),
+            ("data.json", r#"{"hours": {"wiki": 5}}"#),
+        ];
+        let files: BTreeMap<String, String> = files.map(|(p, t)| (p.into(), t.into())).into();
+        let sources = Sources::of("test".to_owned(), files).unwrap();
+        let objections = examine(&sources, TESTS_TAKE).unwrap().objections();
+        let [days, wiki] = &objections[..] else {
+            panic!("{objections:?}")
+        };
+        let place =
+            "hours/data.yaml: data.hours.ledger.transfer.days.0 must be one of [\"Monday\",";
+        assert!(days.starts_with(place), "{days}");
+        assert_eq!(
+            wiki,
+            "data.json: data.hours.wiki must be of type \"object\""
+        );
+    }
 
     #[test]
     fn tests_that_are_not_run_in_time_keep_a_policy_from_being_taken() {

@@ -21,7 +21,7 @@ use writ_policy::{
 };
 
 use crate::snapshot::Form;
-pub use examine::{Examined, Ran, TESTS_TAKE, examine, run, suite};
+pub use examine::{Examined, Ran, TESTS_TAKE, check, examine, run, suite};
 pub use force::{InForce, LoadError};
 use pool::Pool;
 pub use replay::{Candidate, Fate, Group, Members, Replayed, Unasked};
@@ -45,6 +45,9 @@ impl Policy {
     pub fn new(sources: &Sources) -> Result<Self, SourceError> {
         let program = engine::compile(&sources.modules)?;
         let data = sources.document()?;
+        if let Some(misfit) = sources.misfits().into_iter().next() {
+            return Err(SourceError::Misfit(misfit));
+        }
         let revision = sources.revision();
         let rules = Written::new(&revision, &program, &sources.modules, &sources.data)?;
         let pool = Pool::new(program, data.clone())?;
@@ -207,6 +210,17 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("data.json"), "{message}");
+        let hours = include_str!("../../../policies/hours.rego");
+        let hourly = [("a.rego", ALLOW), ("hours.rego", hours)];
+        let data = (
+            "data.json",
+            r#"{"hours": {"ledger": {"transfer": {"zone": "UTC"}}}}"#,
+        );
+        let message = load(&[hourly[0], hourly[1], data]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("data.json: data.hours.ledger.transfer must have all of"),
+            "{message}"
+        );
         let message = load(&[]).unwrap_err().to_string();
         assert!(message.contains("no .rego file"), "{message}");
     }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod client_id;
+pub mod definitions;
 mod gateway;
 mod id;
 mod metadata;

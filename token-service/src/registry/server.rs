@@ -1,6 +1,9 @@
 //! An MCP server in the registry.
 
-use writ_policy::input::{self, Document};
+use writ_policy::{
+    input::{self, Document},
+    pin::{Hints, Pins},
+};
 
 use super::{Enforcement, Id, Labels, Origin, Status};
 use crate::secret::SecretHash;
@@ -36,6 +39,8 @@ pub struct Server {
     pub methods: Vec<String>,
     /// The ids of the servers that it may call on behalf of its own callers (RFC 8693 section 4.4).
     pub may_call: Vec<String>,
+    /// The tools whose definition was approved.
+    pub pins: Pins,
     /// Where the registration came from.
     pub origin: Origin,
     /// The registration access token it may change itself with (RFC 7592).
@@ -61,9 +66,16 @@ impl Server {
             tools: Vec::new(),
             methods: Vec::new(),
             may_call: Vec::new(),
+            pins: Pins::new(),
             origin: Origin::Admin,
             registration: None,
         }
+    }
+
+    /// What the approved annotations of a tool say; none where it has no pin.
+    #[must_use]
+    pub fn hints(&self, tool: &str) -> Option<Hints> {
+        self.pins.get(tool).map(|pin| pin.hints)
     }
 
     /// The server as decisions see it.

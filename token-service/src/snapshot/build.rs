@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use writ_core::{seal::key_of_server, snapshot::parts::Contents};
-use writ_policy::snapshot::{
-    AGENTS, AgentEntry, DATA, Halt, KEYS, POLICY, SERVERS, STOPS, SealKey, ServerEntry,
+use writ_policy::{
+    pin::Pins,
+    snapshot::{
+        AGENTS, AgentEntry, DATA, Halt, KEYS, POLICY, SERVERS, STOPS, SealKey, ServerEntry,
+    },
 };
 
 use super::Form;
@@ -62,14 +65,15 @@ fn out_of_use(registry: &Registry) -> Vec<String> {
         .collect()
 }
 
-/// A server as its gateways know it, or its guards: those see no policy's labels, and no name that is sealed.
+/// A server as its gateways know it, or its guards: those see no policy's labels, no lists, and no name that is sealed.
 fn server_entry(app: &App, server: &Server, kind: GatewayKind) -> ServerEntry {
-    let (labels, seal_key) = match kind {
+    let (labels, pins, seal_key) = match kind {
         GatewayKind::Gateway => {
             let key = key_of_server(app.names.bytes(), server.id.as_str());
-            (server.labels.clone(), Some(SealKey::new(key)))
+            let key = Some(SealKey::new(key));
+            (server.labels.clone(), server.pins.clone(), key)
         }
-        GatewayKind::Guard => (Labels::new(), None),
+        GatewayKind::Guard => (Labels::new(), Pins::new(), None),
     };
     ServerEntry {
         resource: server.resource.clone(),
@@ -79,6 +83,7 @@ fn server_entry(app: &App, server: &Server, kind: GatewayKind) -> ServerEntry {
         scopes: server.scopes.clone(),
         enforcement: server.enforcement,
         methods: server.methods.clone(),
+        pins,
         seal_key,
     }
 }

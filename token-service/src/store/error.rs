@@ -42,6 +42,14 @@ pub enum StoreError {
     /// No policy of that name was published.
     #[error("no policy {0} was published; `writ policy history` shows what there is")]
     NoPolicy(String),
+    /// The tool has no pin.
+    #[error("{tool:?} of {server} is not pinned; `writ server pins {server}` shows what is")]
+    NoPin {
+        /// The server's id.
+        server: String,
+        /// The tool's name.
+        tool: String,
+    },
     /// Two registrations contradict each other.
     #[error("{0}")]
     Conflict(&'static str),

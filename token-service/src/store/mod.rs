@@ -17,6 +17,7 @@ pub mod initial_tokens;
 pub mod inputs;
 pub mod keys;
 pub mod oauth;
+pub mod pins;
 pub mod policies;
 pub mod providers;
 pub mod pushed;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
+use writ_policy::pin::Pins;
 
-use super::{Store, StoreError, oauth, stops, users};
+use super::{Store, StoreError, oauth, pins, stops, users};
 use crate::{
     clock::rfc3339,
     registry::{
@@ -60,9 +61,16 @@ impl Store {
 
 pub(super) async fn servers(conn: &mut SqliteConnection) -> Result<Vec<Server>, StoreError> {
     let rows = sqlx::query("SELECT * FROM servers ORDER BY id")
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    rows.iter().map(server).collect()
+    let mut pins = pins::read(conn).await?;
+    let mut pinned = |mut server: Server| {
+        server.pins = pins.remove(server.id.as_str()).unwrap_or_default();
+        server
+    };
+    rows.iter()
+        .map(|row| server(row).map(&mut pinned))
+        .collect()
 }
 
 pub(super) async fn agents(conn: &mut SqliteConnection) -> Result<Vec<Agent>, StoreError> {
@@ -102,6 +110,7 @@ fn server(row: &SqliteRow) -> Result<Server, StoreError> {
         tools: r.json("tools")?,
         methods: r.json("methods")?,
         may_call: r.json("may_call")?,
+        pins: Pins::new(),
         origin: r.word("origin")?,
         registration: r.hash("registration_hash")?,
     })

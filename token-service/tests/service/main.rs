@@ -25,6 +25,7 @@ mod kill_switch;
 mod listeners;
 mod methods;
 mod mtls;
+mod pins;
 mod policies;
 mod process;
 mod registration_cli;

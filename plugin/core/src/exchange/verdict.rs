@@ -12,6 +12,7 @@ use crate::config::{CallerToken, Mode};
 use crate::gateway::{Gateway, report};
 use crate::host::Host;
 use crate::message::content_digest;
+use crate::pins::Standing;
 use crate::refuse::Refusal;
 
 /// A no, and what the policy was asked where that was its own.
@@ -38,10 +39,16 @@ impl Exchange {
             let refusal = Refusal::UnknownMethod(unknown, asked.headers.era());
             return self.turn_away(gateway, host, &asked, question, refusal);
         }
+        let standing = asked.standing(&gateway.definitions, message);
+        if standing == Standing::Changed {
+            let refusal = Refusal::Redefined {
+                server: server.id.clone(),
+                tool: message.target().unwrap_or_default().to_owned(),
+            };
+            return self.turn_away(gateway, host, &asked, question, refusal);
+        }
         let task = asked.task(gateway);
-        let mcp = question
-            .message
-            .mcp(asked.headers.mcp_version.as_deref(), asked.session_name());
+        let mcp = asked.mcp(message, standing);
         let Some(rules) = &mut gateway.rules else {
             return self.refuse(gateway, host, &no_snapshot(), &Refused::of(&asked));
         };
@@ -96,6 +103,7 @@ impl Exchange {
             Refusal::UnknownSession => DenialCause::Session,
             Refusal::UnknownQuestion => DenialCause::Question,
             Refusal::UnknownMethod(..) => DenialCause::Method,
+            Refusal::Redefined { .. } => DenialCause::Pin,
             _ => {
                 let refused = Refused {
                     message: Some(&question.message),

@@ -2,15 +2,16 @@
 
 use writ_policy::Value;
 use writ_policy::decision::{Decision, DenialCause};
-use writ_policy::event::{Denied, Event};
+use writ_policy::event::{Denied, Event, PinChanged};
 use writ_policy::input::{Document, During, Input, Kind, Listing, Mcp, RequestContext, Task};
 use writ_policy::kept::{Carried, KeptInput, MOST_REPORTED};
 use writ_policy::release::Release;
 
-use super::Asked;
+use super::{Asked, rfc3339};
 use crate::config::Mode;
 use crate::gateway::{Gateway, Stats};
 use crate::message::{Id, Message};
+use crate::pins::{Definitions, Standing};
 use crate::response::{Entry, Judge};
 use crate::seal::SealError;
 
@@ -64,20 +65,44 @@ impl<'a> WayBack<'a> {
             listing: None,
         }
     }
+
+    /// What a list says of a tool.
+    fn learn(&mut self, entry: Entry<'_>) -> Standing {
+        let (gateway, server) = (&mut *self.gateway, &self.asked.server);
+        (gateway.tool_headers).learn(&server.id, entry.name, entry.text, gateway.clock);
+        let (standing, news) = gateway.definitions.see(server, entry.name, entry.text);
+        if standing == Standing::Changed {
+            gateway.stats.pins_changed += 1;
+        }
+        if let (Some(shown), Some(pin)) = (news, server.pins.get(entry.name)) {
+            gateway.reports.add(Event::PinChanged(PinChanged {
+                server: server.id.clone(),
+                tool: entry.name.to_owned(),
+                pinned: pin.digest.to_string(),
+                shown: shown.to_string(),
+                request_id: self.asked.headers.request_id.clone(),
+                time: rfc3339(gateway.clock),
+            }));
+        }
+        standing
+    }
 }
 
 impl Judge for WayBack<'_> {
     /// What the policy is asked with is put together once for all entries.
     fn shows(&mut self, entry: Entry<'_>) -> bool {
-        if entry.kind == Kind::Tool {
-            let (tools, now) = (&mut self.gateway.tool_headers, self.gateway.clock);
-            tools.learn(&self.asked.server.id, entry.name, entry.text, now);
+        let standing = match entry.kind {
+            Kind::Tool => self.learn(entry),
+            Kind::Prompt | Kind::Resource => Standing::Unpinned,
+        };
+        if standing == Standing::Changed {
+            return false;
         }
         let Some(rules) = &mut self.gateway.rules else {
             return false;
         };
         let listing = self.listing.get_or_insert_with(|| self.asked.listing());
-        let decision = rules.evaluator.visible(listing, entry.kind, entry.name);
+        let decision = (rules.evaluator).visible(listing, entry.kind, entry.name, standing.hints());
         allows(&decision, &mut self.gateway.stats)
     }
 
@@ -93,10 +118,8 @@ impl Judge for WayBack<'_> {
                 "the policy has changed while the call was under way; call again",
             );
         };
-        let mcp = message.mcp(
-            self.asked.headers.mcp_version.as_deref(),
-            self.asked.session_name(),
-        );
+        let standing = self.asked.standing(&self.gateway.definitions, message);
+        let mcp = self.asked.mcp(message, standing);
         let release = self.asked.ask(&mcp, self.sent.task.as_ref(), |input| {
             rules.evaluator.release(input, result)
         });
@@ -151,7 +174,7 @@ pub(super) fn shows(gateway: &mut Gateway, asked: &Asked, entry: Entry<'_>) -> b
     };
     let decision = rules
         .evaluator
-        .visible(&asked.listing(), entry.kind, entry.name);
+        .visible(&asked.listing(), entry.kind, entry.name, None);
     allows(&decision, &mut gateway.stats)
 }
 
@@ -167,6 +190,22 @@ fn allows(decision: &Decision, stats: &mut Stats) -> bool {
 }
 
 impl Asked {
+    /// How the tool that a message calls is defined.
+    pub(super) fn standing(&self, definitions: &Definitions, message: &Message) -> Standing {
+        match message.tool() {
+            Some(tool) => definitions.of(&self.server, tool),
+            None => Standing::Unpinned,
+        }
+    }
+
+    /// What a policy is asked about a message.
+    pub(super) fn mcp<'a>(&'a self, message: &'a Message, standing: Standing) -> Mcp<'a> {
+        Mcp {
+            pin: standing.hints(),
+            ..message.mcp(self.headers.mcp_version.as_deref(), self.session_name())
+        }
+    }
+
     /// What a policy is asked about `method`, and nothing else yet.
     fn about<'a>(&'a self, method: &'a str) -> Mcp<'a> {
         Mcp {

@@ -388,6 +388,7 @@ impl Gateway {
             head.revision,
             rules.servers.len()
         );
+        self.definitions.keep(&rules);
         self.rules = Some(rules);
         self.discovery.clear();
         Ok(())

@@ -228,6 +228,15 @@ impl Message {
         self.string(method::subject(&self.method).parameter()?)
     }
 
+    /// The tool that the message calls.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        match method::subject(&self.method) {
+            Subject::Tool => self.target(),
+            _ => None,
+        }
+    }
+
     /// Whether a stateless request names its target in `Mcp-Name`.
     pub(crate) fn is_named_in_header(&self) -> bool {
         method::is_named_in_header(&self.method)
@@ -323,6 +332,7 @@ impl Message {
             version: version.or_else(|| self.protocol_version()),
             method: &self.method,
             tool: target(Subject::Tool),
+            pin: None,
             arguments: member(&self.params, "arguments"),
             prompt: target(Subject::Prompt),
             resource_uri: target(Subject::Resource),

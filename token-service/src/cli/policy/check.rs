@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::json;
-use writ_policy::authoring::check::{self, Finding, Severity};
+use writ_policy::authoring::check::{Finding, Severity};
 
 use super::{CliError, Output, counted, shown};
-use crate::policy::Sources;
+use crate::policy::{self, Sources};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Check {
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Check {
 impl Check {
     pub(super) fn run(self, output: &mut Output) -> Result<(), CliError> {
         let sources = Sources::read(&self.policy)?;
-        let found = check::check(&sources.modules, &sources.tests, &sources.document()?);
+        let found = policy::check(&sources)?;
         let errors = found
             .iter()
             .filter(|f| f.severity == Severity::Error)

@@ -108,7 +108,9 @@ fn is_by_policy(record: &Record) -> bool {
         | DenialCause::WrongShape
         | DenialCause::Error
         | DenialCause::Limit => true,
-        DenialCause::Session | DenialCause::Question | DenialCause::Method => false,
+        DenialCause::Session | DenialCause::Question | DenialCause::Method | DenialCause::Pin => {
+            false
+        }
     })
 }
 

@@ -72,6 +72,31 @@ pub(super) fn merge(files: &BTreeMap<String, String>) -> Result<Map<String, Valu
     Ok(document)
 }
 
+/// The file that sets what a path leads to, or else the one that sets most of the way there.
+pub(super) fn set_by<'a>(files: &'a BTreeMap<String, String>, path: &[String]) -> Option<&'a str> {
+    let reaches = |(name, text): (&'a String, &'a String)| {
+        let alone = BTreeMap::from([(name.clone(), text.clone())]);
+        let document = Value::Object(merge(&alone).ok()?);
+        let mut at = &document;
+        let mut steps = 0;
+        for step in path {
+            let below = match at {
+                Value::Object(members) => members.get(step),
+                Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
+                _ => None,
+            };
+            let Some(below) = below else { break };
+            at = below;
+            steps += 1;
+        }
+        Some((steps, name.as_str()))
+    };
+    let reached = files.iter().filter_map(reaches);
+    reached
+        .max_by_key(|(steps, _)| *steps)
+        .map(|(_, name)| name)
+}
+
 fn json(text: &str, bounded: Bounded<'_>) -> Result<Value, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = bounded.deserialize(&mut json);
@@ -156,6 +181,27 @@ mod tests {
             serde_json::from_str::<Value>(&snapshot).unwrap();
             let told = merged(&[(&path, &nested(DEEPEST - 1))]).unwrap_err();
             assert!(told.contains("too deeply"), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_file_that_sets_something_is_known() {
+        let files = [
+            ("a.rego", "package a"),
+            (
+                "data.json",
+                r#"{"hours": {"wiki": {}}, "x": {"list": [1, 2]}}"#,
+            ),
+            ("hours/data.yaml", "ledger: {transfer: 8}"),
+        ];
+        let files = files.map(|(p, t)| (p.to_owned(), t.to_owned())).into();
+        for (path, file) in [
+            ("hours.ledger.transfer", "hours/data.yaml"),
+            ("hours.wiki.more", "data.json"),
+            ("x.list.1", "data.json"),
+        ] {
+            let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+            assert_eq!(set_by(&files, &path), Some(file), "{path:?}");
         }
     }
 

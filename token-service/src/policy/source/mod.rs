@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use writ_policy::{
+    authoring::{self, schema::Misfit},
     engine::{self, CompileError, Data, EngineError, Module},
     library,
 };
@@ -72,6 +73,9 @@ pub enum SourceError {
     /// The data is not what policies can use.
     #[error("data: {0}")]
     Data(#[from] EngineError),
+    /// The data is not what the policy's templates can use.
+    #[error("{0}")]
+    Misfit(String),
     /// The modules do not make a policy.
     #[error("the policy does not compile: {0}")]
     Compile(#[from] CompileError),
@@ -181,6 +185,18 @@ impl Sources {
         Ok(Data::from_json(
             &Value::Object(self.data.clone()).to_string(),
         )?)
+    }
+
+    /// Where the data is not what the policy's templates can use: file, place and what is wrong, a line each.
+    #[must_use]
+    pub fn misfits(&self) -> Vec<String> {
+        let told = |misfit: Misfit| {
+            let file = data::set_by(&self.files, &misfit.path).unwrap_or(&self.origin);
+            let place = misfit.path.join(".");
+            format!("{file}: data.{place} {}", misfit.problem)
+        };
+        let misfits = authoring::data::misfits(&self.modules, &self.data);
+        misfits.into_iter().map(told).collect()
     }
 
     /// Names what decides, by its contents: modules and data, each with its length, so that no two policies share one.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use writ_policy::{
     decision::{Decision, DenialCause},
-    input::{self, AgentKind, Document, Input, RequestContext, SubjectKind},
+    input::{self, AgentKind, Document, Input, Mcp, RequestContext, SubjectKind},
     kept::KeptInput,
 };
 
@@ -85,10 +85,13 @@ pub(super) fn decide(
         subject: &caller.accepted.subject,
         agent: &agent_document(agent, server, caller),
         server: &registry.server_document(server),
-        mcp: &request.message.mcp(
-            request.context.protocol_version.as_deref(),
-            request.context.session.as_deref(),
-        ),
+        mcp: &Mcp {
+            pin: request.message.tool().and_then(|tool| server.hints(tool)),
+            ..request.message.mcp(
+                request.context.protocol_version.as_deref(),
+                request.context.session.as_deref(),
+            )
+        },
         task: task.as_ref(),
         request: &RequestContext {
             id: &request.context.request_id,
