@@ -21,12 +21,12 @@ pub(crate) use asking::{Asking, asking};
 use foreign::{FOREIGN, Foreign};
 
 use crate::adapter::{self, Adapter, Declaration};
-use crate::builtins::{self, EXTENSIONS, Failure};
+use crate::builtins::{self, EXTENSIONS, Evaluation, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
 use crate::pin::Hints;
 use crate::release::Release;
-use crate::{defined, nesting, refused};
+use crate::{bounds, defined, nesting, refused};
 
 /// The engine that programs are compiled for. A filter refuses a program for another one.
 pub const ENGINE: &str = "regorus-0.14.1";
@@ -371,7 +371,7 @@ impl Evaluator {
         if program.bytecode.has_host_await() {
             vm.set_execution_mode(ExecutionMode::Suspendable);
         }
-        vm.load_program(Arc::clone(&program.bytecode));
+        vm.load_program(Arc::new(bounds::within(&program.bytecode)));
         vm.set_data(data.0.clone())
             .map_err(|error| EngineError::Data(error.to_string()))?;
         let names = vm.get_entry_point_names();
@@ -531,9 +531,11 @@ impl Evaluator {
     }
 
     fn run(&mut self, entry_point: &str, input: Value) -> Result<Value, (DenialCause, String)> {
+        bounds::begin();
         self.vm.set_input(input.clone());
         let mut answer = self.vm.execute_entry_point_by_name(entry_point);
-        let mut now = None;
+        let now = || time(&input).as_deref().and_then(builtins::nanoseconds);
+        let mut evaluation = Evaluation::at(&now);
         while answer.is_ok()
             && let Some(reason) = self.vm.suspend_reason()
         {
@@ -545,8 +547,7 @@ impl Evaluator {
             else {
                 return Err(too_long());
             };
-            let now = now.get_or_insert_with(|| time(&input));
-            let value = match called(identifier, argument, now.as_deref()) {
+            let value = match called(&mut evaluation, identifier, argument) {
                 Ok(value) => value,
                 Err(Failure::Undefined(..)) => Value::Undefined,
                 Err(failure @ Failure::Limit(..)) => {
@@ -561,6 +562,7 @@ impl Evaluator {
         self.vm.set_input(Value::Null);
         answer.map_err(|error| match error {
             VmError::InstructionLimitExceeded { .. } => too_long(),
+            VmError::MemoryLimitExceeded { .. } => too_much(),
             error => (DenialCause::Error, format!("the policy failed: {error}")),
         })
     }
@@ -575,12 +577,26 @@ fn too_long() -> (DenialCause, String) {
     )
 }
 
+fn too_much() -> (DenialCause, String) {
+    (
+        DenialCause::Limit,
+        format!(
+            "the policy made more than {} MiB out of this call, or a number too long; simplify the rules for it",
+            bounds::MOST >> 20
+        ),
+    )
+}
+
 /// Runs the built-in that a program stopped at.
-fn called(identifier: &Value, argument: &Value, now: Option<&str>) -> Result<Value, Failure> {
+fn called(
+    evaluation: &mut Evaluation<'_>,
+    identifier: &Value,
+    argument: &Value,
+) -> Result<Value, Failure> {
     match (identifier, argument) {
         (Value::String(name), Value::Array(arguments)) => {
             let arguments: Vec<Value> = arguments.iter().cloned().collect();
-            builtins::call(name, &arguments, now)
+            evaluation.call(name, &arguments)
         }
         _ => Err(Failure::Unknown(identifier.to_string())),
     }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Extension, Value};
 
 use super::located;
-use crate::builtins::{self, EXTENSIONS, Failure};
+use crate::bounds;
+use crate::builtins::{self, EXTENSIONS, Evaluation, Failure};
 use crate::engine::{self, Asking, CompileError, Data, Module};
 
 /// The longest one evaluation may take, as one test in OPA.
@@ -75,6 +76,7 @@ impl Interpreter {
     }
 
     fn run(&mut self, rule: &str) -> Result<Value, String> {
+        bounds::begin();
         let answer = self.engine.eval_rule(rule.to_owned());
         answer.map_err(|error| match located(&error.to_string()) {
             (Some(place), problem) => format!("{place}: {problem}"),
@@ -114,6 +116,11 @@ pub(super) fn engine(
                 .map_err(|error| CompileError::Compile(error.to_string()))?;
         }
     }
+    for (name, arity, extension) in bounds::extensions() {
+        engine
+            .add_extension(name.to_owned(), arity, extension)
+            .map_err(|error| CompileError::Compile(error.to_string()))?;
+    }
     for module in modules {
         engine::bounded(module)?;
         engine
@@ -129,13 +136,19 @@ pub(super) fn engine(
     Ok(engine)
 }
 
-/// A built-in of Writ's own.
+/// A built-in of Writ's own, at the time of what is asked about, or of the machine as its own `time.now_ns`.
 fn extension(name: &'static str, now: Option<Now>) -> Box<dyn Extension> {
-    Box::new(move |arguments: Vec<Value>| {
-        let now = now.as_ref().and_then(Now::get);
-        match builtins::call(name, &arguments, now.as_deref()) {
+    let time = move || match &now {
+        Some(now) => now.get().as_deref().and_then(builtins::nanoseconds),
+        None => {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            i64::try_from(since.ok()?.as_nanos()).ok()
+        }
+    };
+    Box::new(
+        move |arguments: Vec<Value>| match Evaluation::at(&time).call(name, &arguments) {
             Err(Failure::Undefined(..)) => Ok(Value::Undefined),
             answer => Ok(answer?),
-        }
-    })
+        },
+    )
 }

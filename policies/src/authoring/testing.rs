@@ -8,6 +8,7 @@ use regorus::{Engine, Value};
 use serde::Serialize;
 
 use super::{Place, interpreter, located, package, parsed, rule_name};
+use crate::bounds;
 use crate::engine::{CompileError, Data, Module};
 
 /// How a test ended.
@@ -93,6 +94,7 @@ impl Suite {
         if test.skipped {
             return Outcome::Skipped;
         }
+        bounds::begin();
         match self.engine.eval_rule(test.name.clone()) {
             Ok(Value::Bool(true)) => Outcome::Pass,
             // What else is not undefined or false is true to OPA.
