@@ -44,7 +44,7 @@ test: ## Run every test: unit, in wasmtime and V8, end to end on a real Envoy
 	@$(BUILT) $(CARGO) $(TEST) --workspace
 	@echo "==> running the policy engine's tests as the filter does: in wasm, in V8"
 	@$(WASI_RUNNER) $(CARGO) test --quiet --target wasm32-wasip1 -p writ-policy --features authoring \
-		--test adapters --test builtins --test cases --test engine --test undefined
+		--test adapters --test builtins --test cases --test engine --test jwt --test undefined
 
 lint: ## Check format, lints, licences and what the filter imports
 	@$(DEPS) build lint

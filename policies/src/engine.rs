@@ -13,7 +13,7 @@ use regorus::{Engine, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::adapter::{self, Adapter, Declaration};
-use crate::builtins::{self, EXTENSIONS, Failure};
+use crate::builtins::{self, EXTENSIONS, Evaluation, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
 use crate::release::Release;
@@ -556,7 +556,8 @@ impl Evaluator {
     fn run(&mut self, entry_point: &str, input: Value) -> Result<Value, (DenialCause, String)> {
         self.vm.set_input(input.clone());
         let mut answer = self.vm.execute_entry_point_by_name(entry_point);
-        let mut now = None;
+        let now = || time(&input).as_deref().and_then(builtins::nanoseconds);
+        let mut evaluation = Evaluation::at(&now);
         while answer.is_ok()
             && let Some(reason) = self.vm.suspend_reason()
         {
@@ -568,8 +569,7 @@ impl Evaluator {
             else {
                 return Err(too_long());
             };
-            let now = now.get_or_insert_with(|| time(&input));
-            let value = match called(identifier, argument, now.as_deref()) {
+            let value = match called(&mut evaluation, identifier, argument) {
                 Ok(value) => value,
                 Err(Failure::Undefined(..)) => Value::Undefined,
                 Err(failure @ Failure::Limit(..)) => {
@@ -599,11 +599,15 @@ fn too_long() -> (DenialCause, String) {
 }
 
 /// Runs the built-in that a program stopped at.
-fn called(identifier: &Value, argument: &Value, now: Option<&str>) -> Result<Value, Failure> {
+fn called(
+    evaluation: &mut Evaluation<'_>,
+    identifier: &Value,
+    argument: &Value,
+) -> Result<Value, Failure> {
     match (identifier, argument) {
         (Value::String(name), Value::Array(arguments)) => {
             let arguments: Vec<Value> = arguments.iter().cloned().collect();
-            builtins::call(name, &arguments, now)
+            evaluation.call(name, &arguments)
         }
         _ => Err(Failure::Unknown(identifier.to_string())),
     }

@@ -15,11 +15,15 @@ use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::vm::{ExecutionMode, RegoVM, SuspendReason};
 use regorus::{Engine, Extension, Value};
 use serde::Deserialize;
-use writ_policy::builtins::{self, EXTENSIONS, Failure};
+use writ_policy::builtins::{EXTENSIONS, Evaluation, Failure, nanoseconds};
 use writ_policy::defined;
 
 /// When all of it happens.
 const NOW: &str = "2026-11-23T10:00:00Z";
+
+fn now() -> Option<i64> {
+    nanoseconds(NOW)
+}
 
 #[derive(Deserialize)]
 struct Table {
@@ -100,7 +104,7 @@ fn engine(case: &Case, strict: bool) -> Result<Engine, String> {
     engine.set_strict_builtin_errors(strict);
     for (name, arity) in EXTENSIONS {
         let extension: Box<dyn Extension> = Box::new(move |arguments: Vec<Value>| {
-            match builtins::call(name, &arguments, Some(NOW)) {
+            match Evaluation::at(&now).call(name, &arguments) {
                 Err(Failure::Undefined(..)) if !strict => Ok(Value::Undefined),
                 answer => Ok(answer?),
             }
@@ -246,7 +250,7 @@ fn asked(case: &Case, entry_point: &str, input: &Value) -> Result<Value, String>
     {
         let arguments = argument.as_array().unwrap().to_vec();
         let name = identifier.as_string().unwrap().to_string();
-        let value = match builtins::call(&name, &arguments, Some(NOW)) {
+        let value = match Evaluation::at(&now).call(&name, &arguments) {
             Err(Failure::Undefined(..)) => Value::Undefined,
             answer => answer.map_err(|e| e.to_string())?,
         };

@@ -8,7 +8,7 @@
 mod question;
 
 use regorus::{Engine, Extension, Value};
-use writ_policy::builtins::{self, EXTENSIONS};
+use writ_policy::builtins::{EXTENSIONS, Evaluation};
 use writ_policy::decision::Decision;
 use writ_policy::engine::{Data, Evaluator, Module, compile};
 use writ_policy::input::Mcp;
@@ -188,7 +188,8 @@ fn interpreted(policy: &str) -> bool {
     engine.set_strict_builtin_errors(false);
     for (name, arity) in EXTENSIONS {
         let extension: Box<dyn Extension> = Box::new(move |arguments: Vec<Value>| {
-            Ok(builtins::call(name, &arguments, None).unwrap_or(Value::Undefined))
+            let answer = Evaluation::at(&|| None).call(name, &arguments);
+            Ok(answer.unwrap_or(Value::Undefined))
         });
         let arity = u8::try_from(*arity).unwrap();
         engine

@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Extension, Value};
 use serde::Serialize;
 
 use super::{Place, located, package, parsed, rule_name};
-use crate::builtins::{self, EXTENSIONS, Failure};
+use crate::builtins::{EXTENSIONS, Evaluation, Failure};
 use crate::engine::{self, CompileError, Data, Module};
 
 /// The longest one test may run, as in OPA.
@@ -158,10 +158,16 @@ impl Suite {
     }
 }
 
-/// A built-in of Writ's own, for the interpreter.
+/// A built-in of Writ's own, for the interpreter, at the time of the machine as its own `time.now_ns`.
 fn extension(name: &'static str) -> Box<dyn Extension> {
+    let now = || {
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()?;
+        i64::try_from(since.as_nanos()).ok()
+    };
     Box::new(
-        move |arguments: Vec<Value>| match builtins::call(name, &arguments, None) {
+        move |arguments: Vec<Value>| match Evaluation::at(&now).call(name, &arguments) {
             Err(Failure::Undefined(..)) => Ok(Value::Undefined),
             answer => Ok(answer?),
         },

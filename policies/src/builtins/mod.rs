@@ -14,6 +14,8 @@ mod urlquery;
 
 use regorus::Value;
 
+pub use time::nanoseconds;
+
 /// The names of the built-ins and how many arguments each takes.
 pub const EXTENSIONS: &[(&str, usize)] = &[
     ("crypto.hmac.equal", 2),
@@ -22,7 +24,18 @@ pub const EXTENSIONS: &[(&str, usize)] = &[
     ("glob.match", 3),
     ("glob.quote_meta", 1),
     ("io.jwt.decode", 1),
+    ("io.jwt.decode_verify", 2),
+    ("io.jwt.verify_eddsa", 2),
+    ("io.jwt.verify_es256", 2),
     ("io.jwt.verify_hs256", 2),
+    ("io.jwt.verify_hs384", 2),
+    ("io.jwt.verify_hs512", 2),
+    ("io.jwt.verify_ps256", 2),
+    ("io.jwt.verify_ps384", 2),
+    ("io.jwt.verify_ps512", 2),
+    ("io.jwt.verify_rs256", 2),
+    ("io.jwt.verify_rs384", 2),
+    ("io.jwt.verify_rs512", 2),
     ("net.cidr_expand", 1),
     ("net.cidr_intersects", 2),
     ("numbers.range", 2),
@@ -53,33 +66,63 @@ pub enum Failure {
     Unknown(String),
 }
 
-/// Runs the built-in `name`. `now` is the time of the request (RFC 3339, UTC), where there is one.
-///
-/// # Errors
-/// [`Failure`].
-pub fn call(name: &str, arguments: &[Value], now: Option<&str>) -> Result<Value, Failure> {
-    match (name, arguments) {
-        ("crypto.hmac.equal", [a, b]) => crypto::hmac_equal(a, b),
-        ("crypto.hmac.sha256", [message, key]) => crypto::hmac_sha256(message, key),
-        ("crypto.sha256", [text]) => crypto::sha256(text),
-        ("glob.match", [pattern, separators, text]) => glob::matches(pattern, separators, text),
-        ("glob.quote_meta", [text]) => glob::quote_meta(text),
-        ("io.jwt.decode", [token]) => jwt::decode(token),
-        ("io.jwt.verify_hs256", [token, secret]) => jwt::verify_hs256(token, secret),
-        ("net.cidr_expand", [network]) => bounded::cidr_expand(network),
-        ("net.cidr_intersects", [a, b]) => net::intersects(a, b),
-        ("numbers.range", [from, to]) => bounded::range(from, to, None),
-        ("numbers.range_step", [from, to, step]) => bounded::range(from, to, Some(step)),
-        ("regex.find_all_string_submatch_n", [pattern, text, most]) => {
-            regex::find_all_submatches(pattern, text, most)
+/// One evaluation, as far as built-ins know of it.
+pub struct Evaluation<'a> {
+    now: &'a dyn Fn() -> Option<i64>,
+    checks: jwt::Checks,
+}
+
+impl<'a> Evaluation<'a> {
+    /// An evaluation at this time, in nanoseconds since 1970, which is only asked for where it matters.
+    #[must_use]
+    pub fn at(now: &'a dyn Fn() -> Option<i64>) -> Self {
+        Self {
+            now,
+            checks: jwt::Checks::default(),
         }
-        ("bits.lsh", [number, by]) => bounded::shift_left(number, by),
-        ("time.now_ns", []) => time::now_ns(now),
-        ("urlquery.decode", [text]) => urlquery::decode(text),
-        ("urlquery.decode_object", [text]) => urlquery::decode_object(text),
-        ("urlquery.encode", [text]) => urlquery::encode(text),
-        ("urlquery.encode_object", [object]) => urlquery::encode_object(object),
-        (name, _) => Err(Failure::Unknown(name.to_owned())),
+    }
+
+    /// Runs the built-in `name`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn call(&mut self, name: &str, arguments: &[Value]) -> Result<Value, Failure> {
+        match (name, arguments) {
+            ("crypto.hmac.equal", [a, b]) => crypto::hmac_equal(a, b),
+            ("crypto.hmac.sha256", [message, key]) => crypto::hmac_sha256(message, key),
+            ("crypto.sha256", [text]) => crypto::sha256(text),
+            ("glob.match", [pattern, separators, text]) => glob::matches(pattern, separators, text),
+            ("glob.quote_meta", [text]) => glob::quote_meta(text),
+            ("io.jwt.decode", [token]) => jwt::decode(token),
+            ("io.jwt.decode_verify", [token, constraints]) => {
+                jwt::decode_verify(token, constraints, self.now, &mut self.checks)
+            }
+            (name, [token, key]) if name.starts_with("io.jwt.verify_") => {
+                jwt::verify(name, token, key, &mut self.checks)
+            }
+            ("net.cidr_expand", [network]) => bounded::cidr_expand(network),
+            ("net.cidr_intersects", [a, b]) => net::intersects(a, b),
+            ("numbers.range", [from, to]) => bounded::range(from, to, None),
+            ("numbers.range_step", [from, to, step]) => bounded::range(from, to, Some(step)),
+            ("regex.find_all_string_submatch_n", [pattern, text, most]) => {
+                regex::find_all_submatches(pattern, text, most)
+            }
+            ("bits.lsh", [number, by]) => bounded::shift_left(number, by),
+            ("time.now_ns", []) => time::now_ns((self.now)()),
+            ("urlquery.decode", [text]) => urlquery::decode(text),
+            ("urlquery.decode_object", [text]) => urlquery::decode_object(text),
+            ("urlquery.encode", [text]) => urlquery::encode(text),
+            ("urlquery.encode_object", [object]) => urlquery::encode_object(object),
+            (name, _) => Err(Failure::Unknown(name.to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Evaluation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluation")
+            .field("checks", &self.checks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,14 +154,14 @@ mod tests {
     fn every_built_in_that_is_named_is_there() {
         for (name, arity) in EXTENSIONS {
             let arguments = vec![Value::Null; *arity];
-            let answer = call(name, &arguments, None);
+            let answer = Evaluation::at(&|| None).call(name, &arguments);
             assert!(
                 !matches!(answer, Err(Failure::Unknown(_))),
                 "{name}: {answer:?}"
             );
         }
         assert!(matches!(
-            call("http.send", &[], None),
+            Evaluation::at(&|| None).call("http.send", &[]),
             Err(Failure::Unknown(_))
         ));
     }
@@ -132,7 +175,7 @@ mod tests {
     fn a_text_that_is_too_long_ends_the_evaluation() {
         let long = Value::from("x".repeat(MAX_TEXT + 1));
         assert!(matches!(
-            call("crypto.sha256", &[long], None),
+            Evaluation::at(&|| None).call("crypto.sha256", &[long]),
             Err(Failure::Limit(..))
         ));
     }

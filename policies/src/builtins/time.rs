@@ -4,17 +4,16 @@ use regorus::Value;
 
 use super::Failure;
 
-pub(super) fn now_ns(now: Option<&str>) -> Result<Value, Failure> {
-    now.and_then(nanoseconds)
-        .map(Value::from)
-        .ok_or(Failure::Undefined(
-            "time.now_ns",
-            "the input has no time of the request",
-        ))
+pub(super) fn now_ns(now: Option<i64>) -> Result<Value, Failure> {
+    now.map(Value::from).ok_or(Failure::Undefined(
+        "time.now_ns",
+        "the input has no time of the request",
+    ))
 }
 
 /// Nanoseconds since 1970 of a time in UTC (RFC 3339 section 5.6).
-fn nanoseconds(time: &str) -> Option<i64> {
+#[must_use]
+pub fn nanoseconds(time: &str) -> Option<i64> {
     let (date, clock) = time.strip_suffix('Z')?.split_once('T')?;
     let [year, month, day] = three(date.splitn(3, '-'))?;
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
