@@ -1,13 +1,14 @@
 //! `writ`, the service beside the filter: OAuth 2.1 issuer, token exchange, registry and audit trail.
 //!
 //! A request comes in through [`serve`] and reaches [`oauth`] (everything a standard names), [`gateway`]
-//! (what the filter asks for) or [`pages`] (what a person sees). All of them work on one [`app::App`]: the
+//! (what the filter asks for), [`authzen`] (what other enforcement points ask) or [`pages`] (what a person sees). All of them work on one [`app::App`]: the
 //! checked [`config`], the [`registry`] of servers, agents and gateways as of one revision, the compiled
 //! [`policy`], the signing [`keys`], and the [`store`], the only place that speaks SQL. What happened is an
 //! [`audit::Record`]; a token and its record are committed together.
 
 pub mod app;
 pub mod audit;
+pub mod authzen;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -45,11 +45,13 @@ pub enum Kind {
     Consent,
     /// A client gave a token or grant back.
     Revoked,
+    /// Somebody who enforces the policy asked what it says, and was told.
+    Evaluation,
 }
 
 impl Kind {
     /// All kinds, for the CLI's filter.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Mint,
         Self::Denied,
         Self::Outcome,
@@ -64,6 +66,7 @@ impl Kind {
         Self::Registration,
         Self::Consent,
         Self::Revoked,
+        Self::Evaluation,
     ];
 
     /// The word in the store and the CLI.
@@ -84,6 +87,7 @@ impl Kind {
             Self::Registration => "registration",
             Self::Consent => "consent",
             Self::Revoked => "revoked",
+            Self::Evaluation => "evaluation",
         }
     }
 }

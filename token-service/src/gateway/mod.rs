@@ -18,18 +18,19 @@ use axum::{
 pub use auth::{Asker, authenticate, authenticate_any};
 pub use error::GatewayError;
 
-use crate::{app::SharedApp, oauth::grants::exchange};
+use crate::{app::SharedApp, authzen, oauth::grants::exchange};
 
 /// The most a request of a gateway may hold: a message of a few megabytes, encoded.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// The routes of the gateways' listener.
-pub fn routes() -> Router<SharedApp> {
+pub fn routes(app: &SharedApp) -> Router<SharedApp> {
     Router::new()
         .route("/gateway/v1/snapshot", get(snapshot::serve))
         .route("/gateway/v1/events", post(events::serve))
         .route("/gateway/v1/consume", post(consume::serve))
         .route("/oauth/token", post(exchange::serve))
+        .merge(authzen::gateway_routes(app))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 

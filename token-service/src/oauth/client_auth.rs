@@ -60,12 +60,7 @@ impl Client {
     /// How well it proved who it is.
     #[must_use]
     pub fn authn(&self) -> AgentAuthn {
-        match self.agent.auth {
-            AuthMethod::None => AgentAuthn::None,
-            AuthMethod::Secret => AgentAuthn::Secret,
-            AuthMethod::Key => AgentAuthn::Key,
-            AuthMethod::Workload => AgentAuthn::Workload,
-        }
+        self.agent.auth.authn()
     }
 
     /// The same client, holding the key of this DPoP proof, which is used up with it.
@@ -245,6 +240,18 @@ fn secret(
             "this client is registered for client_secret_post: send client_id and client_secret in the body",
         )),
     }
+}
+
+/// The approved agent whose HTTP Basic credentials (`client_secret_basic`) these are.
+pub(crate) fn by_basic(registry: &Registry, headers: &HeaderMap) -> Option<Arc<Agent>> {
+    let credentials = basic::credentials(headers)?;
+    let client = secret(
+        registry,
+        &credentials.id,
+        credentials.secret(),
+        SentIn::Header,
+    );
+    client.ok().map(|client| client.agent)
 }
 
 async fn key(app: &App, text: &str, now: Timestamp) -> Result<Client, OAuthError> {

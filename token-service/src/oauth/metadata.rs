@@ -40,7 +40,13 @@ impl<'a> Endpoints<'a> {
     /// The request path of the metadata: the well-known segment comes before the issuer's path (RFC 8414 section 3.1).
     #[must_use]
     pub fn metadata_path(&self) -> String {
-        format!("/.well-known/oauth-authorization-server{}", self.path)
+        self.well_known("oauth-authorization-server")
+    }
+
+    /// The request path of another well-known document, which lies before the issuer's path likewise.
+    #[must_use]
+    pub fn well_known(&self, document: &str) -> String {
+        format!("/.well-known/{document}{}", self.path)
     }
 
     /// The request paths of the same document for OpenID Connect: after the issuer's path (Discovery section 4), and for
@@ -49,7 +55,7 @@ impl<'a> Endpoints<'a> {
     pub fn openid_paths(&self) -> Vec<String> {
         let mut paths = vec![self.path("/.well-known/openid-configuration")];
         if !self.path.is_empty() {
-            paths.push(format!("/.well-known/openid-configuration{}", self.path));
+            paths.push(self.well_known("openid-configuration"));
         }
         paths
     }

@@ -14,13 +14,13 @@ use utoipa::{
     },
 };
 
-use crate::{app::SharedApp, config::Config, federation, gateway, oauth};
+use crate::{app::SharedApp, authzen, config::Config, federation, gateway, oauth};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Writ",
-        description = "The token service: OAuth 2.1 issuer, registration, tasks, and what gateways ask for."
+        description = "The token service: OAuth 2.1 issuer, registration, tasks, what gateways ask for, and decisions for others (AuthZEN)."
     ),
     modifiers(&Credentials),
     paths(serve)
@@ -46,7 +46,12 @@ impl Modify for Credentials {
 #[must_use]
 pub fn document(config: &Config) -> OpenApi {
     let mut document = Api::openapi();
-    for part in [oauth::api(), federation::api(), gateway::api()] {
+    for part in [
+        oauth::api(),
+        federation::api(),
+        gateway::api(),
+        authzen::api(),
+    ] {
         document.merge(part);
     }
     document.servers = Some(vec![Server::new(config.issuer.clone())]);

@@ -268,3 +268,85 @@ pub(crate) struct Snapshot {
     issued_at: String,
     issuer: String,
 }
+
+/// A subject or resource (AuthZEN 1.0 sections 5.1 and 5.2).
+#[derive(ToSchema)]
+pub(crate) struct AccessEntity {
+    #[schema(min_length = 1, max_length = 1024)]
+    r#type: String,
+    #[schema(min_length = 1, max_length = 1024)]
+    id: String,
+    properties: Option<Object>,
+}
+
+/// AuthZEN 1.0 section 5.3.
+#[derive(ToSchema)]
+pub(crate) struct AccessAction {
+    /// The MCP method; on a server, also a tool.
+    #[schema(min_length = 1, max_length = 1024)]
+    name: String,
+    properties: Option<Object>,
+}
+
+/// AuthZEN 1.0 section 6.1. See docs/authzen.md.
+#[derive(ToSchema)]
+pub(crate) struct AccessEvaluation {
+    subject: AccessEntity,
+    action: AccessAction,
+    resource: AccessEntity,
+    context: Option<Object>,
+}
+
+/// AuthZEN 1.0 section 7.1: what every evaluation has may stand beside them.
+#[derive(ToSchema)]
+pub(crate) struct AccessEvaluations {
+    subject: Option<AccessEntity>,
+    action: Option<AccessAction>,
+    resource: Option<AccessEntity>,
+    context: Option<Object>,
+    evaluations: Option<Vec<Object>>,
+    options: Option<Object>,
+}
+
+/// AuthZEN 1.0 section 5.5.
+#[derive(ToSchema)]
+pub(crate) struct AccessDecision {
+    decision: bool,
+    context: Option<Object>,
+}
+
+/// AuthZEN 1.0 section 7.2; one decision where one was asked for.
+#[derive(ToSchema)]
+pub(crate) struct AccessDecisions {
+    evaluations: Option<Vec<AccessDecision>>,
+    decision: Option<bool>,
+    context: Option<Object>,
+}
+
+/// AuthZEN 1.0 section 9.1.
+#[derive(ToSchema)]
+pub(crate) struct AccessMetadata {
+    policy_decision_point: String,
+    access_evaluation_endpoint: String,
+    access_evaluations_endpoint: String,
+}
+
+/// AuthZEN 1.0 section 10.1.3: what happened and what to do.
+#[derive(IntoResponses)]
+pub(crate) enum AccessRefused {
+    /// The request is not right.
+    #[response(status = 400)]
+    BadRequest(String),
+    /// Who asks has not proved who they are.
+    #[response(status = 401)]
+    Unauthorized(String),
+    /// Asked too often.
+    #[response(status = 429)]
+    TooMany(String),
+    /// The service is at fault; its log says how.
+    #[response(status = 500)]
+    Failed(String),
+    /// The service is busy: try again.
+    #[response(status = 503)]
+    Busy(String),
+}

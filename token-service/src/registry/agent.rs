@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use writ_policy::input::AgentAuthn;
 
 use super::{ClientId, ClientMetadata, Labels, Origin, Status, Workload};
 use crate::secret::SecretHash;
@@ -46,6 +47,17 @@ impl AuthMethod {
             Self::Secret => "secret",
             Self::Key => "key",
             Self::Workload => "workload",
+        }
+    }
+
+    /// How well whoever authenticates so proves who they are.
+    #[must_use]
+    pub fn authn(self) -> AgentAuthn {
+        match self {
+            Self::None => AgentAuthn::None,
+            Self::Secret => AgentAuthn::Secret,
+            Self::Key => AgentAuthn::Key,
+            Self::Workload => AgentAuthn::Workload,
         }
     }
 }

@@ -23,6 +23,7 @@ pub use tls::TlsError;
 
 use crate::{
     app::{App, AppError, SharedApp},
+    authzen,
     clock::Clock,
     config::{Config, GatewayListen},
     gateway,
@@ -106,7 +107,7 @@ impl Running {
                 proxies::see_through,
             ))
             .with_state(Arc::clone(&app));
-        let gateway_router = guarded(gateway::routes()).with_state(Arc::clone(&app));
+        let gateway_router = guarded(gateway::routes(&app)).with_state(Arc::clone(&app));
         let mut listeners = Vec::with_capacity(2);
         let mut current_tls = None;
         let gateway = match gateway_listen {
@@ -215,6 +216,7 @@ impl Running {
 fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<SharedApp> {
     let at = oauth::metadata::Endpoints::of(&app.config.issuer);
     oauth::public_routes(&app.config)
+        .merge(authzen::metadata_routes(&app.config))
         .layer(middleware::from_fn_with_state(
             Arc::clone(app),
             limits::by_address,
@@ -224,6 +226,7 @@ fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<S
             &at.path("/oauth/introspect"),
             post(oauth::introspect::serve),
         )
+        .merge(authzen::public_routes(app))
         .route("/openapi.json", get(openapi::serve))
         .merge(health::routes(metrics))
 }

@@ -11,6 +11,7 @@
 )]
 
 mod audit_trail;
+mod authzen;
 mod chain;
 mod connect;
 mod consume;

@@ -145,6 +145,12 @@ const KNOWN: [&str; 13] = [
     "azp",
 ];
 
+/// Whether [`Claims`] has a field for the claim of this name: it is then none of [`Claims::others`].
+#[must_use]
+pub fn is_read(name: &str) -> bool {
+    KNOWN.contains(&name)
+}
+
 fn get<'a>(claims: &'a Object, name: &str) -> Option<&'a Value> {
     claims.get(&Value::from(name))
 }
@@ -223,7 +229,7 @@ fn others(claims: &Object) -> serde_json::Map<String, serde_json::Value> {
     claims
         .iter()
         .filter_map(|(name, value)| match name {
-            Value::String(name) if !KNOWN.contains(&name.as_ref()) => {
+            Value::String(name) if !is_read(name) => {
                 Some((name.to_string(), serde_json::to_value(value).ok()?))
             }
             _ => None,

@@ -11,7 +11,7 @@ mod keys;
 mod stopped;
 mod verifier;
 
-pub use claims::Claims;
+pub use claims::{Claims, is_read};
 pub use keys::{KeySet, KeySetError};
 pub use stopped::{AGENT, Stopped};
 pub use verifier::{Accepted, Verifier};
