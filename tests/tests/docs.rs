@@ -6,6 +6,7 @@ use serde_json::Value;
 use writ_policy::engine::{Data, Evaluator, Module, compile};
 use writ_policy::library;
 use writ_tests::binaries::workspace;
+use writ_tests::deployment::demo_policy;
 use writ_tests::envoy::{Envoy, Options, Yaml};
 use writ_tests::process::Process;
 use writ_tests::registrations::Registrations;
@@ -303,6 +304,44 @@ fn the_kill_switch_works_as_its_page_says() {
         commands,
         "each is on record with its reason"
     );
+}
+
+#[tokio::test]
+async fn the_policy_is_asked_from_elsewhere_as_the_page_says() {
+    let scratch = Scratch::new("authzen-page").unwrap();
+    let options = token_service::Options {
+        policy: Some(demo_policy(&scratch).unwrap()),
+        ..token_service::Options::default()
+    };
+    let mut service = TokenService::prepare(&scratch, options).unwrap();
+    let registered = Registrations::make(&service, &scratch, "http://127.0.0.1:1/mcp").unwrap();
+    service.serve().await.unwrap();
+    let command = blocks("docs/authzen.md", "sh").remove(0);
+    assert!(command.contains("http://127.0.0.1:8181/"));
+    let output = std::process::Command::new("sh")
+        .args([
+            "-euc",
+            &command.replace("http://127.0.0.1:8181", &service.issuer()),
+        ])
+        .env("SECRET", &registered.server_secret)
+        .output()
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut expected: Value =
+        serde_json::from_str(&blocks("docs/authzen.md", "json").remove(0)).unwrap();
+    // The revision and the record are others each time.
+    let admin = &answer["context"]["reason_admin"]["403"];
+    let told = admin.as_str().unwrap();
+    assert!(told.starts_with("cause: policy; policy: "), "{told}");
+    let record = told.rsplit(' ').next().unwrap();
+    let records = service.audit().unwrap();
+    assert!(
+        records
+            .iter()
+            .any(|r| r["id"] == record && r["kind"] == "evaluation")
+    );
+    expected["context"]["reason_admin"]["403"] = admin.clone();
+    assert_eq!(answer, expected);
 }
 
 #[test]

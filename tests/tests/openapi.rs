@@ -78,6 +78,8 @@ async fn the_service_answers_as_its_document_says() {
     );
     let introspect = ["--include-path", "/oauth/introspect", "--auth", &as_server];
     conforms(&document, &public, &introspect);
+    let access = ["--include-path-regex", "^/access/", "--auth", &as_server];
+    conforms(&document, &public, &access);
     let gateway = ["--include-path-regex", "^/gateway/|^/oauth/token$"];
     conforms(
         &document,

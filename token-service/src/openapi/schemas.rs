@@ -335,18 +335,18 @@ pub(crate) struct AccessMetadata {
 #[derive(IntoResponses)]
 pub(crate) enum AccessRefused {
     /// The request is not right.
-    #[response(status = 400)]
+    #[response(status = 400, content_type = "application/json")]
     BadRequest(String),
     /// Who asks has not proved who they are.
-    #[response(status = 401)]
+    #[response(status = 401, content_type = "application/json")]
     Unauthorized(String),
     /// Asked too often.
-    #[response(status = 429)]
+    #[response(status = 429, content_type = "application/json")]
     TooMany(String),
     /// The service is at fault; its log says how.
-    #[response(status = 500)]
+    #[response(status = 500, content_type = "application/json")]
     Failed(String),
     /// The service is busy: try again.
-    #[response(status = 503)]
+    #[response(status = 503, content_type = "application/json")]
     Busy(String),
 }
