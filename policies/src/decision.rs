@@ -38,6 +38,14 @@ pub enum DenialCause {
     Method,
 }
 
+impl DenialCause {
+    /// Whether the policy failed, rather than said no: somebody should look at it.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Error | Self::Limit | Self::WrongShape)
+    }
+}
+
 /// A decision, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

@@ -17,7 +17,7 @@ use crate::builtins::{self, EXTENSIONS, Evaluation, Failure};
 use crate::decision::{Decision, DenialCause};
 use crate::input::{Input, Kind, Listing};
 use crate::release::Release;
-use crate::{defined, nesting, refused};
+use crate::{bounds, defined, nesting, refused};
 
 /// The engine that programs are compiled for. A filter refuses a program for another one.
 pub const ENGINE: &str = "regorus-0.14.1";
@@ -390,7 +390,7 @@ impl Evaluator {
         if program.bytecode.has_host_await() {
             vm.set_execution_mode(ExecutionMode::Suspendable);
         }
-        vm.load_program(Arc::clone(&program.bytecode));
+        vm.load_program(Arc::new(bounds::within(&program.bytecode)));
         vm.set_data(data.0.clone())
             .map_err(|error| EngineError::Data(error.to_string()))?;
         let names = vm.get_entry_point_names();
@@ -554,6 +554,7 @@ impl Evaluator {
     }
 
     fn run(&mut self, entry_point: &str, input: Value) -> Result<Value, (DenialCause, String)> {
+        bounds::begin();
         self.vm.set_input(input.clone());
         let mut answer = self.vm.execute_entry_point_by_name(entry_point);
         let now = || time(&input).as_deref().and_then(builtins::nanoseconds);
@@ -584,6 +585,7 @@ impl Evaluator {
         self.vm.set_input(Value::Null);
         answer.map_err(|error| match error {
             VmError::InstructionLimitExceeded { .. } => too_long(),
+            VmError::MemoryLimitExceeded { .. } => too_much(),
             error => (DenialCause::Error, format!("the policy failed: {error}")),
         })
     }
@@ -594,6 +596,16 @@ fn too_long() -> (DenialCause, String) {
         DenialCause::Limit,
         format!(
             "the policy took more than {MAX_INSTRUCTIONS} steps to decide; simplify the rules for this call"
+        ),
+    )
+}
+
+fn too_much() -> (DenialCause, String) {
+    (
+        DenialCause::Limit,
+        format!(
+            "the policy made more than {} MiB out of this call, or a number too long; simplify the rules for it",
+            bounds::MOST >> 20
         ),
     )
 }

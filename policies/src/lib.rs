@@ -9,6 +9,7 @@
 pub mod adapter;
 #[cfg(feature = "authoring")]
 pub mod authoring;
+mod bounds;
 pub mod builtins;
 pub mod credential;
 pub mod decision;

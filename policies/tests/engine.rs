@@ -158,6 +158,11 @@ fn a_policy_that_fails_denies() {
         ),
         DenialCause::Limit
     );
+    // What throws has no answer, as in OPA.
+    for throws in ["1 / 0 == 1", "input.mcp.tool + 1 == 2", "count(7) == 1"] {
+        let rego = format!("package writ\ncall := {{\"allow\": true}} if {throws}");
+        assert_eq!(cause(&rego), DenialCause::Undefined, "{throws}");
+    }
     // Two answers at once: where OPA reports a conflict, the engine's bytecode has no answer.
     assert_eq!(
         cause(
@@ -191,6 +196,124 @@ fn a_decision_that_ran_away_does_not_spoil_the_next() {
             Decision::Allow { .. }
         ));
     }
+}
+
+/// Rules that make more and more of what they have, `times` over.
+fn again_and_again(step: &str, times: usize) -> String {
+    let mut rego =
+        "package writ\n\ncall := {\"allow\": true} if {\n\tx0 := input.mcp.tool\n".to_owned();
+    for n in 1..=times {
+        let (this, before) = (format!("x{n}"), format!("x{}", n - 1));
+        rego.push_str(&format!("\t{this} := {}\n", step.replace('X', &before)));
+    }
+    rego + &format!("\tnot x{times} == 7\n}}\n")
+}
+
+#[test]
+fn what_makes_too_much_out_of_little_is_cut_off() {
+    for (step, times) in [
+        ("concat(\"\", [X, X])", 40),
+        ("concat(X, [\"a\", \"b\", X])", 40),
+        ("sprintf(\"%s%s\", [X, X])", 40),
+        ("replace(X, \"r\", X)", 8),
+        ("strings.replace_n({\"r\": X}, X)", 40),
+        ("regex.replace(X, \"r\", X)", 8),
+        (
+            "array.concat(array.concat([X], split(concat(\",\", [\"a\" | some _ in numbers.range(1, 2000)]), \",\")), split(X, \"\"))",
+            1,
+        ),
+        ("json.marshal([X, X])", 40),
+        ("base64.encode(X)", 60),
+        ("base64url.encode_no_pad(X)", 60),
+        ("hex.encode(X)", 40),
+        ("numbers.range(1, count(json.marshal([[X, X], [X, X]])))", 1),
+    ] {
+        let wanted = if times == 1 {
+            None
+        } else {
+            Some(DenialCause::Limit)
+        };
+        match (
+            decide(&mut evaluator(&again_and_again(step, times)), &CALL),
+            wanted,
+        ) {
+            (Decision::Allow { .. }, None) => {}
+            (Decision::Deny { cause, reason, .. }, Some(wanted)) => {
+                assert_eq!(cause, wanted, "{step}: {reason}");
+                assert!(reason.contains("32 MiB"), "{step}: {reason}");
+            }
+            (other, _) => panic!("{step}: {other:?}"),
+        }
+    }
+    // What is there once and is looked at many times over.
+    let nested =
+        again_and_again("[X, X]", 60).replace("not x60 == 7", "not json.marshal(x60) == 7");
+    assert_eq!(cause(&nested), DenialCause::Limit);
+    let product = again_and_again("X * X", 60).replace("input.mcp.tool", "123456789");
+    assert_eq!(cause(&product), DenialCause::Limit);
+    let short = again_and_again("X * 3", 60).replace("input.mcp.tool", "2");
+    assert!(matches!(
+        decide(&mut evaluator(&short), &CALL),
+        Decision::Allow { .. }
+    ));
+}
+
+#[cfg(feature = "authoring")]
+#[test]
+fn a_test_that_makes_too_much_is_cut_off_too() {
+    use writ_policy::authoring::testing::{Outcome, Suite};
+    let doubling = again_and_again("concat(\"\", [X, X])", 40);
+    let rego = doubling
+        .replace("package writ", "package t")
+        .replace("call := {\"allow\": true}", "test_it");
+    let test = Module {
+        path: "t.rego".to_owned(),
+        text: rego + "\ntest_next if sprintf(\"%s\", [concat(\"\", [\"a\", \"b\"])]) == \"ab\"\n",
+    };
+    let data = Data::from_json("{}").unwrap();
+    let mut suite = Suite::new(&[], &[test], &data, false).unwrap();
+    let outcomes: Vec<Outcome> = suite
+        .tests()
+        .to_vec()
+        .iter()
+        .map(|test| suite.run(test))
+        .collect();
+    assert!(
+        matches!(&outcomes[..], [Outcome::Error(_), Outcome::Pass]),
+        "{outcomes:?}"
+    );
+}
+
+#[test]
+fn a_decision_that_made_too_much_leaves_nothing_for_the_next() {
+    let rego = "package writ\ncall := {\"allow\": true} if {\n\
+        text := concat(\"\", [input.mcp.tool | some _ in numbers.range(1, 400)])\n\
+        count(json.marshal([text | some _ in numbers.range(1, 900)])) > 0\n}\n";
+    let mut evaluator = evaluator(rego);
+    for _ in 0..9 {
+        let decision = decide(&mut evaluator, &CALL);
+        assert!(matches!(decision, Decision::Allow { .. }), "{decision:?}");
+    }
+}
+
+#[test]
+fn a_format_that_the_engine_breaks_off_at_has_no_answer() {
+    for format in [
+        "%\u{bd}d",
+        "%1\u{664}d",
+        "%99999999999999999999d",
+        "%257d",
+        "%.999999999f",
+    ] {
+        let rego =
+            format!("package writ\ncall := {{\"allow\": true}} if sprintf(\"{format}\", [7])");
+        assert_eq!(cause(&rego), DenialCause::Undefined, "{format}");
+    }
+    let rego = "package writ\ncall := {\"allow\": true} if sprintf(\"%5d %.2f %s%% %v\", [7, 1.5, \"a\", [1]]) == \"    7 1.50 a% [1]\"";
+    assert!(matches!(
+        decide(&mut evaluator(rego), &CALL),
+        Decision::Allow { .. }
+    ));
 }
 
 #[test]

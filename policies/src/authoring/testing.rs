@@ -11,6 +11,7 @@ use regorus::{Engine, Extension, Value};
 use serde::Serialize;
 
 use super::{Place, located, package, parsed, rule_name};
+use crate::bounds;
 use crate::builtins::{EXTENSIONS, Evaluation, Failure};
 use crate::engine::{self, CompileError, Data, Module};
 
@@ -95,6 +96,11 @@ impl Suite {
                     .map_err(|error| CompileError::Compile(error.to_string()))?;
             }
         }
+        for (name, arity, extension) in bounds::extensions() {
+            engine
+                .add_extension(name.to_owned(), arity, extension)
+                .map_err(|error| CompileError::Compile(error.to_string()))?;
+        }
         let all: Vec<Module> = modules.iter().chain(tests).cloned().collect();
         for module in &all {
             engine::bounded(module)?;
@@ -126,6 +132,7 @@ impl Suite {
         if test.skipped {
             return Outcome::Skipped;
         }
+        bounds::begin();
         match self.engine.eval_rule(test.name.clone()) {
             Ok(Value::Bool(true)) => Outcome::Pass,
             // What else is not undefined or false is true to OPA.
