@@ -314,6 +314,59 @@ fn only_what_passes_is_published_and_any_of_it_can_be_had_again() {
     );
 }
 
+#[test]
+fn what_no_gateway_could_run_is_not_published() {
+    let scratch = Scratch::new("unrunnable").unwrap();
+    scratch.write("p/rules.rego", RULES).unwrap();
+    let publish = || {
+        policy(
+            &scratch,
+            &["publish", "p", "--author", "ada", "-m", "x"],
+            "",
+        )
+    };
+    assert!(publish().ok);
+    let endless = "test_it if { every i in numbers.range(1, 60000) { every j in numbers.range(1, 60000) { i + j > 0 } } }";
+    for (file, text, told) in [
+        (
+            "rules.rego",
+            format!("{RULES}\nagain := again\n"),
+            "recursi",
+        ),
+        (
+            "rules.rego",
+            format!("{RULES}\nx := {}1{}\n", "[".repeat(100), "]".repeat(100)),
+            "brackets",
+        ),
+        (
+            "rules.rego",
+            "package writ\n\ncall := \"yes\"\n".to_owned(),
+            "is no decision",
+        ),
+        (
+            "rules.rego",
+            format!("{RULES}# {}", "x".repeat(5 << 20)),
+            "MiB",
+        ),
+        (
+            "rules_test.rego",
+            format!("package writ_test\n\n{endless}\n"),
+            "cannot be run",
+        ),
+    ] {
+        scratch.write(&format!("p/{file}"), text).unwrap();
+        let ran = publish();
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(!ran.ok && said.contains(told), "{told}: {said}");
+        std::fs::remove_file(scratch.path().join(format!("p/{file}"))).unwrap();
+        let ran = policy(&scratch, &["--json", "history"], "");
+        let history = ran.lines();
+        assert_eq!(history.len(), 1, "{told}");
+        assert!(!history[0]["in_force_since"].is_null());
+        scratch.write("p/rules.rego", RULES).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
     let scratch = Scratch::new("bundles").unwrap();
@@ -378,6 +431,16 @@ async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
     let large = format!("{RULES}# {}", "x".repeat(5 * 1024 * 1024));
     let outside = manifest("v2");
     let failing = "package writ_test\ntest_it if false\n";
+    let endless = format!("{RULES}\nagain := again\n");
+    // Nine times nine times …, of a list that is written once.
+    let mut bomb = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n".to_owned();
+    for n in 1..10 {
+        let before = format!("*a{}, ", n - 1).repeat(9);
+        bomb.push_str(&format!(
+            "a{n}: &a{n} [{}]\n",
+            before.trim_end_matches(", ")
+        ));
+    }
     let cases = [
         (
             vec![("rules.rego", RULES), ("rules_test.rego", failing)],
@@ -404,6 +467,15 @@ async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
             "no function `http.send`",
         ),
         (vec![("readme.txt", "no policy")], "has no .rego file"),
+        (vec![("rules.rego", endless.as_str())], "recursi"),
+        (
+            vec![("rules.rego", "package writ\n\ncall := \"yes\"\n")],
+            "is no decision",
+        ),
+        (
+            vec![("rules.rego", RULES), ("limits/data.yaml", &bomb)],
+            "aliases",
+        ),
     ];
     for (files, reason) in cases {
         let before = refused().await;

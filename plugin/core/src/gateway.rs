@@ -89,10 +89,7 @@ pub struct Stats {
 impl Stats {
     /// A decision was a no of this cause.
     pub(crate) fn said_no(&mut self, cause: DenialCause) {
-        if matches!(
-            cause,
-            DenialCause::Error | DenialCause::Limit | DenialCause::WrongShape
-        ) {
+        if cause.is_failure() {
             self.policy_failures += 1;
         }
     }

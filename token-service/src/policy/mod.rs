@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use writ_core::snapshot::parts::Document;
 use writ_policy::{
-    decision::Decision,
+    decision::{Decision, DenialCause},
     engine::{self, CompileError, Module, Program, Unjudged},
     input::Input,
     snapshot::Policy as Rules,
@@ -92,7 +92,11 @@ impl Policy {
     /// Decides.
     #[must_use]
     pub fn decide(&self, input: &Input<'_>) -> Decision {
-        self.pool.decide(input)
+        let decision = self.pool.decide(input);
+        if let Decision::Deny { cause, .. } = &decision {
+            count(*cause);
+        }
+        decision
     }
 
     /// Asks a rule that is not about a call ([`engine::TASK`], [`engine::EXCHANGE`]).
@@ -108,6 +112,14 @@ impl Policy {
             .as_ref()
             .ok_or_else(|| Unjudged::undefined(entry_point))?
             .judge(entry_point, input)
+            .inspect_err(|unjudged| count(unjudged.cause))
+    }
+}
+
+/// Counts what the policy failed at, as a filter counts it.
+fn count(cause: DenialCause) {
+    if cause.is_failure() {
+        metrics::counter!("writ_policy_failures_total").increment(1);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::StatusCode;
 use serde_json::Value;
 use writ_token_service::{
@@ -131,6 +132,98 @@ async fn a_published_policy_that_cannot_be_used_leaves_the_last_good_one_in_forc
     }
     publish(&elsewhere, OPEN).await;
     assert_eq!(answered(&service).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_or_fails_moves_a_metric() {
+    let recorder = PrometheusBuilder::new().install_recorder().unwrap();
+    let metric = |name: &str| -> f64 {
+        let text = recorder.render();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    };
+    let mut directory = None;
+    let service = Service::start_with(|config| directory.clone_from(&config.policy_dir)).await;
+    let directory = directory.unwrap();
+    assert_eq!(answered(&service).await.0, StatusCode::OK);
+
+    // From the directory that the configuration names.
+    let refused = "writ_policy_refused_total{source=\"directory\"}";
+    for (file, broken, told) in [
+        (
+            "test.rego",
+            "package writ\n\ncall := {".to_owned(),
+            "test.rego",
+        ),
+        ("test.rego", format!("{OPEN}again := again\n"), "recursi"),
+        (
+            "test.rego",
+            format!("{OPEN}# {}", "x".repeat(5 << 20)),
+            "MiB",
+        ),
+        ("data.json", "[1]".to_owned(), "data.json"),
+    ] {
+        let before = metric(refused);
+        let path = directory.join(file);
+        let good = std::fs::read(&path).ok();
+        std::fs::write(&path, broken).unwrap();
+        let error = service
+            .running
+            .reload_policy()
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(answered(&service).await.0, StatusCode::OK, "{told}");
+        assert!(metric(refused) > before, "{told}");
+        match good {
+            Some(good) => std::fs::write(&path, good).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+    }
+    assert!(service.running.reload_policy().await.unwrap());
+
+    // From the database.
+    let elsewhere = service.elsewhere().await;
+    let refused = "writ_policy_refused_total{source=\"published\"}";
+    let before = metric(refused);
+    publish(&elsewhere, &format!("{OPEN}again := again\n")).await;
+    assert_eq!(answered(&service).await.0, StatusCode::OK);
+    assert!(metric(refused) > before);
+    assert_eq!(metric("writ_policy_current"), 0.0);
+
+    // What nobody could see before it is asked.
+    for (failing, cause) in [
+        ("call := \"yes\"", "not a decision"),
+        ("call := {\"allow\": true, \"ttl\": 5}", "not a decision"),
+        (
+            "call := {\"allow\": n > 0} if n := count([1 | some i in numbers.range(1, 300); some j in numbers.range(1, 300); i + j > 0])",
+            "steps to decide",
+        ),
+        (
+            "call := {\"allow\": true} if not numbers.range(1, 1000000)[3]",
+            "may not do that",
+        ),
+    ] {
+        let before = metric("writ_policy_failures_total");
+        publish(&elsewhere, &format!("package writ\n\n{failing}\n")).await;
+        let (status, answer) = answered(&service).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{failing}");
+        let told = answer["error_description"].as_str().unwrap();
+        assert!(told.contains(cause), "{told}");
+        assert!(metric("writ_policy_failures_total") > before, "{failing}");
+        assert_eq!(metric("writ_policy_current"), 1.0);
+    }
+    let before = metric("writ_policy_failures_total");
+    publish(&elsewhere, CLOSED).await;
+    assert_eq!(answered(&service).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        metric("writ_policy_failures_total"),
+        before,
+        "a plain no is none"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
