@@ -42,6 +42,10 @@ fn policy(scratch: &Scratch, arguments: &[&str], input: &str) -> Ran {
     }
 }
 
+/// Leads to itself.
+const ENDLESS: &str =
+    "\nagain if again\n\ncall := {\"allow\": true} if { input.mcp.tool == \"again\"; again }\n";
+
 const RULES: &str = "package writ
 
 call := {\"allow\": true, \"obligations\": {\"ttl_s\": 5}} if input.mcp.tool == \"read\"
@@ -328,11 +332,7 @@ fn what_no_gateway_could_run_is_not_published() {
     assert!(publish().ok);
     let endless = "test_it if { every i in numbers.range(1, 60000) { every j in numbers.range(1, 60000) { i + j > 0 } } }";
     for (file, text, told) in [
-        (
-            "rules.rego",
-            format!("{RULES}\nagain := again\n"),
-            "recursi",
-        ),
+        ("rules.rego", format!("{RULES}{ENDLESS}"), "recursi"),
         (
             "rules.rego",
             format!("{RULES}\nx := {}1{}\n", "[".repeat(100), "]".repeat(100)),
@@ -431,7 +431,7 @@ async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
     let large = format!("{RULES}# {}", "x".repeat(5 * 1024 * 1024));
     let outside = manifest("v2");
     let failing = "package writ_test\ntest_it if false\n";
-    let endless = format!("{RULES}\nagain := again\n");
+    let endless = format!("{RULES}{ENDLESS}");
     // Nine times nine times …, of a list that is written once.
     let mut bomb = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n".to_owned();
     for n in 1..10 {

@@ -26,43 +26,28 @@ thread_local! {
 /// See [`costs`].
 type Cost = fn(&[Value]) -> Option<usize>;
 
-/// The built-ins that can make much of little.
-const GROWING: [(&str, Cost); 16] = [
-    ("array.concat", costs::elements),
-    ("base64.encode", costs::twice),
-    ("base64url.encode", costs::twice),
-    ("base64url.encode_no_pad", costs::twice),
-    ("concat", costs::joined),
-    ("hex.encode", costs::twice),
-    ("json.marshal", costs::written),
-    ("json.marshal_with_options", costs::written),
-    ("json.unmarshal", costs::pieces),
-    ("regex.find_n", costs::pieces),
-    ("regex.replace", costs::replaced_by_pattern),
-    ("regex.split", costs::pieces),
-    ("replace", costs::replaced),
-    ("split", costs::pieces),
-    ("sprintf", costs::formatted),
-    ("strings.replace_n", costs::replaced_by_each),
-];
+/// A built-in, as the engine has it.
+type Function = fn(&Span, &[Ref<Expr>], &[Value], bool) -> anyhow::Result<Value>;
 
-const BOUNDED: [fn(&Span, &[Ref<Expr>], &[Value], bool) -> anyhow::Result<Value>; 16] = [
-    bounded::<0>,
-    bounded::<1>,
-    bounded::<2>,
-    bounded::<3>,
-    bounded::<4>,
-    bounded::<5>,
-    bounded::<6>,
-    bounded::<7>,
-    bounded::<8>,
-    bounded::<9>,
-    bounded::<10>,
-    bounded::<11>,
-    bounded::<12>,
-    bounded::<13>,
-    bounded::<14>,
-    bounded::<15>,
+/// The built-ins that can make much of little, and what is called in their place.
+#[rustfmt::skip]
+const GROWING: [(&str, Cost, Function); 16] = [
+    ("array.concat", costs::elements, bounded::<0>),
+    ("base64.encode", costs::twice, bounded::<1>),
+    ("base64url.encode", costs::twice, bounded::<2>),
+    ("base64url.encode_no_pad", costs::twice, bounded::<3>),
+    ("concat", costs::joined, bounded::<4>),
+    ("hex.encode", costs::twice, bounded::<5>),
+    ("json.marshal", costs::written, bounded::<6>),
+    ("json.marshal_with_options", costs::written, bounded::<7>),
+    ("json.unmarshal", costs::pieces, bounded::<8>),
+    ("regex.find_n", costs::pieces, bounded::<9>),
+    ("regex.replace", costs::replaced_by_pattern, bounded::<10>),
+    ("regex.split", costs::pieces, bounded::<11>),
+    ("replace", costs::replaced, bounded::<12>),
+    ("split", costs::pieces, bounded::<13>),
+    ("sprintf", costs::formatted, bounded::<14>),
+    ("strings.replace_n", costs::replaced_by_each, bounded::<15>),
 ];
 
 /// Begins a decision: nothing has been made yet.
@@ -75,9 +60,8 @@ pub(crate) fn within(program: &Program) -> Program {
     let mut program = program.clone();
     let names = program.builtin_info_table.iter().map(|info| &info.name);
     for (name, resolved) in names.zip(&mut program.resolved_builtins) {
-        let growing = GROWING.iter().zip(BOUNDED);
-        if let Some((_, bounded)) = growing.into_iter().find(|((of, _), _)| of == name) {
-            resolved.0 = bounded;
+        if let Some((_, _, bounded)) = GROWING.iter().find(|(of, ..)| of == name) {
+            resolved.0 = *bounded;
         }
     }
     multiplication(&mut program);
@@ -117,7 +101,7 @@ fn bounded<const N: usize>(
     strict: bool,
 ) -> anyhow::Result<Value> {
     let growing = GROWING.get(N);
-    let (name, cost) = growing.ok_or_else(|| anyhow::anyhow!("no built-in"))?;
+    let (name, cost, _) = growing.ok_or_else(|| anyhow::anyhow!("no built-in"))?;
     let original = BUILTINS.get(name);
     let (original, _) = original.ok_or_else(|| anyhow::anyhow!("no built-in"))?;
     match cost(arguments) {
@@ -130,36 +114,29 @@ fn bounded<const N: usize>(
 /// The same built-ins for the interpreter, which runs the tests of policies: each with its name and how many arguments it takes.
 #[cfg(feature = "authoring")]
 pub(crate) fn extensions() -> impl Iterator<Item = (&'static str, u8, Box<dyn Extension>)> {
-    GROWING
-        .iter()
-        .zip(BOUNDED)
-        .filter_map(|((name, _), bounded)| {
-            let (_, arity) = *BUILTINS.get(name)?;
-            let source = Source::from_contents("<builtin>".to_owned(), String::new()).ok()?;
-            let span = Span {
-                source,
-                line: 1,
-                col: 1,
-                start: 0,
-                end: 0,
-            };
-            let null = Expr::Null {
-                span: span.clone(),
-                value: Value::Null,
-                eidx: 0,
-            };
-            let expressions = vec![Ref::new(null); usize::from(arity)];
-            let extension = move |arguments: Vec<Value>| match bounded(
-                &span,
-                &expressions,
-                &arguments,
-                false,
-            ) {
+    GROWING.iter().filter_map(|(name, _, bounded)| {
+        let (_, arity) = *BUILTINS.get(name)?;
+        let source = Source::from_contents("<builtin>".to_owned(), String::new()).ok()?;
+        let span = Span {
+            source,
+            line: 1,
+            col: 1,
+            start: 0,
+            end: 0,
+        };
+        let null = Expr::Null {
+            span: span.clone(),
+            value: Value::Null,
+            eidx: 0,
+        };
+        let expressions = vec![Ref::new(null); usize::from(arity)];
+        let extension =
+            move |arguments: Vec<Value>| match bounded(&span, &expressions, &arguments, false) {
                 Err(error) if error.downcast_ref::<LimitError>().is_none() => Ok(Value::Undefined),
                 answer => answer,
             };
-            Some((*name, arity, Box::new(extension) as Box<dyn Extension>))
-        })
+        Some((*name, arity, Box::new(extension) as Box<dyn Extension>))
+    })
 }
 
 fn charge(bytes: usize) -> Result<(), LimitError> {

@@ -9,7 +9,7 @@ use crate::registry::Server;
 
 /// What a resource is (section 5.2), by its type: the parameter of a message that names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
+enum ActedOn {
     Tool,
     Prompt,
     Resource,
@@ -17,7 +17,7 @@ enum Resource {
     Server,
 }
 
-impl Resource {
+impl ActedOn {
     fn of(kind: &str) -> Option<Self> {
         Some(match kind {
             "tool" => Self::Tool,
@@ -42,7 +42,7 @@ impl Resource {
 
 /// Whether a resource of this type is a server.
 pub(super) fn is_server(kind: &str) -> bool {
-    Resource::of(kind) == Some(Resource::Server)
+    ActedOn::of(kind) == Some(ActedOn::Server)
 }
 
 /// The message to `server` that is asked about.
@@ -51,16 +51,16 @@ pub(super) fn is_server(kind: &str) -> bool {
 /// When there can be no such message.
 pub(super) fn about(question: &Question<'_>, server: &Server) -> Result<Message, Denial> {
     let denied = |told: String| Denial::new("question", told);
-    let resource = Resource::of(question.resource.kind).ok_or_else(|| {
+    let resource = ActedOn::of(question.resource.kind).ok_or_else(|| {
         denied(format!(
             "no resource is of the type {:?}: it is tool, prompt, resource, task or server",
             question.resource.kind
         ))
     })?;
     let (method, resource, id) = match (resource, question.action.name) {
-        (Resource::Server, STREAM_OPEN) => return Ok(Message::bodiless(STREAM_OPEN)),
-        (Resource::Server, SESSION_CLOSE) => return Ok(Message::bodiless(SESSION_CLOSE)),
-        (Resource::Server, tool) if is_tool(tool, server) => ("tools/call", Resource::Tool, tool),
+        (ActedOn::Server, STREAM_OPEN) => return Ok(Message::bodiless(STREAM_OPEN)),
+        (ActedOn::Server, SESSION_CLOSE) => return Ok(Message::bodiless(SESSION_CLOSE)),
+        (ActedOn::Server, tool) if is_tool(tool, server) => ("tools/call", ActedOn::Tool, tool),
         (resource, method) => (method, resource, question.resource.id),
     };
     let mut params = question.action.properties.cloned().unwrap_or_default();
@@ -75,11 +75,11 @@ pub(super) fn about(question: &Question<'_>, server: &Server) -> Result<Message,
     let message = read(method, params).map_err(denied)?;
     let mcp = message.mcp(None, None);
     let acts_on = match resource {
-        Resource::Tool => mcp.tool,
-        Resource::Prompt => mcp.prompt,
-        Resource::Resource => mcp.resource_uri,
-        Resource::Task => mcp.task_id,
-        Resource::Server => None,
+        ActedOn::Tool => mcp.tool,
+        ActedOn::Prompt => mcp.prompt,
+        ActedOn::Resource => mcp.resource_uri,
+        ActedOn::Task => mcp.task_id,
+        ActedOn::Server => None,
     };
     if acts_on != named.map(|(_, id)| id) || message.target() != acts_on {
         return Err(denied(format!(

@@ -18,6 +18,7 @@ use crate::harness::{Form, Service, call};
 
 const CLOSED: &str =
     "package writ\n\ncall := {\"allow\": false, \"reason\": \"closed for the night\"}\n";
+const ENDLESS: &str = "package writ\n\nagain if again\n\ncall := {\"allow\": true} if again\n";
 const OPEN: &str = "package writ\n\ncall := {\"allow\": true}\n";
 
 /// Publishes as another process does.
@@ -157,7 +158,7 @@ async fn what_is_refused_or_fails_moves_a_metric() {
             "package writ\n\ncall := {".to_owned(),
             "test.rego",
         ),
-        ("test.rego", format!("{OPEN}again := again\n"), "recursi"),
+        ("test.rego", ENDLESS.to_owned(), "recursi"),
         (
             "test.rego",
             format!("{OPEN}# {}", "x".repeat(5 << 20)),
@@ -189,7 +190,7 @@ async fn what_is_refused_or_fails_moves_a_metric() {
     let elsewhere = service.elsewhere().await;
     let refused = "writ_policy_refused_total{source=\"published\"}";
     let before = metric(refused);
-    publish(&elsewhere, &format!("{OPEN}again := again\n")).await;
+    publish(&elsewhere, ENDLESS).await;
     assert_eq!(answered(&service).await.0, StatusCode::OK);
     assert!(metric(refused) > before);
     assert_eq!(metric("writ_policy_current"), 0.0);
