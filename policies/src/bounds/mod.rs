@@ -100,7 +100,19 @@ fn bounded<const N: usize>(
     arguments: &[Value],
     strict: bool,
 ) -> anyhow::Result<Value> {
-    let growing = GROWING.get(N);
+    call(N, span, expressions, arguments, strict)
+}
+
+/// Not written out for each of them: the filter has little room.
+#[inline(never)]
+fn call(
+    nth: usize,
+    span: &Span,
+    expressions: &[Ref<Expr>],
+    arguments: &[Value],
+    strict: bool,
+) -> anyhow::Result<Value> {
+    let growing = GROWING.get(nth);
     let (name, cost, _) = growing.ok_or_else(|| anyhow::anyhow!("no built-in"))?;
     let original = BUILTINS.get(name);
     let (original, _) = original.ok_or_else(|| anyhow::anyhow!("no built-in"))?;
