@@ -15,7 +15,10 @@ use crate::{
     },
     keys::{self, KeyError, Keys},
     oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
-    policy::{InForce, LoadError, Policy, SourceError},
+    policy::{
+        InForce, LoadError, Policy, SourceError,
+        shadow::{InShadow, Shadow},
+    },
     registry::{Registry, Revoked},
     snapshot::{Changes, Snapshots},
     store::{Store, StoreError},
@@ -61,6 +64,7 @@ pub struct App {
     /// Clients that are named by a document.
     pub client_documents: ClientDocuments,
     policy: InForce,
+    shadow: InShadow,
     registry: ArcSwap<Registry>,
     reloading: tokio::sync::Mutex<()>,
 }
@@ -108,6 +112,8 @@ impl App {
         let registry = store.load_registry(Revoked::default(), clock.now()).await?;
         // After the registry: what is published in between is found with the registry's next revision.
         let policy = InForce::start(&store, config.policy_dir.as_deref()).await?;
+        let shadow = InShadow::default();
+        shadow.follow(&store).await?;
         let verifier = TokenVerifier::new(&config.issuer, &keys.jwks())?;
         let outbound = Outbound::new(
             &config.outbound.authorities,
@@ -132,6 +138,7 @@ impl App {
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy,
+            shadow,
             registry: ArcSwap::from_pointee(registry),
             reloading: tokio::sync::Mutex::new(()),
         })
@@ -141,6 +148,12 @@ impl App {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.get()
+    }
+
+    /// The policy that is asked beside it, where there is one.
+    #[must_use]
+    pub fn shadow(&self) -> Option<Arc<Shadow>> {
+        self.shadow.get()
     }
 
     /// Reads the policy that the configuration names again. Answers whether that counts: what is published has precedence.
@@ -242,6 +255,7 @@ impl App {
         // Before the registry: whoever sees this revision sees its keys and its policy.
         self.reload_keys().await?;
         self.policy.follow(&self.store).await?;
+        self.shadow.follow(&self.store).await?;
         self.reload_snapshot_keys().await?;
         self.registry.store(Arc::clone(&fresh));
         self.changes.note();

@@ -7,6 +7,7 @@ mod tries;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub use text::{clip, printable};
 pub use tries::{Tries, TryKind};
@@ -175,6 +176,14 @@ pub struct Record {
 }
 
 impl Record {
+    /// Says one thing more in the detail.
+    pub fn note(&mut self, name: &str, value: serde_json::Value) {
+        let detail = self.detail.get_or_insert_with(|| json!({}));
+        if let Some(detail) = detail.as_object_mut() {
+            detail.insert(name.to_owned(), value);
+        }
+    }
+
     /// A record of this kind, made now, with nothing else in it.
     #[must_use]
     pub fn new(kind: Kind, now: Timestamp) -> Self {

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use writ_policy::decision::DenialCause;
 use writ_policy::event::{
     Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, PinChanged, Rogue, Unauthenticated,
 };
 
 use super::Asker;
 use crate::{
+    app::App,
     audit::{Kind, Record, Verdict, clip, printable},
     clock::unix,
-    config::Inputs,
     registry::Gateway,
     store::{
         reported::{EventKey, Report, Reported},
@@ -30,9 +31,10 @@ const BELIEVED_S: i64 = 3600;
 pub(super) fn of(
     asker: &Asker,
     batch: &EventBatch,
-    inputs: &Inputs,
+    app: &App,
     now: Timestamp,
 ) -> Result<Report, serde_json::Error> {
+    let (inputs, shadow) = (&app.config.policy_inputs, app.shadow());
     let (gateway, name) = (asker.as_gateway(), asker.name());
     let mut report = Report {
         now: unix(now),
@@ -50,8 +52,15 @@ pub(super) fn of(
         let reported = match event {
             Event::Unauthenticated(tries) => Reported::Tried(tried(gateway, &name, tries, now)),
             Event::Denied(denied) => {
-                let record = by(&name, of_denied(denied, now));
+                let mut record = by(&name, of_denied(denied, now));
                 let input = denied.input.as_ref();
+                let (server, agent) = (denied.call.server.as_str(), denied.call.agent.as_str());
+                if is_policys(denied)
+                    && let Some(shadow) = &shadow
+                    && let Some(otherwise) = shadow.ask_reported(server, agent, input)
+                {
+                    record.note("shadow", otherwise);
+                }
                 match input.and_then(|input| inputs.of_report(input, &denied.call.server)) {
                     Some(input) => Reported::Decision(record, input),
                     None => Reported::Record(record),
@@ -81,6 +90,11 @@ fn key(name: &str, event: &Event, before: u32) -> Result<EventKey, serde_json::E
 fn by(name: &str, mut record: Record) -> Box<Record> {
     record.gateway = Some(name.to_owned());
     Box::new(record)
+}
+
+/// Whether a policy said no, and nothing before it.
+fn is_policys(denied: &Denied) -> bool {
+    denied.cause == DenialCause::Policy || denied.cause.is_failure()
 }
 
 fn of_denied(denied: &Denied, now: Timestamp) -> Record {

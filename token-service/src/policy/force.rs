@@ -112,7 +112,7 @@ impl InForce {
     }
 }
 
-async fn load(store: &Store, number: i64) -> Result<Policy, LoadError> {
+pub(super) async fn load(store: &Store, number: i64) -> Result<Policy, LoadError> {
     let files = store.policy_files(number).await?;
     let compile = move || {
         let sources = Sources::of(format!("policy {number}"), files)?;

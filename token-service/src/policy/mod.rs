@@ -5,6 +5,7 @@ mod force;
 pub(crate) mod polling;
 mod pool;
 mod replay;
+pub(crate) mod shadow;
 mod source;
 
 use std::path::Path;
@@ -96,11 +97,16 @@ impl Policy {
     /// Decides a request from its whole `input` document.
     #[must_use]
     pub fn decide(&self, input: writ_policy::Value) -> Decision {
-        let decision = self.pool.decide(input);
+        let decision = self.ask(input);
         if let Decision::Deny { cause, .. } = &decision {
             count(*cause);
         }
         decision
+    }
+
+    /// The same, where nothing comes of it and nothing is counted.
+    fn ask(&self, input: writ_policy::Value) -> Decision {
+        self.pool.decide(input)
     }
 
     /// Asks a rule that is not about a call ([`engine::TASK`], [`engine::EXCHANGE`]).

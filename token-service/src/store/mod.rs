@@ -24,6 +24,7 @@ pub mod pushed;
 pub mod registrations;
 mod registry;
 pub mod reported;
+pub mod shadow;
 pub mod shared_keys;
 pub mod sign_ins;
 pub mod snapshots;

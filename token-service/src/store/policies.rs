@@ -108,19 +108,7 @@ pub(super) async fn publish(
     if same.is_some() {
         return Ok(None);
     }
-    let number: i64 = sqlx::query_scalar(
-        "INSERT INTO policy_revisions (revision, files, message, author, origin, named, published_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING number",
-    )
-    .bind(new.revision)
-    .bind(files)
-    .bind(new.message)
-    .bind(new.author)
-    .bind(new.origin)
-    .bind(new.named)
-    .bind(rfc3339(now))
-    .fetch_one(tx.conn())
-    .await?;
+    let number = insert(tx, new, now).await?;
     put_in_force(
         tx,
         number,
@@ -131,6 +119,27 @@ pub(super) async fn publish(
     )
     .await?;
     Ok(Some(number))
+}
+
+/// Keeps a revision, without putting it in force; answers with its number.
+pub(super) async fn insert(
+    tx: &mut WriteTx,
+    new: &NewRevision<'_>,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO policy_revisions (revision, files, message, author, origin, named, published_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING number",
+    )
+    .bind(new.revision)
+    .bind(super::json(new.files)?)
+    .bind(new.message)
+    .bind(new.author)
+    .bind(new.origin)
+    .bind(new.named)
+    .bind(rfc3339(now))
+    .fetch_one(tx.conn())
+    .await?)
 }
 
 async fn is_last_bundle(

@@ -33,6 +33,7 @@ mod registration_cli;
 mod regressions;
 mod replay;
 mod revocation;
+mod shadow;
 mod snapshot;
 mod staleness;
 mod tasks;

@@ -7,6 +7,7 @@ mod explain;
 mod history;
 mod publish;
 mod replay;
+mod shadow;
 mod test;
 
 use std::path::Path;
@@ -56,6 +57,8 @@ pub(super) enum Stored {
     /// Ask recorded decisions again of a candidate, and say which would come out otherwise. Ends with status 1 if any would,
     /// with 2 if it cannot tell.
     Replay(replay::Replay),
+    /// Ask a policy beside the one in force, on live traffic: what it would decide otherwise is counted and on record.
+    Shadow(shadow::Shadow),
     /// Say why an audit record was decided as it was: which rules held, and how far the others came.
     Explain(explain::Explain),
 }
@@ -91,6 +94,7 @@ impl Stored {
             Self::Show(show) => show.run(store, output).await,
             Self::Diff(diff) => diff.run(store, output).await,
             Self::Replay(replay) => replay.run(store, output).await,
+            Self::Shadow(shadow) => shadow.run(store, output).await,
             Self::Explain(explain) => explain.run(config, store, output).await,
         }
     }

@@ -42,7 +42,7 @@ pub(in crate::cli) struct Rollback {
     author: String,
 }
 
-fn sentence(text: &str) -> Result<String, String> {
+pub(super) fn sentence(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("must say something".to_owned()),
         text if text.len() > LONGEST => Err(format!("has more than {LONGEST} bytes")),
@@ -50,23 +50,29 @@ fn sentence(text: &str) -> Result<String, String> {
     }
 }
 
+/// Nothing but a policy that check and tests have nothing against is kept.
+pub(super) fn accepted(sources: &Sources, output: &mut Output) -> Result<(), CliError> {
+    let objections = policy::examine(sources, policy::TESTS_TAKE)?.objections();
+    for objection in &objections {
+        if output.is_json() {
+            output.json(&json!({"objection": objection}))?;
+        } else {
+            output.line(&harmless(objection))?;
+        }
+    }
+    match objections.len() {
+        0 => Ok(()),
+        count => Err(CliError::Policy(format!(
+            "nothing is published: {}",
+            counted(count, "objection")
+        ))),
+    }
+}
+
 impl Publish {
     pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         let sources = Sources::read(&self.policy)?;
-        let objections = policy::examine(&sources, policy::TESTS_TAKE)?.objections();
-        if !objections.is_empty() {
-            for objection in &objections {
-                if output.is_json() {
-                    output.json(&json!({"objection": objection}))?;
-                } else {
-                    output.line(&harmless(objection))?;
-                }
-            }
-            return Err(CliError::Policy(format!(
-                "nothing is published: {}",
-                counted(objections.len(), "objection")
-            )));
-        }
+        accepted(&sources, output)?;
         let revision = sources.revision();
         let new = NewRevision {
             revision: &revision,

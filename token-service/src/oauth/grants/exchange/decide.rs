@@ -102,7 +102,13 @@ pub(super) fn decide(
     };
     let input = input.to_value();
     let kept = app.config.policy_inputs.of(&input);
-    match policy.decide(input) {
+    let decision = policy.decide(input.clone());
+    let was_allowed = matches!(decision, Decision::Allow { .. });
+    let shadow = app.shadow();
+    let otherwise = shadow.and_then(|shadow| {
+        shadow.ask(server.id.as_str(), agent.id.as_str(), input, was_allowed)
+    });
+    let mut outcome = match decision {
         Decision::Deny {
             cause,
             reason,
@@ -136,7 +142,11 @@ pub(super) fn decide(
                 Err(error) => refused(record, OAuthError::internal(&error)),
             }
         }
+    };
+    if let Some(otherwise) = otherwise {
+        outcome.record.note("shadow", otherwise);
     }
+    outcome
 }
 
 /// The server and the agent, when gateway, server, token, agent and subject are all in good standing.
