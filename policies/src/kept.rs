@@ -55,25 +55,30 @@ impl KeptInput {
     #[must_use]
     pub fn of(input: &Value, carried: Carried, most: usize) -> Self {
         let fits = |document: &String| document.len() <= most;
-        let whole = || Some(input.to_string()).filter(fits);
-        let (lacks, document) = match (bare(input), carried) {
-            (None, _) => (None, whole()),
-            (Some(bare), Carried::LeftOut) => (Some(Lack::Arguments), Some(bare.to_string())),
-            (Some(bare), Carried::Kept) => match whole() {
-                Some(whole) => (None, Some(whole)),
-                None => (Some(Lack::LongArguments), Some(bare.to_string())),
-            },
+        let kept = |document, lacks| Self {
+            document: Some(document),
+            lacks,
         };
-        match document.filter(fits) {
-            Some(document) => Self {
-                document: Some(document),
-                lacks,
-            },
-            None => Self {
-                document: None,
-                lacks: Some(Lack::Everything),
-            },
+        let whole = || Some(input.to_string()).filter(fits);
+        if carried == Carried::Kept
+            && let Some(whole) = whole()
+        {
+            return kept(whole, None);
         }
+        let lack = match carried {
+            Carried::Kept => Lack::LongArguments,
+            Carried::LeftOut => Lack::Arguments,
+        };
+        let some = match bare(input) {
+            None => whole().map(|whole| kept(whole, None)),
+            Some(bare) => Some(bare.to_string())
+                .filter(fits)
+                .map(|bare| kept(bare, Some(lack))),
+        };
+        some.unwrap_or(Self {
+            document: None,
+            lacks: Some(Lack::Everything),
+        })
     }
 
     /// What a gateway reports to be the input about a call to `server`, as it is kept; none where it is no such thing.

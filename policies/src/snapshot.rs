@@ -144,7 +144,7 @@ fn shape(name: &str, problem: String) -> PartError {
 
 /// The policy in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "form", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Policy {
     /// Compiled.
     Program {

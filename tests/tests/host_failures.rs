@@ -131,7 +131,7 @@ fn a_snapshot_that_goes_bad_leaves_the_last_good_one() {
     let mut gateway = Gateway::ready();
     let spoilt = |gateway: &mut Gateway, member: &str, value: &str| {
         let mut snapshot = gateway.snapshot();
-        snapshot.get_mut(POLICY).unwrap()[member] = json!(value);
+        snapshot.get_mut(POLICY).unwrap()["program"][member] = json!(value);
         gateway.snapshot_answer(&snapshot)
     };
     let other_engine = spoilt(&mut gateway, "engine", "regorus-9.9.9");

@@ -119,11 +119,23 @@ impl Gateway {
         });
         let agent = json!({ "status": "approved", "labels": {}, "tools": { "ledger": [TOOL] } });
         [
-            (POLICY.to_owned(), json!({ "form": "program", "revision": "p1", "engine": ENGINE, "program": program() })),
+            (
+                POLICY.to_owned(),
+                json!({ "program": { "revision": "p1", "engine": ENGINE, "program": program() } }),
+            ),
             (DATA.to_owned(), json!({})),
-            (KEYS.to_owned(), self.signer.jwks().expect("a key has a JWK")),
-            (STOPS.to_owned(), json!({ "disabled_subjects": [], "stops": {} })),
-            (bucket_name(SERVERS, bucket("ledger")), json!({ "ledger": server })),
+            (
+                KEYS.to_owned(),
+                self.signer.jwks().expect("a key has a JWK"),
+            ),
+            (
+                STOPS.to_owned(),
+                json!({ "disabled_subjects": [], "stops": {} }),
+            ),
+            (
+                bucket_name(SERVERS, bucket("ledger")),
+                json!({ "ledger": server }),
+            ),
             (bucket_name(AGENTS, bucket(AGENT)), json!({ AGENT: agent })),
         ]
         .into()

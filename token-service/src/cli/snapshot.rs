@@ -56,6 +56,6 @@ impl Command {
 fn said_key(output: &mut Output, key: &str) -> Result<(), CliError> {
     match output.is_json() {
         true => output.json(&json!({ "snapshot_key": key })),
-        false => output.line(&key),
+        false => output.line(key),
     }
 }

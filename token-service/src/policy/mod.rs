@@ -5,7 +5,7 @@ mod force;
 pub(crate) mod polling;
 mod pool;
 mod replay;
-pub(crate) mod shadow;
+pub mod shadow;
 mod source;
 
 use std::path::Path;

@@ -51,7 +51,12 @@ impl Shadow {
 
     /// The same about a call that a gateway denied by itself, as far as it says what was asked.
     #[must_use]
-    pub fn ask_reported(&self, server: &str, agent: &str, input: Option<&KeptInput>) -> Option<Json> {
+    pub fn ask_reported(
+        &self,
+        server: &str,
+        agent: &str,
+        input: Option<&KeptInput>,
+    ) -> Option<Json> {
         if !self.scope().is_about(server, agent) {
             return None;
         }
@@ -106,7 +111,9 @@ impl InShadow {
                     policy,
                     shadowed: shadowed.clone(),
                 })),
-                Err(force::LoadError::Store(error @ (StoreError::Busy | StoreError::Database(_)))) => {
+                Err(force::LoadError::Store(
+                    error @ (StoreError::Busy | StoreError::Database(_)),
+                )) => {
                     return Err(error);
                 }
                 Err(error) => {

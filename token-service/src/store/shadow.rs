@@ -108,9 +108,8 @@ impl Store {
         .execute(tx.conn())
         .await?;
         let mut record = Record::admin(now, "policy shadow", &number.to_string());
-        record.detail = Some(
-            json!({"author": author, "servers": scope.servers, "agents": scope.agents}),
-        );
+        record.detail =
+            Some(json!({"author": author, "servers": scope.servers, "agents": scope.agents}));
         tx.audit(&record).await?;
         tx.commit().await?;
         Ok(number)

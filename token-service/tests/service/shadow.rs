@@ -53,7 +53,10 @@ async fn it_decides_nothing_and_what_it_would_decide_otherwise_is_on_record() {
     shadow(&service, RULES, Scope::default()).await;
     let (status, told) = asked(&service, "echo").await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!((&told["decision"], &told["reason"]), (&json!("deny"), &json!("no echo")));
+    assert_eq!(
+        (&told["decision"], &told["reason"]),
+        (&json!("deny"), &json!("no echo"))
+    );
     assert_eq!(told["revision"].as_str().unwrap().len(), 16);
     let (status, told) = asked(&service, "closed").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
@@ -104,9 +107,17 @@ async fn what_a_gateway_denied_by_itself_is_asked_as_far_as_it_says_what_that_wa
         "mcp": {"method": "tools/call", "tool": "closed", "arguments": {}},
     });
     let whole = denied(json!({"document": document.to_string()}), "whole");
-    let lacking = denied(json!({"document": document.to_string(), "lacks": "long_arguments"}), "lacking");
+    let lacking = denied(
+        json!({"document": document.to_string(), "lacks": "long_arguments"}),
+        "lacking",
+    );
     let answer = service.report(&json!([whole, lacking])).await;
-    assert_eq!(answer.status(), StatusCode::NO_CONTENT, "{:?}", answer.text().await);
+    assert_eq!(
+        answer.status(),
+        StatusCode::NO_CONTENT,
+        "{:?}",
+        answer.text().await
+    );
     let records = service.records().await;
     let told = |request: &str| {
         let of = |r: &&writ_token_service::audit::Record| r.request_id.as_deref() == Some(request);

@@ -249,7 +249,7 @@ impl World {
             .unwrap();
         json!({
             "jwks": {"keys": [jwk]},
-            "policy": {"form": "program", "revision": "p1", "engine": engine::ENGINE, "program": URL_SAFE_NO_PAD.encode(program)},
+            "policy": {"program": {"revision": "p1", "engine": engine::ENGINE, "program": URL_SAFE_NO_PAD.encode(program)}},
             "data": serde_json::from_str::<Json>(library::example_data()).unwrap(),
             "servers": {"ledger": {"resource": RESOURCE, "upstream_audience": "urn:ledger", "status": "approved",
                 "scopes": ["read"], "enforcement": "introspect", "seal_key": SealKey::new([7; 32])}},
@@ -1460,7 +1460,7 @@ fn completion_is_for_what_the_caller_can_see() {
     };
     let program = engine::compile(&[module]).unwrap().to_bytes().unwrap();
     let mut world = World::without_snapshot().with_snapshot(|snapshot| {
-        snapshot["policy"]["program"] = json!(URL_SAFE_NO_PAD.encode(program));
+        snapshot["policy"]["program"]["program"] = json!(URL_SAFE_NO_PAD.encode(program));
     });
     let caller = world.caller();
     for (reference, asked) in [

@@ -74,6 +74,9 @@ pub struct Revision<T> {
     pub signed: String,
 }
 
+/// Makes something of a part.
+type Read<'a, T> = &'a mut dyn FnMut(&Head, &str, &[u8]) -> Result<T, String>;
+
 /// See the module. `T` is what a part is read as.
 #[derive(Debug)]
 pub struct Assembly<T> {
@@ -164,12 +167,7 @@ impl<T: Clone> Assembly<T> {
         taken
     }
 
-    fn try_take(
-        &mut self,
-        answer: &[u8],
-        now: u64,
-        read: &mut dyn FnMut(&Head, &str, &[u8]) -> Result<T, String>,
-    ) -> Result<Taken, Refused> {
+    fn try_take(&mut self, answer: &[u8], now: u64, read: Read<'_, T>) -> Result<Taken, Refused> {
         // A text that was cut off ends without the end of its last line.
         let answer = answer.strip_suffix(b"\n").ok_or(Refused::Shape)?;
         let mut lines = answer.split(|byte| *byte == b'\n').peekable();
@@ -241,11 +239,7 @@ impl<T: Clone> Assembly<T> {
         });
     }
 
-    fn document(
-        &mut self,
-        text: &[u8],
-        read: &mut dyn FnMut(&Head, &str, &[u8]) -> Result<T, String>,
-    ) -> Result<(), Refused> {
+    fn document(&mut self, text: &[u8], read: Read<'_, T>) -> Result<(), Refused> {
         let Some(staged) = self.staged.as_mut() else {
             return Err(Refused::Stray);
         };

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::json;
 
-use super::{CliError, Output, named, publish::{accepted, sentence}};
+use super::{
+    CliError, Output, named,
+    publish::{accepted, sentence},
+};
 use crate::{
     clock::{Clock as _, SystemClock},
     policy::Sources,
@@ -97,7 +100,7 @@ fn told(shadowed: Option<&Shadowed>, output: &mut Output) -> Result<(), CliError
         });
     }
     let Some(shadowed) = shadowed else {
-        return output.line(&"no policy is in the shadow");
+        return output.line("no policy is in the shadow");
     };
     let of = |what: &str, ids: &BTreeSet<String>| match ids.is_empty() {
         true => format!("all {what}"),

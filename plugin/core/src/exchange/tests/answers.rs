@@ -19,7 +19,7 @@ impl World {
         };
         let program = engine::compile(&[module]).unwrap().to_bytes().unwrap();
         Self::without_snapshot().with_snapshot(|snapshot| {
-            snapshot["policy"]["program"] = json!(URL_SAFE_NO_PAD.encode(program));
+            snapshot["policy"]["program"]["program"] = json!(URL_SAFE_NO_PAD.encode(program));
         })
     }
 

@@ -20,6 +20,9 @@ pub(super) fn secret() -> String {
     format!("secret.{}", key().thumbprint())
 }
 
+/// What workers share.
+type Shared = BTreeMap<String, (Vec<u8>, u32)>;
+
 /// How long a snapshot is good, in seconds.
 const LIFE: u64 = 2 * 60 * 60;
 
@@ -145,9 +148,9 @@ impl World {
 #[test]
 fn what_cannot_be_used_is_refused_and_the_last_good_one_stays_in_force() {
     for change in [
-        |s: &mut Json| s["policy"]["engine"] = json!("regorus-0.1.0"),
-        |s: &mut Json| s["policy"]["program"] = json!("AAAA"),
-        |s: &mut Json| s["policy"] = json!({"form": "source", "revision": "p2", "modules": [{"path": "p.rego", "text": "no rego"}]}),
+        |s: &mut Json| s["policy"]["program"]["engine"] = json!("regorus-0.1.0"),
+        |s: &mut Json| s["policy"]["program"]["program"] = json!("AAAA"),
+        |s: &mut Json| s["policy"] = json!({"source": {"revision": "p2", "modules": [{"path": "p.rego", "text": "no rego"}]}}),
         |s: &mut Json| s["data"] = json!([]),
         |s: &mut Json| s["data"] = json!({"writ": {"call": 1}}),
         |s: &mut Json| s["jwks"] = json!({"keys": []}),
@@ -264,7 +267,7 @@ fn a_new_worker_begins_with_what_the_others_share_and_verifies_it() {
         .with_snapshot(|s| s["revoked"] = json!(["x", "y"]))
         .proxy
         .shared;
-    let begin = |change: &dyn Fn(&mut BTreeMap<String, (Vec<u8>, u32)>), later_s| {
+    let begin = |change: &dyn Fn(&mut Shared), later_s| {
         let mut world = World::without_snapshot();
         let mut shared = shared.borrow().clone();
         change(&mut shared);
@@ -284,7 +287,7 @@ fn a_new_worker_begins_with_what_the_others_share_and_verifies_it() {
 
     assert!(!begin(&|_| {}, LIFE + 1).0, "it has run out");
     for name in shared.borrow().keys() {
-        let damage = |shared: &mut BTreeMap<String, (Vec<u8>, u32)>| {
+        let damage = |shared: &mut Shared| {
             if let Some((value, _)) = shared.get_mut(name) {
                 let middle = value.len() / 2;
                 value[middle] ^= 1;

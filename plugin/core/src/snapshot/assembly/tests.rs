@@ -13,7 +13,7 @@ fn key() -> SnapshotKey {
 
 fn snapshot(change: impl FnOnce(&mut Json)) -> Contents {
     let mut snapshot = json!({
-        "policy": {"form": "source", "revision": "p1", "modules": []}, "data": {}, "jwks": {}, "servers": {},
+        "policy": {"source": {"revision": "p1", "modules": []}}, "data": {}, "jwks": {}, "servers": {},
         "agents": {"robot": {"status": "approved"}, "chat": {"status": "approved"}},
         "disabled_subjects": [], "revoked": ["a", "b", "c"],
     });

@@ -105,9 +105,8 @@ pub(super) fn decide(
     let decision = policy.decide(input.clone());
     let was_allowed = matches!(decision, Decision::Allow { .. });
     let shadow = app.shadow();
-    let otherwise = shadow.and_then(|shadow| {
-        shadow.ask(server.id.as_str(), agent.id.as_str(), input, was_allowed)
-    });
+    let otherwise = shadow
+        .and_then(|shadow| shadow.ask(server.id.as_str(), agent.id.as_str(), input, was_allowed));
     let mut outcome = match decision {
         Decision::Deny {
             cause,
