@@ -578,13 +578,7 @@ fn too_long() -> (DenialCause, String) {
 }
 
 fn too_much() -> (DenialCause, String) {
-    (
-        DenialCause::Limit,
-        format!(
-            "the policy made more than {} MiB out of this call, or a number too long; simplify the rules for it",
-            bounds::MOST >> 20
-        ),
-    )
+    (DenialCause::Limit, bounds::told())
 }
 
 /// Runs the built-in that a program stopped at.

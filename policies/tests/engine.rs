@@ -265,7 +265,8 @@ fn a_test_that_makes_too_much_is_cut_off_too() {
     let doubling = again_and_again("concat(\"\", [X, X])", 40);
     let rego = doubling
         .replace("package writ", "package t")
-        .replace("call := {\"allow\": true}", "test_it");
+        .replace("call := {\"allow\": true}", "test_it")
+        .replace("input.mcp.tool", "\"transfer\"");
     let test = Module {
         path: "t.rego".to_owned(),
         text: rego + "\ntest_next if sprintf(\"%s\", [concat(\"\", [\"a\", \"b\"])]) == \"ab\"\n",

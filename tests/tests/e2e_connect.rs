@@ -383,6 +383,7 @@ async fn a_command_that_is_no_server_ends_with_a_reason() {
     );
     let told = connect(&["true"], None);
     assert!(told.contains("WRIT_GATEWAY_SECRET"), "{told}");
-    let told = connect(&["true"], Some("wrong"));
+    let key = secret.rsplit_once('.').unwrap().1;
+    let told = connect(&["true"], Some(&format!("wrong.{key}")));
     assert!(told.contains("does not know `laptop`"), "{told}");
 }

@@ -16,7 +16,11 @@ fn the_shipped_yaml_is_valid() {
     for name in ["gateway.yaml", "standalone.yaml"] {
         let checked = Command::new(tools::envoy().unwrap())
             .current_dir(binaries::workspace())
-            .env("WRIT_GATEWAY_SECRET", "unused")
+            .env(
+                "WRIT_GATEWAY_SECRET",
+                // It ends with the key of RFC 8037 appendix A.3.
+                "unused.kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            )
             .args(["--mode", "validate", "--config-path"])
             .arg(format!("envoy/{name}"))
             .output()

@@ -474,7 +474,7 @@ async fn a_bundle_server_feeds_the_service_and_never_makes_it_worse() {
         ),
         (
             vec![("rules.rego", RULES), ("limits/data.yaml", &bomb)],
-            "aliases",
+            "repetition limit",
         ),
     ];
     for (files, reason) in cases {

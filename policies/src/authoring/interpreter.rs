@@ -78,6 +78,9 @@ impl Interpreter {
     fn run(&mut self, rule: &str) -> Result<Value, String> {
         bounds::begin();
         let answer = self.engine.eval_rule(rule.to_owned());
+        if bounds::are_exceeded() {
+            return Err(bounds::told());
+        }
         answer.map_err(|error| match located(&error.to_string()) {
             (Some(place), problem) => format!("{place}: {problem}"),
             (None, problem) => problem,

@@ -95,7 +95,11 @@ impl Suite {
             return Outcome::Skipped;
         }
         bounds::begin();
-        match self.engine.eval_rule(test.name.clone()) {
+        let answer = self.engine.eval_rule(test.name.clone());
+        if bounds::are_exceeded() {
+            return Outcome::Error(bounds::told());
+        }
+        match answer {
             Ok(Value::Bool(true)) => Outcome::Pass,
             // What else is not undefined or false is true to OPA.
             Ok(Value::Undefined | Value::Bool(false)) => Outcome::Fail,

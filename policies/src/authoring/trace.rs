@@ -341,8 +341,8 @@ mod tests {
         for expected in [
             r#"main.rego:28:1 writ.call: {"allow":false,"reason":"amount is above the limit of 1000"}"#,
             r#"main.rego:62:1 writ.objections: ["amount is above the limit of 1000"]"#,
-            r#"arguments.rego:39:1 writ.arguments.objections: ["amount is above the limit of 1000"]"#,
-            "arguments.rego:31:1 writ.arguments.objections stopped at 35: not number_at_least(value, limit)",
+            r#"arguments.rego:41:1 writ.arguments.objections: ["amount is above the limit of 1000"]"#,
+            "arguments.rego:33:1 writ.arguments.objections stopped at 37: not number_at_least(value, limit)",
             "main.rego:78:1 writ.objections stopped at 78: some message in read_only.objections",
         ] {
             assert!(
@@ -361,8 +361,8 @@ mod tests {
     fn a_grant_that_is_missing_is_traced_to_where_it_stopped() {
         let (_, looked) = of_the_library("close", "{}", r#"["finance"]"#);
         for expected in [
-            "access.rego:18:1 writ.access.entries stopped at 18: := data.access[input.server.id].tools[input.mcp.tool]",
-            "access.rego:30:1 writ.access.granted stopped at 30: may(entries)",
+            "access.rego:21:1 writ.access.entries stopped at 21: := data.access[input.server.id].tools[input.mcp.tool]",
+            "access.rego:33:1 writ.access.granted stopped at 33: may(entries)",
             "main.rego:52:1 writ.granted stopped at 52: access.granted",
             r#"main.rego:35:3 writ.call: {"allow":false,"reason":"alice has no grant for close on ledger"}"#,
         ] {

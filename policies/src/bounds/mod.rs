@@ -55,6 +55,20 @@ pub(crate) fn begin() {
     MADE.set(0);
 }
 
+/// What to say of a decision that made too much.
+pub(crate) fn told() -> String {
+    format!(
+        "the policy made more than {} MiB out of this call, or a number too long; simplify the rules for it",
+        MOST >> 20
+    )
+}
+
+/// Whether more was made than may be.
+#[cfg(feature = "authoring")]
+pub(crate) fn are_exceeded() -> bool {
+    MADE.get() > MOST
+}
+
 /// The program with bounds.
 pub(crate) fn within(program: &Program) -> Program {
     let mut program = program.clone();

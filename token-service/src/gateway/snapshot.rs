@@ -46,7 +46,7 @@ pub(super) struct Params {
     summary = "What a gateway decides from",
     params(Params),
     security(("basic" = [])),
-    responses((status = 200, description = "Lines: a signed head, and the documents that are new", body = String, content_type = "application/vnd.writ.snapshot"), crate::openapi::schemas::Refused)
+    responses((status = 200, description = "Lines: a signed head, and the documents that are new", body = String, content_type = "application/vnd.writ.snapshot"), (status = 406, description = "There is none of this format"), crate::openapi::schemas::Refused)
 )]
 pub(super) async fn serve(
     State(app): State<SharedApp>,
