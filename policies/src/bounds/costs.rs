@@ -22,8 +22,13 @@ pub(super) fn elements(arguments: &[Value]) -> Option<usize> {
     Some(arguments.iter().map(count).sum::<usize>() * NODE)
 }
 
-pub(super) fn twice(arguments: &[Value]) -> Option<usize> {
-    Some(length(arguments.first()).saturating_mul(2))
+/// Twice what hexadecimal makes: where addresses have 32 bits, the encoder breaks off at 8 MiB.
+pub(super) fn encoded(arguments: &[Value]) -> Option<usize> {
+    Some(
+        length(arguments.first())
+            .saturating_mul(4)
+            .saturating_add(1),
+    )
 }
 
 /// A delimiter between the texts of a list or set.

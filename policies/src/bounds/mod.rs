@@ -33,11 +33,11 @@ type Function = fn(&Span, &[Ref<Expr>], &[Value], bool) -> anyhow::Result<Value>
 #[rustfmt::skip]
 const GROWING: [(&str, Cost, Function); 16] = [
     ("array.concat", costs::elements, bounded::<0>),
-    ("base64.encode", costs::twice, bounded::<1>),
-    ("base64url.encode", costs::twice, bounded::<2>),
-    ("base64url.encode_no_pad", costs::twice, bounded::<3>),
+    ("base64.encode", costs::encoded, bounded::<1>),
+    ("base64url.encode", costs::encoded, bounded::<2>),
+    ("base64url.encode_no_pad", costs::encoded, bounded::<3>),
     ("concat", costs::joined, bounded::<4>),
-    ("hex.encode", costs::twice, bounded::<5>),
+    ("hex.encode", costs::encoded, bounded::<5>),
     ("json.marshal", costs::written, bounded::<6>),
     ("json.marshal_with_options", costs::written, bounded::<7>),
     ("json.unmarshal", costs::pieces, bounded::<8>),
