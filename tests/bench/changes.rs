@@ -110,14 +110,14 @@ pub async fn measure(setup: &Setup, plan: &Plan) -> Result<Changes> {
     let candidates = [candidate(&scratch, 1_000)?, candidate(&scratch, 2_000)?];
     for change in 0..plan.publishes {
         let directory = candidates.get(change % 2).context("there are two")?;
-        let command = ["policy", "publish", directory, "--message", "bench"];
+        let command = publish(directory);
         published.push(many.until_in_force(&bench, &command).await?);
     }
     drop(many);
     let one = Followed::start(setup, &bench, &scratch, 1).await?;
     for change in 0..plan.publishes {
         let directory = candidates.get(change % 2).context("there are two")?;
-        let command = ["policy", "publish", directory, "--message", "bench"];
+        let command = publish(directory);
         let waits = one.watch();
         one.until_in_force(&bench, &command).await?;
         let (stall, took) = waits.longest()?;
@@ -149,6 +149,18 @@ async fn revoke(bench: &Bench) -> Result<()> {
     .execute(&mut database)
     .await?;
     Ok(database.close().await?)
+}
+
+fn publish(directory: &str) -> [&str; 7] {
+    [
+        "policy",
+        "publish",
+        directory,
+        "--message",
+        "bench",
+        "--author",
+        "bench",
+    ]
 }
 
 /// The library with data of many tools.
