@@ -649,6 +649,19 @@ impl Data {
         }
     }
 
+    /// One document of several, none of which has a member that another has.
+    pub fn merged(parts: &[Self]) -> Result<Self, EngineError> {
+        let mut whole = crate::Object::default();
+        for part in parts {
+            for (name, member) in part.0.as_object().into_iter().flat_map(|o| o.iter()) {
+                if whole.insert(name.clone(), member.clone()).is_some() {
+                    return Err(EngineError::Data(format!("{name} is there twice")));
+                }
+            }
+        }
+        Ok(Self(Value::from(whole)))
+    }
+
     /// The document.
     #[must_use]
     pub fn value(&self) -> &Value {

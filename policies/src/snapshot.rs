@@ -20,8 +20,10 @@ pub const FORMAT: u32 = 3;
 
 /// The part that is the compiled policy, or its sources: [`Policy`].
 pub const POLICY: &str = "policy";
-/// The part that is the policy's `data` document.
-pub const DATA: &str = "data";
+/// The part that names the policy in audit records: a digest of program and data.
+pub const REVISION: &str = "revision";
+/// What the names of parts of the policy's `data` document begin with: its members by name.
+pub const DATA: &str = "data/";
 /// The part that is the issuer's public keys: a JWK set (RFC 7517 section 5).
 pub const KEYS: &str = "keys";
 /// The part that says who is stopped: [`Halt`].
@@ -55,7 +57,9 @@ pub fn bucket_name(kind: &str, bucket: u8) -> String {
 pub enum Part {
     /// [`POLICY`]
     Policy(Policy),
-    /// [`DATA`], as its JSON text.
+    /// [`REVISION`]
+    Revision(String),
+    /// Of [`DATA`], as its JSON text.
     Data(String),
     /// [`KEYS`]
     Keys(serde_json::Value),
@@ -96,10 +100,7 @@ impl Part {
         }
         match name {
             POLICY => return Ok(Self::Policy(read(name, json)?)),
-            DATA => {
-                let text = String::from_utf8(json.to_vec());
-                return Ok(Self::Data(text.map_err(|e| shape(name, e.to_string()))?));
-            }
+            REVISION => return Ok(Self::Revision(read(name, json)?)),
             KEYS => return Ok(Self::Keys(read(name, json)?)),
             STOPS => return Ok(Self::Stops(read(name, json)?)),
             _ => {}
@@ -110,6 +111,10 @@ impl Part {
             .ok_or_else(unknown)?;
         let own = |id: &String| bucket_name(kind, bucket(id)) == name;
         let (part, all_own) = match kind {
+            DATA => {
+                let text = String::from_utf8(json.to_vec());
+                return Ok(Self::Data(text.map_err(|e| shape(name, e.to_string()))?));
+            }
             SERVERS => {
                 let servers: BTreeMap<String, ServerEntry> = read(name, json)?;
                 let all_own = servers.keys().all(own);
@@ -148,8 +153,6 @@ fn shape(name: &str, problem: String) -> PartError {
 pub enum Policy {
     /// Compiled.
     Program {
-        /// Names the policy in audit records: a digest of program and data.
-        revision: String,
         /// The engine the program was compiled for ([`crate::engine::ENGINE`]).
         engine: String,
         /// The compiled program, base64url without padding.
@@ -157,21 +160,9 @@ pub enum Policy {
     },
     /// As it was written: for a filter with another engine than the token service's, which compiles it itself.
     Source {
-        /// As above.
-        revision: String,
         /// The modules.
         modules: Vec<Module>,
     },
-}
-
-impl Policy {
-    /// Names the policy in audit records.
-    #[must_use]
-    pub fn revision(&self) -> &str {
-        match self {
-            Self::Program { revision, .. } | Self::Source { revision, .. } => revision,
-        }
-    }
 }
 
 /// Who may not go on, whatever their tokens say.

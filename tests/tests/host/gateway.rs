@@ -14,7 +14,7 @@ use writ_core::snapshot::{HEAD, Head};
 use writ_policy::engine::{self, ENGINE};
 use writ_policy::library;
 use writ_policy::snapshot::{
-    AGENTS, DATA, FORMAT, KEYS, POLICY, SERVERS, STOPS, SealKey, bucket, bucket_name,
+    AGENTS, FORMAT, KEYS, POLICY, REVISION, SERVERS, STOPS, SealKey, bucket, bucket_name,
 };
 use writ_tests::signer::{ACCESS_TOKEN, Signer, workload_claims};
 
@@ -121,9 +121,9 @@ impl Gateway {
         [
             (
                 POLICY.to_owned(),
-                json!({ "program": { "revision": "p1", "engine": ENGINE, "program": program() } }),
+                json!({ "program": { "engine": ENGINE, "program": program() } }),
             ),
-            (DATA.to_owned(), json!({})),
+            (REVISION.to_owned(), json!("p1")),
             (
                 KEYS.to_owned(),
                 self.signer.jwks().expect("a key has a JWK"),

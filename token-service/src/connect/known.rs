@@ -56,7 +56,11 @@ impl Known {
                 Part::Servers(servers) => entry = servers.get(server).or(entry),
                 Part::Keys(jwks) => keys = Some(KeySet::from_jwks(jwks)?),
                 Part::Stops(part) => halt = part.clone(),
-                Part::Policy(_) | Part::Data(_) | Part::Agents(_) | Part::Revoked(_) => {}
+                Part::Revision(_)
+                | Part::Policy(_)
+                | Part::Data(_)
+                | Part::Agents(_)
+                | Part::Revoked(_) => {}
             }
         }
         let entry: &ServerEntry = entry.ok_or_else(|| ServiceError::NotItsGuard {

@@ -14,11 +14,11 @@ use axum::body::Bytes;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use writ_core::snapshot::parts::Document;
+use writ_core::snapshot::parts::{Contents, Document};
 use writ_policy::{
     decision::{Decision, DenialCause},
     engine::{self, CompileError, Module, Program, Unjudged},
-    snapshot::Policy as Rules,
+    snapshot::{DATA, POLICY, Policy as Rules, REVISION},
 };
 
 use crate::snapshot::Form;
@@ -82,16 +82,14 @@ impl Policy {
         &self.revision
     }
 
-    /// What a gateway's snapshot carries: the policy and its data.
-    #[must_use]
-    pub fn documents(&self, form: Form) -> (&Document<Bytes>, &Document<Bytes>) {
-        self.rules.documents(form)
+    /// Puts into a gateway's snapshot what it carries: the policy and its data.
+    pub fn put_into(&self, contents: &mut Contents<Bytes>, form: Form) {
+        self.rules.put_into(contents, form);
     }
 
-    /// What a guard's snapshot carries: it decides about nobody, and gets to know no rules.
-    #[must_use]
-    pub fn documents_for_guards(&self, form: Form) -> (&Document<Bytes>, &Document<Bytes>) {
-        self.for_guards.documents(form)
+    /// The same for a guard: it decides about nobody, and gets to know no rules.
+    pub fn put_into_guards(&self, contents: &mut Contents<Bytes>, form: Form) {
+        self.for_guards.put_into(contents, form);
     }
 
     /// Decides a request from its whole `input` document.
@@ -136,9 +134,10 @@ fn count(cause: DenialCause) {
 /// A policy, written down once for all gateways.
 #[derive(Debug)]
 struct Written {
+    revision: Document<Bytes>,
     program: Document<Bytes>,
     source: Document<Bytes>,
-    data: Document<Bytes>,
+    data: Contents<Bytes>,
 }
 
 impl Written {
@@ -149,26 +148,36 @@ impl Written {
         data: &Map<String, Value>,
     ) -> Result<Self, SourceError> {
         let written = |policy: &Rules| Document::of(policy).map_err(unwritten);
+        let mut members = Contents::default();
+        members
+            .put_each(
+                DATA,
+                data.iter().map(|(name, member)| (name.clone(), member)),
+            )
+            .map_err(unwritten)?;
         Ok(Self {
+            revision: Document::of(revision).map_err(unwritten)?,
             program: written(&Rules::Program {
-                revision: revision.to_owned(),
                 engine: engine::ENGINE.to_owned(),
                 program: URL_SAFE_NO_PAD.encode(program.to_bytes()?),
             })?,
             source: written(&Rules::Source {
-                revision: revision.to_owned(),
                 modules: modules.to_vec(),
             })?,
-            data: Document::of(data).map_err(unwritten)?,
+            data: members,
         })
     }
 
-    fn documents(&self, form: Form) -> (&Document<Bytes>, &Document<Bytes>) {
+    fn put_into(&self, contents: &mut Contents<Bytes>, form: Form) {
         let rules = match form {
             Form::Program => &self.program,
             Form::Source => &self.source,
         };
-        (rules, &self.data)
+        contents.insert(POLICY, rules.clone());
+        contents.insert(REVISION, self.revision.clone());
+        for (name, members) in self.data.parts() {
+            contents.insert(name, members.clone());
+        }
     }
 }
 

@@ -6,9 +6,7 @@ use axum::body::Bytes;
 use writ_core::{seal::key_of_server, snapshot::parts::Contents};
 use writ_policy::{
     pin::Pins,
-    snapshot::{
-        AGENTS, AgentEntry, DATA, Halt, KEYS, POLICY, SERVERS, STOPS, SealKey, ServerEntry,
-    },
+    snapshot::{AGENTS, AgentEntry, Halt, KEYS, SERVERS, STOPS, SealKey, ServerEntry},
 };
 
 use super::Form;
@@ -27,13 +25,11 @@ pub(super) fn contents(
     form: Form,
 ) -> Result<Contents<Bytes>, serde_json::Error> {
     let mut contents = Contents::default();
-    let (rules, data) = match gateway.kind {
-        GatewayKind::Gateway => policy.documents(form),
+    match gateway.kind {
+        GatewayKind::Gateway => policy.put_into(&mut contents, form),
         // It decides nothing: what others may do is none of its business.
-        GatewayKind::Guard => policy.documents_for_guards(form),
-    };
-    contents.insert(POLICY, rules.clone());
-    contents.insert(DATA, data.clone());
+        GatewayKind::Guard => policy.put_into_guards(&mut contents, form),
+    }
     contents.put(KEYS, app.keys.jwks().as_ref())?;
     let halt = Halt {
         disabled_subjects: registry.disabled_subjects().clone(),

@@ -844,7 +844,7 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
     let secret = kept["introspection_secret"].as_str();
     let itself = Follower::up_to_date(&service, &id, secret.unwrap()).await;
     assert_eq!(itself.servers().keys().collect::<Vec<_>>(), [&id]);
-    assert_eq!(itself.policy().revision(), "none");
+    assert_eq!(itself.revision(), "none");
     let minting = service
         .http
         .post(service.gateway_url("/oauth/token"))

@@ -12,7 +12,7 @@ use writ_core::snapshot::{
     assembly::{Assembly, Refused, Revision, Taken},
 };
 use writ_policy::{
-    engine::ENGINE,
+    engine::{Data, ENGINE},
     snapshot::{AgentEntry, FORMAT, Halt, Part, Policy, ServerEntry},
 };
 use writ_token_service::clock::unix;
@@ -160,11 +160,19 @@ impl Follower {
         policy.next().unwrap()
     }
 
-    pub fn data(&self) -> String {
-        let mut data = self.parts().filter_map(|part| match part {
-            Part::Data(text) => Some(text.clone()),
+    pub fn revision(&self) -> String {
+        let mut revision = self.parts().filter_map(|part| match part {
+            Part::Revision(revision) => Some(revision.clone()),
             _ => None,
         });
-        data.next().unwrap()
+        revision.next().unwrap()
+    }
+
+    pub fn data(&self) -> Data {
+        let data = self.parts().filter_map(|part| match part {
+            Part::Data(text) => Some(Data::from_json(text).unwrap()),
+            _ => None,
+        });
+        Data::merged(&data.collect::<Vec<_>>()).unwrap()
     }
 }

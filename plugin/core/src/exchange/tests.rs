@@ -249,7 +249,8 @@ impl World {
             .unwrap();
         json!({
             "jwks": {"keys": [jwk]},
-            "policy": {"program": {"revision": "p1", "engine": engine::ENGINE, "program": URL_SAFE_NO_PAD.encode(program)}},
+            "revision": "p1",
+            "policy": {"program": {"engine": engine::ENGINE, "program": URL_SAFE_NO_PAD.encode(program)}},
             "data": serde_json::from_str::<Json>(library::example_data()).unwrap(),
             "servers": {"ledger": {"resource": RESOURCE, "upstream_audience": "urn:ledger", "status": "approved",
                 "scopes": ["read"], "enforcement": "introspect", "seal_key": SealKey::new([7; 32])}},

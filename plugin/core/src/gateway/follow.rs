@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use writ_policy::engine::{ENGINE, Evaluator};
+use writ_policy::engine::{Data, ENGINE, Evaluator};
 use writ_policy::snapshot::{DATA, FORMAT, POLICY};
 
 use super::Gateway;
@@ -121,11 +121,16 @@ impl Fresh {
         keys: &Rc<serde_json::Value>,
     ) -> Result<Self, FreshError> {
         let parts = Sorted::of(next)?;
-        let stays =
-            |name: &str| in_force.is_some_and(|before| before.digest(name) == next.digest(name));
-        let evaluator = match stays(POLICY) && stays(DATA) {
+        let stays = in_force.is_some_and(|before| {
+            let same = |kind: &&str| before.digests(kind).eq(next.digests(kind));
+            [POLICY, DATA].iter().all(same)
+        });
+        let evaluator = match stays {
             true => None,
-            false => Some(Evaluator::new(&parts.program, &parts.data).map_err(RulesError::Load)?),
+            false => {
+                let data = Data::merged(&parts.data).map_err(RulesError::Load)?;
+                Some(Evaluator::new(&parts.program, &data).map_err(RulesError::Load)?)
+            }
         };
         let keys = match Rc::ptr_eq(&parts.keys, keys) {
             true => None,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use writ_policy::engine::{self, Data, ENGINE, Program};
-use writ_policy::snapshot::{DATA, Halt, KEYS, POLICY, Part, Policy, STOPS};
+use writ_policy::snapshot::{Halt, KEYS, POLICY, Part, Policy, REVISION, STOPS};
 
 use super::buckets::{Bucket, Buckets};
 use super::{AgentRule, RulesError, ServerRule};
@@ -16,9 +16,11 @@ use crate::snapshot::assembly::Revision;
 /// One part, ready for use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum RulePart {
-    /// The policy: its revision, and what it is compiled to.
-    Policy(Rc<str>, Program),
-    /// The policy's data.
+    /// The policy.
+    Policy(Program),
+    /// What it is called in records.
+    Revision(Rc<str>),
+    /// Some of the policy's data.
     Data(Data),
     /// The issuer's keys.
     Keys(Rc<serde_json::Value>),
@@ -36,10 +38,8 @@ impl RulePart {
     /// Reads the part `name` of a revision.
     pub(crate) fn read(head: &Head, name: &str, json: &[u8]) -> Result<Self, RulesError> {
         Ok(match Part::read(name, json)? {
-            Part::Policy(policy) => {
-                let revision = Rc::from(policy.revision());
-                Self::Policy(revision, program(policy)?)
-            }
+            Part::Policy(policy) => Self::Policy(program(policy)?),
+            Part::Revision(revision) => Self::Revision(Rc::from(revision)),
             Part::Data(text) => Self::Data(Data::from_json(&text)?),
             Part::Keys(jwks) => Self::Keys(Rc::new(jwks)),
             Part::Stops(halt) => Self::Stops(Rc::new(halt)),
@@ -84,7 +84,8 @@ fn program(policy: Policy) -> Result<Program, RulesError> {
 pub(crate) struct Sorted {
     pub(crate) policy_revision: Rc<str>,
     pub(crate) program: Program,
-    pub(crate) data: Data,
+    /// In parts.
+    pub(crate) data: Vec<Data>,
     pub(crate) keys: Rc<serde_json::Value>,
     pub(crate) stops: Rc<Halt>,
     pub(crate) servers: Vec<Bucket<Rc<ServerRule>>>,
@@ -95,15 +96,15 @@ pub(crate) struct Sorted {
 impl Sorted {
     /// Sorts them.
     pub(crate) fn of(revision: &Revision<RulePart>) -> Result<Self, RulesError> {
-        let (mut policy, mut data, mut keys, mut stops) = (None, None, None, None);
+        let (mut policy, mut policy_revision, mut keys, mut stops) = (None, None, None, None);
+        let mut data = Vec::new();
         let (mut servers, mut agents, mut revoked) =
             (Vec::new(), Buckets::default(), Buckets::default());
         for part in revision.parts.values() {
             match part {
-                RulePart::Policy(revision, program) => {
-                    policy = Some((Rc::clone(revision), program.clone()));
-                }
-                RulePart::Data(part) => data = Some(part.clone()),
+                RulePart::Policy(program) => policy = Some(program.clone()),
+                RulePart::Revision(revision) => policy_revision = Some(Rc::clone(revision)),
+                RulePart::Data(part) => data.push(part.clone()),
                 RulePart::Keys(part) => keys = Some(Rc::clone(part)),
                 RulePart::Stops(part) => stops = Some(Rc::clone(part)),
                 RulePart::Servers(part) => servers.push(Rc::clone(part)),
@@ -111,11 +112,10 @@ impl Sorted {
                 RulePart::Revoked(part) => revoked.add(part),
             }
         }
-        let (policy_revision, program) = policy.ok_or(RulesError::Lacks(POLICY))?;
         Ok(Self {
-            policy_revision,
-            program,
-            data: data.ok_or(RulesError::Lacks(DATA))?,
+            policy_revision: policy_revision.ok_or(RulesError::Lacks(REVISION))?,
+            program: policy.ok_or(RulesError::Lacks(POLICY))?,
+            data,
             keys: keys.ok_or(RulesError::Lacks(KEYS))?,
             stops: stops.ok_or(RulesError::Lacks(STOPS))?,
             servers,

@@ -302,10 +302,10 @@ impl<T: Clone> Assembly<T> {
 }
 
 impl<T> Revision<T> {
-    /// The digest of a part.
-    #[must_use]
-    pub fn digest(&self, name: &str) -> Option<&str> {
-        self.manifest.as_ref()?.get(name).map(String::as_str)
+    /// The names and digests of the parts whose names begin so.
+    pub fn digests(&self, begin: &str) -> impl Iterator<Item = (&String, &String)> {
+        let all = self.manifest.iter().flatten();
+        all.filter(move |(name, _)| name.starts_with(begin))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use writ_policy::engine::Module;
 use writ_policy::snapshot::{
-    AGENTS, DATA, FORMAT, KEYS, POLICY, Policy, REVOKED, SERVERS, STOPS, bucket, bucket_name,
+    AGENTS, DATA, FORMAT, KEYS, POLICY, Policy, REVISION, REVOKED, SERVERS, STOPS, bucket,
+    bucket_name,
 };
 
 use super::*;
@@ -35,15 +36,17 @@ pub(crate) fn contents(snapshot: &Json) -> Contents {
     });
     for (name, part) in [
         (POLICY, &snapshot["policy"]),
-        (DATA, &snapshot["data"]),
+        (REVISION, &snapshot["revision"]),
         (KEYS, &snapshot["jwks"]),
         (STOPS, &halt),
     ] {
         contents.put(name, part).unwrap();
     }
-    for (kind, name) in [(SERVERS, "servers"), (AGENTS, "agents")] {
-        let entries = snapshot[name].as_object().unwrap().clone();
-        contents.put_each(kind, entries).unwrap();
+    for (kind, name) in [(DATA, "data"), (SERVERS, "servers"), (AGENTS, "agents")] {
+        match &snapshot[name] {
+            Json::Object(entries) => contents.put_each(kind, entries.clone()).unwrap(),
+            other => contents.put(&bucket_name(kind, 0), other).unwrap(),
+        }
     }
     let mut revoked: BTreeMap<u8, Vec<&Json>> = BTreeMap::new();
     for id in snapshot["revoked"].as_array().unwrap() {
@@ -150,7 +153,9 @@ fn what_cannot_be_used_is_refused_and_the_last_good_one_stays_in_force() {
     for change in [
         |s: &mut Json| s["policy"]["program"]["engine"] = json!("regorus-0.1.0"),
         |s: &mut Json| s["policy"]["program"]["program"] = json!("AAAA"),
-        |s: &mut Json| s["policy"] = json!({"source": {"revision": "p2", "modules": [{"path": "p.rego", "text": "no rego"}]}}),
+        |s: &mut Json| {
+            s["policy"] = json!({"source": {"modules": [{"path": "p.rego", "text": "no rego"}]}})
+        },
         |s: &mut Json| s["data"] = json!([]),
         |s: &mut Json| s["data"] = json!({"writ": {"call": 1}}),
         |s: &mut Json| s["jwks"] = json!({"keys": []}),
@@ -312,10 +317,7 @@ fn a_policy_in_source_is_compiled_here() {
         text: "package writ\n\ncall := {\"allow\": false, \"reason\": \"from source\"}\n"
             .to_owned(),
     }];
-    let policy = Policy::Source {
-        revision: "p9".to_owned(),
-        modules,
-    };
+    let policy = Policy::Source { modules };
     let mut world = World::without_snapshot()
         .with_snapshot(|s| s["policy"] = serde_json::to_value(&policy).unwrap());
     let caller = world.caller();
