@@ -41,6 +41,9 @@ pub(super) struct Following {
     call: Option<CallId>,
     due: Duration,
     has_resumed: bool,
+    /// The parts that came for what is staged, as they came: shared once it is in force, so that nobody begins with what
+    /// was refused.
+    unshared: Vec<(String, Vec<u8>)>,
     /// The keys in use.
     keys: Rc<serde_json::Value>,
 }
@@ -53,13 +56,14 @@ impl Following {
             call: None,
             due: Duration::ZERO,
             has_resumed: false,
+            unshared: Vec::new(),
             keys: Rc::default(),
         }
     }
 
     /// What the workers share under a name.
     fn shared(&self, name: &str) -> String {
-        shared(&self.gateway_id, name)
+        format!("writ.snapshot.{}.{name}", self.gateway_id)
     }
 
     /// What the workers share, as an answer of the token service's without its parts.
@@ -73,8 +77,11 @@ impl Following {
         Some(answer)
     }
 
-    /// Shares what vouches for the revision that is held: the parts are shared as they come.
-    fn share(&self, host: &dyn Host, is_new: bool) {
+    /// Shares the revision that is held, as far as it is new.
+    fn share(&mut self, host: &dyn Host, is_new: bool) {
+        for (name, text) in std::mem::take(&mut self.unshared) {
+            host.shared_put(&self.shared(&name), &text);
+        }
         let Some(held) = self.assembly.held() else {
             return;
         };
@@ -93,10 +100,6 @@ impl Following {
         }
         host.shared_put(&at, format!("{name}{}", held.signed).as_bytes());
     }
-}
-
-fn shared(gateway_id: &str, name: &str) -> String {
-    format!("writ.snapshot.{gateway_id}.{name}")
 }
 
 /// A number from 0 to 255, another each time: nothing depends on whether it can be guessed.
@@ -258,7 +261,7 @@ impl Gateway {
             (":path", path.as_str()),
             (":authority", "writ"),
             ("authorization", service.credential.as_str()),
-            ("accept", "application/json-seq"),
+            ("accept", "application/vnd.writ.snapshot"),
             ("prefer", prefer.as_str()),
         ];
         if let Some(etag) = &etag {
@@ -301,6 +304,9 @@ impl Gateway {
                 Ok(false) => return self.pause(host),
                 Err(problem) => {
                     self.stats.snapshot_refused += 1;
+                    if let Some(following) = &mut self.following {
+                        following.unshared.clear();
+                    }
                     format!("the snapshot is refused: {problem}")
                 }
             },
@@ -330,19 +336,18 @@ impl Gateway {
         let now = host.now();
         self.clock = now;
         let answer = host.answer_body(MAX_ANSWER).unwrap_or_default();
-        let gateway_id = following.gateway_id.as_str();
-        let mut brought = 0;
+        let unshared = &mut following.unshared;
+        let before = unshared.len();
         let taken = following
             .assembly
             .take(&answer, now.as_secs(), |head, name, text| {
-                brought += 1;
                 let part = RulePart::read(head, name, text).map_err(|e| e.to_string())?;
-                host.shared_put(&shared(gateway_id, name), text);
+                unshared.push((name.to_owned(), text.to_vec()));
                 Ok(part)
             })
             .map_err(|e| e.to_string())?;
         match taken {
-            Taken::Some => return Ok(brought > 0),
+            Taken::Some => return Ok(following.unshared.len() > before),
             Taken::Whole => {
                 self.put_in_force()?;
                 self.share(host, true);
@@ -399,8 +404,8 @@ impl Gateway {
         Ok(())
     }
 
-    fn share(&self, host: &dyn Host, is_new: bool) {
-        if let Some(following) = &self.following {
+    fn share(&mut self, host: &dyn Host, is_new: bool) {
+        if let Some(following) = &mut self.following {
             following.share(host, is_new);
         }
     }

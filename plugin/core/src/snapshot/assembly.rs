@@ -10,7 +10,7 @@ use super::signed::{self, SignedError};
 use super::{HEAD, Head, INTRODUCTION, Introduction};
 
 /// The most parts that a revision may have.
-const MOST_PARTS: usize = 1024;
+const MOST_PARTS: usize = 2048;
 
 /// Why an answer is refused.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub struct Revision<T> {
     pub manifest: Option<Manifest>,
     /// What there is of it.
     pub parts: BTreeMap<String, T>,
-    /// The lines that vouch for it: introductions and the head.
+    /// The lines that vouch for it to whoever trusts the key that this began with: all introductions, and the head.
     pub signed: String,
 }
 
@@ -82,6 +82,8 @@ type Read<'a, T> = &'a mut dyn FnMut(&Head, &str, &[u8]) -> Result<T, String>;
 pub struct Assembly<T> {
     audience: String,
     trusted: String,
+    /// The introductions that have led to it.
+    introduced: String,
     held: Option<Revision<T>>,
     staged: Option<Revision<T>>,
     /// What was staged before the head moved on.
@@ -95,6 +97,7 @@ impl<T: Clone> Assembly<T> {
         Self {
             audience: audience.to_owned(),
             trusted: trusted.to_owned(),
+            introduced: String::new(),
             held: None,
             staged: None,
             before: None,
@@ -171,23 +174,24 @@ impl<T: Clone> Assembly<T> {
         // A text that was cut off ends without the end of its last line.
         let answer = answer.strip_suffix(b"\n").ok_or(Refused::Shape)?;
         let mut lines = answer.split(|byte| *byte == b'\n').peekable();
-        let mut signed = String::new();
-        let mut trusted = self.trusted.clone();
-        let head = loop {
+        let (mut introduced, mut trusted) = (self.introduced.clone(), self.trusted.clone());
+        let (head, line) = loop {
             let line = lines.next().ok_or(Refused::Shape)?;
             let line = std::str::from_utf8(line).map_err(|_| Refused::Shape)?;
-            signed.push_str(line);
-            signed.push('\n');
             match signed::open::<Introduction>(line, INTRODUCTION, &trusted) {
-                Ok(introduction) => trusted = introduction.introduces,
+                Ok(introduction) => {
+                    trusted = introduction.introduces;
+                    introduced = format!("{introduced}{line}\n");
+                }
                 Err(SignedError::Shape(_)) => {
-                    break signed::open::<Head>(line, HEAD, &trusted)?;
+                    break (signed::open::<Head>(line, HEAD, &trusted)?, line);
                 }
                 Err(error) => return Err(error.into()),
             }
         };
         self.check(&head, now)?;
-        self.trusted = trusted;
+        let signed = format!("{introduced}{line}\n");
+        (self.trusted, self.introduced) = (trusted, introduced);
         self.begin(head, signed);
         for line in lines {
             self.document(line, read)?;

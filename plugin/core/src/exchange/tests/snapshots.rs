@@ -311,6 +311,20 @@ fn a_new_worker_begins_with_what_the_others_share_and_verifies_it() {
 }
 
 #[test]
+fn a_new_worker_does_not_begin_with_what_was_refused() {
+    let broken = World::new().with_snapshot(|s| {
+        s["data"]["roles"] = json!({"cfo": ["treasurer"]});
+        s["jwks"] = json!({"keys": []});
+    });
+    assert_eq!(broken.gateway.stats.snapshot_refused, 1);
+    let mut world = World::without_snapshot();
+    world.proxy.shared = broken.proxy.shared;
+    world.gateway.on_tick(&world.proxy);
+    assert!(world.gateway.rules.is_some());
+    assert_eq!(world.gateway.stats().snapshot_revision, 1);
+}
+
+#[test]
 fn a_policy_in_source_is_compiled_here() {
     let modules = vec![Module {
         path: "p.rego".to_owned(),

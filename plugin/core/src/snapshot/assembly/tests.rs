@@ -265,6 +265,24 @@ fn a_new_key_counts_once_the_one_before_has_introduced_it() {
         Taken::Unchanged
     );
     assert_eq!(assembly.trusted(), third.thumbprint());
+    // What follows without introductions vouches for itself to whoever begins where this one began.
+    let later = third
+        .sign(
+            HEAD,
+            &Head {
+                iat: NOW + 1,
+                ..head.clone()
+            },
+        )
+        .unwrap();
+    assembly.take(&answer(&[later], []), NOW, read).unwrap();
+    let mut beginner = super::Assembly::<String>::new("edge", key().thumbprint());
+    let held = assembly.held().unwrap().signed.clone();
+    assert_eq!(
+        beginner.take(held.as_bytes(), NOW, read).unwrap(),
+        Taken::Some
+    );
+    assert_eq!(beginner.trusted(), third.thumbprint());
     // The one before is of no use any more.
     let by_first = answer(
         &[signed(&Head {
