@@ -1,22 +1,18 @@
 //! An MCP server for tests of pins: one of its tools is defined in another way once the server turns.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::Result;
-use axum::Router;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Map, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use crate::serving::Serving;
 
 /// The tool whose definition changes.
 pub const CHANGES: &str = "report";
@@ -26,41 +22,26 @@ pub const STAYS: &str = "status";
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct ChangingServer {
-    address: SocketAddr,
     tools: Tools,
-    serving: JoinHandle<()>,
+    serving: Serving,
 }
 
 impl ChangingServer {
     /// Starts it.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let tools = Tools::default();
-        let served = tools.clone();
-        let mcp = StreamableHttpService::new(
-            move || Ok(served.clone()),
-            Arc::new(LocalSessionManager::default()),
-            StreamableHttpServerConfig::default(),
-        );
-        let serving = tokio::spawn(async move {
-            let _ = axum::serve(listener, Router::new().route_service("/mcp", mcp)).await;
-        });
-        Ok(Self {
-            address,
-            tools,
-            serving,
-        })
+        let serving = Serving::start(tools.clone()).await?;
+        Ok(Self { tools, serving })
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.serving.address().port()
     }
 
     /// Where it is, for whoever looks at it past the gateway.
     pub fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
+        format!("http://{}/mcp", self.serving.address())
     }
 
     /// Defines its tool in another way, or as at first.
@@ -71,12 +52,6 @@ impl ChangingServer {
     /// The calls that have reached it.
     pub fn calls(&self) -> u32 {
         self.tools.calls.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for ChangingServer {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 

@@ -36,6 +36,7 @@ pub mod reference;
 pub mod registrations;
 pub mod scratch;
 pub mod servers;
+pub mod serving;
 pub mod signer;
 pub mod talking;
 pub mod token_service;

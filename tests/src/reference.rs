@@ -4,11 +4,9 @@
 
 #![expect(deprecated, reason = "sampling is on its way out, and in use")]
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Result;
-use axum::Router;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientResult, CompleteRequestParams,
     CompleteResult, CompletionInfo, ContentBlock, CreateMessageRequest, CreateMessageRequestParams,
@@ -21,13 +19,11 @@ use rmcp::model::{
     ServerRequest, SubscriptionFilter, Tool,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+
+use crate::serving::Serving;
 
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
 const TOOLS: [&str; 6] = [
@@ -47,35 +43,19 @@ const ANSWER: &str = "answer";
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct Reference {
-    address: SocketAddr,
-    serving: JoinHandle<()>,
+    serving: Serving,
 }
 
 impl Reference {
     /// Starts it.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let (address, handler) = (listener.local_addr()?, Handler::default());
-        let mcp = StreamableHttpService::new(
-            move || Ok(handler.clone()),
-            Arc::new(LocalSessionManager::default()),
-            StreamableHttpServerConfig::default(),
-        );
-        let serving = tokio::spawn(async move {
-            let _ = axum::serve(listener, Router::new().route_service("/mcp", mcp)).await;
-        });
-        Ok(Self { address, serving })
+        let serving = Serving::start(Handler::default()).await?;
+        Ok(Self { serving })
     }
 
     /// Its port on loopback.
     pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        self.serving.abort();
+        self.serving.address().port()
     }
 }
 

@@ -1,21 +1,15 @@
 //! An MCP server for tests of what comes back: its tools tell secrets, fail, never end, or ask the client something.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-
 use anyhow::Result;
-use axum::Router;
 use rmcp::model::{
     CallToolResult, ContentBlock, ProgressNotificationParam, ServerCapabilities, ServerConfig,
     ServerRequest,
 };
 use rmcp::service::{RequestContext, ServiceError};
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use crate::serving::Serving;
 
 /// The card number that [`TalkingServer`] tells.
 pub const CARD: &str = "4111 1111 1111 1111";
@@ -25,35 +19,19 @@ pub const SECRET: &str = "ghp_0123456789abcdefghijklmnopqrstuvwxyz";
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct TalkingServer {
-    address: SocketAddr,
-    serving: JoinHandle<()>,
+    serving: Serving,
 }
 
 impl TalkingServer {
     /// Starts it.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let mcp = StreamableHttpService::new(
-            || Ok(Tools),
-            Arc::new(LocalSessionManager::default()),
-            StreamableHttpServerConfig::default(),
-        );
-        let serving = tokio::spawn(async move {
-            let _ = axum::serve(listener, Router::new().route_service("/mcp", mcp)).await;
-        });
-        Ok(Self { address, serving })
+        let serving = Serving::start(Tools).await?;
+        Ok(Self { serving })
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-}
-
-impl Drop for TalkingServer {
-    fn drop(&mut self) {
-        self.serving.abort();
+        self.serving.address().port()
     }
 }
 

@@ -1,65 +1,43 @@
 //! An MCP server whose one tool says something, waits to be told, and only then says the rest: whether its
 //! first words pass through a proxy before its last is then no question of timing.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
-use axum::Router;
 use rmcp::model::{ProgressNotificationParam, ServerCapabilities, ServerConfig};
 use rmcp::service::RequestContext;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+
+use crate::serving::Serving;
 
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct WaitingServer {
-    address: SocketAddr,
     go_on: Arc<Notify>,
-    serving: JoinHandle<()>,
+    serving: Serving,
 }
 
 impl WaitingServer {
     /// Starts it.
     pub async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let (address, go_on) = (listener.local_addr()?, Arc::new(Notify::new()));
+        let go_on = Arc::new(Notify::new());
         let tools = Tools {
             go_on: Arc::clone(&go_on),
         };
-        let mcp = StreamableHttpService::new(
-            move || Ok(tools.clone()),
-            Arc::new(LocalSessionManager::default()),
-            StreamableHttpServerConfig::default(),
-        );
-        let serving = tokio::spawn(async move {
-            let _ = axum::serve(listener, Router::new().route_service("/mcp", mcp)).await;
-        });
-        Ok(Self {
-            address,
-            go_on,
-            serving,
-        })
+        let serving = Serving::start(tools).await?;
+        Ok(Self { go_on, serving })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address()
     }
 
     /// Lets one waiting call say the rest.
     pub fn go_on(&self) {
         self.go_on.notify_one();
-    }
-}
-
-impl Drop for WaitingServer {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 

@@ -161,12 +161,8 @@ impl Poller {
         };
         let revision = sources.revision();
         let new = NewRevision {
-            revision: &revision,
-            files: &sources.files,
             origin: url,
-            named: sources.named.as_deref(),
-            message: &message,
-            author: AUTHOR,
+            ..sources.as_new(&revision, &message, AUTHOR)
         };
         app.store
             .publish_bundle(&new, url, &digest, app.clock.now())

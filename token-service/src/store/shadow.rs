@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     Store, StoreError,
     policies::{self, NewRevision},
+    stops,
 };
 use crate::{audit::Record, clock::rfc3339};
 
@@ -83,7 +84,7 @@ impl Store {
     /// Puts a policy into the shadow, in place of the one that is there; answers with its number.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::NotFound`] for a server or an agent that is not registered; when the database fails.
     pub async fn put_in_shadow(
         &self,
         candidate: &Candidate<'_>,
@@ -92,6 +93,22 @@ impl Store {
         now: Timestamp,
     ) -> Result<i64, StoreError> {
         let mut tx = self.write().await?;
+        for (what, sql, ids) in [
+            (
+                "server",
+                "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1)",
+                &scope.servers,
+            ),
+            (
+                "agent",
+                "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1)",
+                &scope.agents,
+            ),
+        ] {
+            for id in ids {
+                stops::known_as(tx.conn(), sql, what, id).await?;
+            }
+        }
         let number = match candidate {
             Candidate::New(new) => policies::insert(&mut tx, new, now).await?,
             Candidate::Published(number) => *number,

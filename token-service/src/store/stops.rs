@@ -172,7 +172,8 @@ pub(super) async fn read(conn: &mut SqliteConnection) -> Result<Stops, StoreErro
     })
 }
 
-async fn known_as(
+/// Nothing is done about what is not there.
+pub(super) async fn known_as(
     conn: &mut SqliteConnection,
     sql: &'static str,
     what: &'static str,

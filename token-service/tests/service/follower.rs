@@ -112,67 +112,70 @@ impl Follower {
         &self.held().head
     }
 
+    /// All of what is picked of the parts.
+    fn all<T, C: FromIterator<T>>(&self, pick: impl Fn(&Part) -> Vec<T>) -> C {
+        self.parts().flat_map(pick).collect()
+    }
+
+    /// What is picked of one part.
+    fn one<T>(&self, pick: impl Fn(&Part) -> Option<T>) -> T {
+        self.parts().find_map(pick).unwrap()
+    }
+
     pub fn servers(&self) -> BTreeMap<String, ServerEntry> {
-        let servers = self.parts().filter_map(|part| match part {
-            Part::Servers(servers) => Some(servers.clone()),
-            _ => None,
-        });
-        servers.flatten().collect()
+        self.all(|part| match part {
+            Part::Servers(servers) => servers.clone().into_iter().collect(),
+            _ => Vec::new(),
+        })
     }
 
     pub fn agents(&self) -> BTreeMap<String, AgentEntry> {
-        let agents = self.parts().filter_map(|part| match part {
-            Part::Agents(agents) => Some(agents.clone()),
-            _ => None,
-        });
-        agents.flatten().collect()
+        self.all(|part| match part {
+            Part::Agents(agents) => agents.clone().into_iter().collect(),
+            _ => Vec::new(),
+        })
     }
 
     pub fn revoked(&self) -> BTreeSet<String> {
-        let revoked = self.parts().filter_map(|part| match part {
-            Part::Revoked(ids) => Some(ids.clone()),
-            _ => None,
-        });
-        revoked.flatten().collect()
+        self.all(|part| match part {
+            Part::Revoked(ids) => ids.iter().cloned().collect(),
+            _ => Vec::new(),
+        })
     }
 
     pub fn halt(&self) -> Halt {
-        let mut halt = self.parts().filter_map(|part| match part {
+        self.one(|part| match part {
             Part::Stops(halt) => Some(halt.clone()),
             _ => None,
-        });
-        halt.next().unwrap()
+        })
     }
 
     pub fn jwks(&self) -> serde_json::Value {
-        let mut keys = self.parts().filter_map(|part| match part {
+        self.one(|part| match part {
             Part::Keys(jwks) => Some(jwks.clone()),
             _ => None,
-        });
-        keys.next().unwrap()
+        })
     }
 
     pub fn policy(&self) -> Policy {
-        let mut policy = self.parts().filter_map(|part| match part {
+        self.one(|part| match part {
             Part::Policy(policy) => Some(policy.clone()),
             _ => None,
-        });
-        policy.next().unwrap()
+        })
     }
 
     pub fn revision(&self) -> String {
-        let mut revision = self.parts().filter_map(|part| match part {
+        self.one(|part| match part {
             Part::Revision(revision) => Some(revision.clone()),
             _ => None,
-        });
-        revision.next().unwrap()
+        })
     }
 
     pub fn data(&self) -> Data {
-        let data = self.parts().filter_map(|part| match part {
-            Part::Data(text) => Some(Data::from_json(text).unwrap()),
-            _ => None,
+        let parts: Vec<Data> = self.all(|part| match part {
+            Part::Data(text) => vec![Data::from_json(text).unwrap()],
+            _ => Vec::new(),
         });
-        Data::merged(&data.collect::<Vec<_>>()).unwrap()
+        Data::merged(&parts).unwrap()
     }
 }

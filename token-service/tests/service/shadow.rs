@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use writ_token_service::{
     policy::Sources,
     store::{
+        StoreError,
         policies::NewRevision,
         shadow::{Candidate, Scope},
     },
@@ -86,6 +87,24 @@ async fn it_is_asked_about_some_servers_and_agents_only_where_they_are_named() {
         shadow(&service, RULES, scope.clone()).await;
         let told = asked(&service, "echo").await.1;
         assert_eq!(told.is_object(), is_asked, "{scope:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_for_nobody_whom_nobody_knows() {
+    let service = Service::start().await;
+    for (servers, agents) in [(vec!["lodger"], vec![]), (vec!["ledger"], vec!["nobody"])] {
+        let set = |ids: Vec<&str>| ids.into_iter().map(str::to_owned).collect();
+        let scope = Scope {
+            servers: set(servers),
+            agents: set(agents),
+        };
+        let elsewhere = service.elsewhere().await;
+        let put =
+            elsewhere.put_in_shadow(&Candidate::Published(1), &scope, "ada", Timestamp::now());
+        let error = put.await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+        assert_eq!(elsewhere.shadow().await.unwrap(), None);
     }
 }
 

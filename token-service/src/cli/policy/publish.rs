@@ -9,10 +9,7 @@ use super::{CliError, Output, counted, harmless};
 use crate::{
     clock::{Clock as _, SystemClock},
     policy::{self, Policy, Sources},
-    store::{
-        Store,
-        policies::{NewRevision, Which},
-    },
+    store::{Store, policies::Which},
 };
 
 /// The longest message, in bytes.
@@ -74,14 +71,7 @@ impl Publish {
         let sources = Sources::read(&self.policy)?;
         accepted(&sources, output)?;
         let revision = sources.revision();
-        let new = NewRevision {
-            revision: &revision,
-            files: &sources.files,
-            origin: &sources.origin,
-            named: sources.named.as_deref(),
-            message: &self.message,
-            author: &self.author,
-        };
+        let new = sources.as_new(&revision, &self.message, &self.author);
         let number = store.publish_policy(&new, SystemClock.now()).await?;
         in_force(number, &revision, output)
     }

@@ -14,7 +14,7 @@ use crate::{
     policy::Sources,
     store::{
         Store,
-        policies::{NewRevision, Which},
+        policies::Which,
         shadow::{Candidate, Scope, Shadowed},
     },
 };
@@ -65,14 +65,7 @@ impl Shadow {
             agents: self.agents.iter().cloned().collect(),
         };
         let revision = sources.revision();
-        let new = NewRevision {
-            revision: &revision,
-            files: &sources.files,
-            origin: &sources.origin,
-            named: sources.named.as_deref(),
-            message: &self.message,
-            author: &self.author,
-        };
+        let new = sources.as_new(&revision, &self.message, &self.author);
         let candidate = match policy.parse::<Which>() {
             Ok(which) => Candidate::Published(store.published_policy(&which).await?.number),
             Err(_) => {

@@ -16,6 +16,8 @@ use writ_policy::{
     library,
 };
 
+use crate::store::policies::NewRevision;
+
 pub(super) use bundle::MOST_PACKED;
 pub use manifest::ManifestError;
 
@@ -97,6 +99,24 @@ fn is_part(path: &str) -> bool {
 }
 
 impl Sources {
+    /// What is kept when they are published, under their [`Self::revision`].
+    #[must_use]
+    pub fn as_new<'a>(
+        &'a self,
+        revision: &'a str,
+        message: &'a str,
+        author: &'a str,
+    ) -> NewRevision<'a> {
+        NewRevision {
+            revision,
+            files: &self.files,
+            origin: &self.origin,
+            named: self.named.as_deref(),
+            message,
+            author,
+        }
+    }
+
     /// What `path` leads to: a directory or a bundle (`.tar.gz`).
     ///
     /// # Errors
