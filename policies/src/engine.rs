@@ -14,7 +14,7 @@ use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::program::{DeserializationResult, Program as RvmProgram};
 use regorus::rvm::vm::{ExecutionMode, RegoVM, SuspendReason, VmError};
 use regorus::{Engine, Value};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 
 #[cfg(feature = "authoring")]
 pub(crate) use asking::{Asking, asking};
@@ -647,6 +647,14 @@ impl Data {
             Value::Object(_) => Ok(Self(value)),
             _ => Err(EngineError::Data("data must be a JSON object".to_owned())),
         }
+    }
+
+    /// Takes what was read as JSON already.
+    pub fn of(object: &serde_json::Map<String, serde_json::Value>) -> Result<Self, EngineError> {
+        let value = Value::deserialize(object);
+        value
+            .map(Self)
+            .map_err(|error| EngineError::Data(error.to_string()))
     }
 
     /// One document of several, none of which has a member that another has.

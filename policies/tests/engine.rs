@@ -480,3 +480,19 @@ task := {"allow": true} if input.ask == 1"#;
         assert_eq!(judge(rego, TASK), Err(cause), "{rego}");
     }
 }
+
+#[test]
+fn data_is_the_same_whether_it_is_read_or_taken() {
+    let json = r#"{"numbers": [0, -1, 18446744073709551615, 123456789012345678901234567890, 0.1, 1e300, 2.0],
+                   "texts": ["", "\u0000ü"], "others": [null, true, {"a": {}}]}"#;
+    let taken = Data::of(&serde_json::from_str(json).unwrap()).unwrap();
+    let read = Data::from_json(json).unwrap();
+    assert_eq!(taken.value(), read.value());
+    assert_eq!(taken.value().to_string(), read.value().to_string());
+    assert!(
+        taken
+            .value()
+            .to_string()
+            .contains("123456789012345678901234567890")
+    );
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -26,8 +26,10 @@ use crate::setup::Setup;
 const WORKERS: u32 = 4;
 /// Revocations that are in place.
 const REVOCATIONS: u32 = 100_000;
-/// Tools in the policy that is published.
+/// Tools in a policy that is published.
 const TOOLS: u64 = 10_000;
+/// Tools in a small one.
+const FEW_TOOLS: u64 = 10;
 /// What a filter logs of a snapshot.
 const IN_FORCE: &str = "is in force";
 /// After so long a change has failed.
@@ -42,8 +44,10 @@ pub struct Changes {
     pub disabled_ms: Spread,
     /// The 99th percentile of these.
     pub disabled_p99_ms: f64,
-    /// Until the last worker decides by the policy that was published, with 10,000 tools in its data.
+    /// Until the last worker decides by the policy that was published, with ten tools in its data.
     pub published_ms: Spread,
+    /// The same with 10,000 tools.
+    pub large_published_ms: Spread,
     /// The longest that a worker kept a request waiting while such a policy was put in force.
     pub stall_ms: Spread,
     /// The longest in as many times of the same length in which nothing was changed.
@@ -67,6 +71,11 @@ impl Changes {
                 Bound::AtMost(250.0),
             ),
             Limit::new(
+                "the same with 10,000 tools",
+                self.large_published_ms.max,
+                Bound::AtMost(250.0),
+            ),
+            Limit::new(
                 "ms that a policy of 10,000 tools holds a worker",
                 self.stall_ms.median,
                 Bound::AtMost(20.0),
@@ -83,6 +92,7 @@ impl Changes {
         vec![
             spread("`disable` to the last of 4 workers", self.disabled_ms),
             spread("`publish` to the last of 4 workers", self.published_ms),
+            spread("the same with 10,000 tools", self.large_published_ms),
             spread("longest wait at a worker meanwhile", self.stall_ms),
             spread("longest wait without a change", self.quiet_ms),
         ]
@@ -106,18 +116,15 @@ pub async fn measure(setup: &Setup, plan: &Plan) -> Result<Changes> {
     disabled.sort_by(f64::total_cmp);
     let p99 = disabled.get(disabled.len() * 99 / 100).copied();
 
-    let (mut published, mut stalls, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
-    let candidates = [candidate(&scratch, 1_000)?, candidate(&scratch, 2_000)?];
-    for change in 0..plan.publishes {
-        let directory = candidates.get(change % 2).context("there are two")?;
-        let command = publish(directory);
-        published.push(many.until_in_force(&bench, &command).await?);
-    }
+    let small = Candidates::write(&scratch, FEW_TOOLS)?;
+    let published = many.publish(&bench, &small, plan.publishes).await?;
+    let large = Candidates::write(&scratch, TOOLS)?;
+    let large_published = many.publish(&bench, &large, plan.publishes).await?;
     drop(many);
     let one = Followed::start(setup, &bench, &scratch, 1).await?;
+    let (mut stalls, mut quiet) = (Vec::new(), Vec::new());
     for change in 0..plan.publishes {
-        let directory = candidates.get(change % 2).context("there are two")?;
-        let command = publish(directory);
+        let command = publish(large.in_turn(change));
         let waits = one.watch();
         one.until_in_force(&bench, &command).await?;
         let (stall, took) = waits.longest()?;
@@ -131,6 +138,7 @@ pub async fn measure(setup: &Setup, plan: &Plan) -> Result<Changes> {
         disabled_p99_ms: p99.unwrap_or(f64::NAN),
         disabled_ms: Spread::of(disabled),
         published_ms: Spread::of(published),
+        large_published_ms: Spread::of(large_published),
         stall_ms: Spread::of(stalls),
         quiet_ms: Spread::of(quiet),
     })
@@ -163,18 +171,31 @@ fn publish(directory: &str) -> [&str; 7] {
     ]
 }
 
-/// The library with data of many tools.
-fn candidate(scratch: &Scratch, most: u64) -> Result<String> {
-    let directory = format!("candidate-{most}");
-    for module in writ_policy::library::modules() {
-        scratch.write(&format!("{directory}/{}", module.path), module.text)?;
+/// Two policies of a size that differ in one number: one is published after the other.
+struct Candidates([String; 2]);
+
+impl Candidates {
+    /// The library, with data of so many tools.
+    fn write(scratch: &Scratch, tools: u64) -> Result<Self> {
+        let one = |most: u64| {
+            let directory = format!("candidate-{tools}-{most}");
+            for module in writ_policy::library::modules() {
+                scratch.write(&format!("{directory}/{}", module.path), module.text)?;
+            }
+            let mut data = policy::data(tools);
+            if let Some(limit) = data.pointer_mut(&format!("/limits/{SERVER}/tool_0/amount/max")) {
+                *limit = json!(most);
+            }
+            scratch.write(&format!("{directory}/data.json"), data.to_string())?;
+            anyhow::Ok(scratch.path().join(directory).display().to_string())
+        };
+        Ok(Self([one(1_000)?, one(2_000)?]))
     }
-    let mut data = policy::data(TOOLS);
-    if let Some(limit) = data.pointer_mut(&format!("/limits/{SERVER}/tool_0/amount/max")) {
-        *limit = json!(most);
+
+    fn in_turn(&self, change: usize) -> &str {
+        let Self([one, other]) = self;
+        if change.is_multiple_of(2) { one } else { other }
     }
-    scratch.write(&format!("{directory}/data.json"), data.to_string())?;
-    Ok(scratch.path().join(directory).display().to_string())
 }
 
 /// An Envoy whose workers follow the service.
@@ -227,6 +248,16 @@ impl Followed {
         let done = Instant::now();
         self.until_logged(before + self.filters).await?;
         Ok(done.elapsed().as_secs_f64() * 1e3)
+    }
+
+    /// The milliseconds of so many publications.
+    async fn publish(&self, bench: &Bench, of: &Candidates, times: usize) -> Result<Vec<f64>> {
+        let mut took = Vec::with_capacity(times);
+        for change in 0..times {
+            let command = publish(of.in_turn(change));
+            took.push(self.until_in_force(bench, &command).await?);
+        }
+        Ok(took)
     }
 
     /// Asks the filter again and again for what it answers by itself, on a thread of its own.

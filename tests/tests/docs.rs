@@ -545,10 +545,11 @@ fn the_guide_to_policies_can_be_followed() {
     }
     let input = blocks("docs/policies.md", "json").remove(0);
     scratch.write("input.json", input).unwrap();
-    let binary = writ_tests::binaries::writ().unwrap();
+    let service = TokenService::prepare(&scratch, token_service::Options::default()).unwrap();
+    Registrations::make(&service, &scratch, "http://127.0.0.1:1/mcp").unwrap();
     let path = format!(
         "{}:{}",
-        binary.parent().unwrap().display(),
+        service.binary().parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
     for commands in blocks("docs/policies.md", "sh") {
@@ -556,7 +557,7 @@ fn the_guide_to_policies_can_be_followed() {
             .args(["-euc", &commands])
             .current_dir(scratch.path())
             .env("PATH", &path)
-            .env("WRIT_DATA_DIR", scratch.path().join("data"))
+            .env("WRIT_DATA_DIR", service.data_dir())
             .env("USER", "ada")
             .output()
             .unwrap();

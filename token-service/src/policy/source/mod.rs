@@ -202,9 +202,7 @@ impl Sources {
     /// # Errors
     /// When the engine does not take it.
     pub fn document(&self) -> Result<Data, SourceError> {
-        Ok(Data::from_json(
-            &Value::Object(self.data.clone()).to_string(),
-        )?)
+        Ok(Data::of(&self.data)?)
     }
 
     /// Where the data is not what the policy's templates can use: file, place and what is wrong, a line each.
