@@ -14,6 +14,7 @@ use crate::{
         outbound::{Outbound, OutboundError},
     },
     keys::{self, KeyError, Keys},
+    log::{self, checkpoint::NoteKey},
     oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
     policy::{
         InForce, LoadError, Policy, SourceError,
@@ -59,6 +60,8 @@ pub struct App {
     pub nonces: Nonces,
     /// Where the keys come from that gateways seal servers' names with; the same for all gateways of an installation.
     pub names: SealKey,
+    /// What signs checkpoints of the audit log.
+    pub log_key: NoteKey,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
     /// Clients that are named by a document.
@@ -108,6 +111,7 @@ impl App {
         let sealing = &config.keys.sealing;
         let nonces = Nonces::new(&keys::shared(&store, sealing, "dpop_nonce").await?);
         let names = SealKey::new(keys::shared(&store, sealing, "names_of_servers").await?);
+        let log_key = log::keep::key(&store, sealing, &config.issuer).await?;
         let snapshots = Snapshots::open(&store, sealing).await?;
         let registry = store.load_registry(Revoked::default(), clock.now()).await?;
         // After the registry: what is published in between is found with the registry's next revision.
@@ -135,6 +139,7 @@ impl App {
             outbound,
             nonces,
             names,
+            log_key,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy,

@@ -18,6 +18,7 @@ pub mod federation;
 pub mod gateway;
 pub mod http;
 pub mod keys;
+pub mod log;
 pub mod oauth;
 pub mod openapi;
 pub mod pages;

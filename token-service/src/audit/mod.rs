@@ -107,6 +107,17 @@ pub enum Verdict {
     Deny,
 }
 
+impl Verdict {
+    /// The word in the store and the CLI.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// One record. Absent fields do not apply to its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {

@@ -180,6 +180,12 @@ pub enum CliError {
     /// Why `writ policy replay` found nothing out.
     #[error(transparent)]
     NotReplayed(Box<CliError>),
+    /// Records do not become leaves.
+    #[error(transparent)]
+    Sequence(#[from] crate::log::sequence::SequenceError),
+    /// What `writ audit verify` found.
+    #[error(transparent)]
+    Verify(#[from] crate::log::verify::VerifyError),
     /// What `writ doctor` found.
     #[error("{0} of these are problems")]
     Problems(usize),
@@ -263,6 +269,7 @@ impl Cli {
                 Command::Serve => serve::run(config, output).await,
                 Command::Openapi => output.json(&crate::openapi::document(&config)),
                 Command::Doctor(doctor) => doctor.run(&config, output).await,
+                Command::Audit(audit::Command::Verify(verify)) => verify.run(&config, output).await,
                 command => {
                     let store = Store::open(&config.data_dir).await?;
                     let done = command.run(&config, &store, output).await;
@@ -293,6 +300,7 @@ impl Command {
             | Self::Connect(_)
             | Self::Doctor(_)
             | Self::Openapi
+            | Self::Audit(audit::Command::Verify(_))
             | Self::Policy(policy::Command::Offline(_)) => Ok(()),
             Self::Server(command) => command.run(config, store, output).await,
             Self::Agent(command) => command.run(store, output).await,
@@ -303,7 +311,9 @@ impl Command {
             Self::Task(command) => command.run(store, output).await,
             Self::Revoke(revoke) => revoke.run(store, output).await,
             Self::Lockdown(lockdown) => lockdown.run(store, output).await,
-            Self::Audit(command) => command.run(store, output).await,
+            Self::Audit(audit::Command::Stored(command)) => {
+                command.run(config, store, output).await
+            }
             Self::Policy(policy::Command::Stored(command)) => {
                 command.run(config, store, output).await
             }

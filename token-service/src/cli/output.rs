@@ -31,6 +31,11 @@ impl Output {
         self.json
     }
 
+    /// Standard output, for much.
+    pub(super) fn writer() -> impl std::io::Write {
+        std::io::BufWriter::new(std::io::stdout().lock())
+    }
+
     /// One line, as it is; colours only reach a terminal.
     pub(super) fn line(&mut self, text: &str) -> Result<(), CliError> {
         let mut out = anstream::stdout().lock();

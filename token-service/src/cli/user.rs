@@ -33,6 +33,18 @@ pub(super) enum Command {
     Disable(Switched),
     /// Let a person in again.
     Enable(Switched),
+    /// Erase what the audit trail says about a person. That they called, when, through what and what was decided stays, and
+    /// the log still verifies. It cannot be undone.
+    Erase(Erase),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    /// The name they sign in with, or the subject of their tokens.
+    name: String,
+    /// Why; it stays on record.
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +80,19 @@ impl Command {
             Self::List => list(store, output).await,
             Self::Disable(who) => switch(store, output, who, Status::Disabled).await,
             Self::Enable(who) => switch(store, output, who, Status::Approved).await,
+            Self::Erase(erase) => erase.run(store, output).await,
         }
+    }
+}
+
+impl Erase {
+    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let now = SystemClock.now();
+        let erased = crate::log::erase::erase(store, &self.name, &self.reason, now).await?;
+        if output.is_json() {
+            return output.json(&json!({ "erased_records": erased }));
+        }
+        output.line(&format!("erased in {erased} records"))
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         outbound: outbound(source)?,
         workloads: Workloads::check(source)?,
         federation: federation::check(source)?,
+        audit: super::audit::check(source)?,
         registration: super::registration::check(source)?,
     })
 }

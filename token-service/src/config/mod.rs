@@ -3,6 +3,7 @@
 //! [`raw`] is the file as written; [`Config`] is what the service works with, and cannot be wrong. Without a
 //! file everything has a default that listens on loopback only.
 
+mod audit;
 mod check;
 pub(crate) mod duration;
 pub mod federation;
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use audit::Audit;
 pub use check::is_loopback_host;
 pub use gateway::{GatewayListen, TlsFiles};
 pub use policy::{BundleServer, Inputs};
@@ -64,6 +66,8 @@ pub struct Config {
     pub keys: keys::Keys,
     /// Where people sign in.
     pub federation: federation::Federation,
+    /// How the log is kept.
+    pub audit: Audit,
     /// Who may register a client without an administrator.
     pub registration: Registration,
     issuer_follows_listener: bool,

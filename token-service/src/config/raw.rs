@@ -37,6 +37,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) federation: RawFederation,
     #[serde(default)]
+    pub(super) audit: super::audit::RawAudit,
+    #[serde(default)]
     pub(super) registration: super::registration::RawRegistration,
 }
 

@@ -29,7 +29,7 @@ use crate::{
     gateway,
     http::{limits, network::Network, proxies},
     keys::{KeyError, Keys},
-    oauth, openapi,
+    log, oauth, openapi,
     policy::{SourceError, polling},
     snapshot,
     store::{Store, StoreError},
@@ -166,6 +166,10 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        listeners.push(tokio::spawn(log::keep::run(
+            Arc::clone(&app),
+            stopped.clone(),
+        )));
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,
@@ -206,6 +210,7 @@ impl Running {
         }
         let _ = self.maintenance.await;
         maintenance::finish(&self.app).await;
+        log::keep::finish(&self.app).await;
         self.app.store.close().await;
         if let GatewayListen::Unix(path) = &self.gateway {
             let _ = std::fs::remove_file(path);

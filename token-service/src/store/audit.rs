@@ -1,27 +1,74 @@
 //! The audit trail's table: appended to and read, never changed.
 
+use jiff::Timestamp;
+use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use writ_policy::event::CallResult;
 
 use super::{Store, StoreError};
-use crate::audit::{Kind, Record};
+use crate::audit::{Kind, Record, Verdict};
 
-/// `INSERT INTO audit … SELECT …`, to be completed with a `FROM` that gives records as JSONB in `value`.
+/// `INSERT INTO audit … SELECT …`, to be completed with a `FROM` that gives [`rows`] as JSONB in `value`; to be followed by
+/// [`personal_insert`] of the same.
 macro_rules! audit_insert {
     () => {
-        "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
-                            gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail, task, result_digest)
-         SELECT value ->> 'id', value ->> 'time', value ->> 'kind', value ->> 'subject', value ->> 'agent',
-                value ->> 'gateway', value ->> 'server', value ->> 'method', value ->> 'target',
-                value ->> 'decision', value ->> 'reason', value ->> 'gateway_policy',
-                value ->> 'service_policy', value ->> 'token_id', value ->> 'txn',
-                value ->> 'subject_token_id', value ->> 'content_digest', value ->> 'request_id',
-                value ->> 'source_ip', value -> 'detail', value ->> 'task', value ->> 'result_digest'"
+        "INSERT INTO audit (id, time, kind, agent, gateway, server, method, target, decision, gateway_policy, service_policy,
+                            token_id, txn, subject_token_id, content_digest, result_digest, request_id, task)
+         SELECT value ->> 'id', value ->> 'time', value ->> 'kind', value ->> 'agent', value ->> 'gateway',
+                value ->> 'server', value ->> 'method',
+                CASE WHEN value ->> 'method' IN ('tools/call', 'prompts/get') THEN value ->> 'target' END,
+                value ->> 'decision', value ->> 'gateway_policy', value ->> 'service_policy', value ->> 'token_id',
+                value ->> 'txn', value ->> 'subject_token_id', value ->> 'content_digest', value ->> 'result_digest',
+                value ->> 'request_id', value ->> 'task'"
     };
 }
 pub(super) use audit_insert;
+
+/// What is about a person; see [`audit_insert`].
+macro_rules! personal_insert {
+    () => {
+        "INSERT INTO audit_personal (record, salt, subject, target, reason, source_ip, detail)
+         SELECT value ->> 'id', value ->> 'salt', value ->> 'subject',
+                CASE WHEN value ->> 'method' IN ('tools/call', 'prompts/get') THEN NULL ELSE value ->> 'target' END,
+                value ->> 'reason', value ->> 'source_ip', value -> 'detail'"
+    };
+}
+pub(super) use personal_insert;
+
+/// What gateways reported, beside the mints that it is about.
+macro_rules! reported_from {
+    () => {
+        " FROM jsonb_each($1) AS e
+          LEFT JOIN audit AS mint
+                 ON mint.kind = 'mint' AND mint.token_id = e.value ->> 'token_id'
+                AND mint.gateway = e.value ->> 'gateway'
+          LEFT JOIN audit_personal AS minted ON minted.record = mint.id"
+    };
+}
+
+/// A record and the salt of what it says about a person.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    salt: String,
+}
+
+/// The rows as JSON.
+pub(super) fn rows(records: &[&Record]) -> Result<String, StoreError> {
+    let rows = records.iter().map(|record| Row {
+        record,
+        salt: salt(),
+    });
+    super::json(&rows.collect::<Vec<_>>())
+}
+
+/// 32 random bytes in hexadecimal.
+fn salt() -> String {
+    let bytes: [u8; 32] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Appends records in order.
 pub(super) async fn append(
@@ -38,10 +85,13 @@ pub(super) async fn append_all(
     if records.is_empty() {
         return Ok(());
     }
-    sqlx::query(concat!(audit_insert!(), " FROM jsonb_each(?) ORDER BY key"))
-        .bind(super::json(records)?)
-        .execute(conn)
-        .await?;
+    let rows = rows(records)?;
+    for insert in [
+        concat!(audit_insert!(), " FROM jsonb_each($1) ORDER BY key"),
+        concat!(personal_insert!(), " FROM jsonb_each($1)"),
+    ] {
+        sqlx::query(insert).bind(&rows).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
@@ -54,34 +104,39 @@ pub(super) async fn append_reported(
     if records.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "INSERT INTO audit (id, time, kind, subject, agent, gateway, server, method, target, decision, reason,
-                            gateway_policy, service_policy, token_id, txn, subject_token_id, content_digest,
-                            request_id, source_ip, detail, task, result_digest)
-         SELECT e.value ->> 'id', e.value ->> 'time', e.value ->> 'kind',
-                coalesce(e.value ->> 'subject', mint.subject), coalesce(e.value ->> 'agent', mint.agent),
-                e.value ->> 'gateway', coalesce(e.value ->> 'server', mint.server),
-                coalesce(e.value ->> 'method', mint.method), coalesce(e.value ->> 'target', mint.target),
-                e.value ->> 'decision', e.value ->> 'reason', e.value ->> 'gateway_policy',
-                e.value ->> 'service_policy', e.value ->> 'token_id', mint.txn,
-                coalesce(e.value ->> 'subject_token_id', mint.subject_token_id),
-                coalesce(e.value ->> 'content_digest', mint.content_digest),
-                e.value ->> 'request_id', coalesce(e.value ->> 'source_ip', mint.source_ip),
-                e.value -> 'detail', coalesce(e.value ->> 'task', mint.task), e.value ->> 'result_digest'
-         FROM jsonb_each(?) AS e
-         LEFT JOIN audit AS mint
-                ON mint.kind = 'mint' AND mint.token_id = e.value ->> 'token_id'
-               AND mint.gateway = e.value ->> 'gateway'
-         ORDER BY e.key",
-    )
-    .bind(super::json(records)?)
-    .execute(conn)
-    .await?;
+    let rows = rows(records)?;
+    for insert in [
+        concat!(
+            "INSERT INTO audit (id, time, kind, agent, gateway, server, method, target, decision, gateway_policy, service_policy,
+                                token_id, txn, subject_token_id, content_digest, result_digest, request_id, task)
+             SELECT e.value ->> 'id', e.value ->> 'time', e.value ->> 'kind', coalesce(e.value ->> 'agent', mint.agent),
+                    e.value ->> 'gateway', coalesce(e.value ->> 'server', mint.server),
+                    coalesce(e.value ->> 'method', mint.method),
+                    CASE WHEN coalesce(e.value ->> 'method', mint.method) IN ('tools/call', 'prompts/get')
+                         THEN coalesce(e.value ->> 'target', mint.target) END,
+                    e.value ->> 'decision', e.value ->> 'gateway_policy', e.value ->> 'service_policy',
+                    e.value ->> 'token_id', mint.txn, coalesce(e.value ->> 'subject_token_id', mint.subject_token_id),
+                    coalesce(e.value ->> 'content_digest', mint.content_digest), e.value ->> 'result_digest',
+                    e.value ->> 'request_id', coalesce(e.value ->> 'task', mint.task)",
+            reported_from!(),
+            " ORDER BY e.key"
+        ),
+        concat!(
+            "INSERT INTO audit_personal (record, salt, subject, target, reason, source_ip, detail)
+             SELECT e.value ->> 'id', e.value ->> 'salt', coalesce(e.value ->> 'subject', minted.subject),
+                    CASE WHEN coalesce(e.value ->> 'method', mint.method) IN ('tools/call', 'prompts/get') THEN NULL
+                         ELSE coalesce(e.value ->> 'target', minted.target) END,
+                    e.value ->> 'reason', coalesce(e.value ->> 'source_ip', minted.source_ip), e.value -> 'detail'",
+            reported_from!()
+        ),
+    ] {
+        sqlx::query(insert).bind(&rows).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
 /// Which records to read. Absent means any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only this kind.
     pub kind: Option<Kind>,
@@ -93,16 +148,68 @@ pub struct Filter {
     pub server: Option<String>,
     /// Only calls of this target.
     pub target: Option<String>,
+    /// Only what was decided like this.
+    pub decision: Option<Verdict>,
     /// Only what belongs to this token.
     pub token_id: Option<String>,
+    /// Only what belongs to this transaction (`txn`).
+    pub txn: Option<String>,
     /// Only what belongs to this request.
     pub request_id: Option<String>,
     /// Only what belongs to this task.
     pub task: Option<String>,
     /// Only calls that ended like this.
     pub result: Option<CallResult>,
-    /// Only from this time on (RFC 3339, UTC).
-    pub since: Option<String>,
+    /// Only from this time on.
+    pub since: Option<Timestamp>,
+    /// Only before this time.
+    pub until: Option<Timestamp>,
+    /// Only before the record of this id.
+    pub before: Option<String>,
+}
+
+impl Filter {
+    /// The conditions that it sets, each ready to stand after a `WHERE`, and the texts to bind, from the first parameter on.
+    fn conditions(&self) -> (Vec<String>, Vec<String>) {
+        let text = |value: &Option<String>| value.clone();
+        let id_at = |at: Option<Timestamp>| at.map(first_id_at);
+        let each = [
+            ("a.kind =", self.kind.map(|kind| kind.as_str().to_owned())),
+            ("a.subject =", text(&self.subject)),
+            ("a.agent =", text(&self.agent)),
+            ("a.server =", text(&self.server)),
+            ("a.target =", text(&self.target)),
+            (
+                "a.decision =",
+                self.decision.map(|verdict| verdict.as_str().to_owned()),
+            ),
+            ("a.token_id =", text(&self.token_id)),
+            ("a.txn =", text(&self.txn)),
+            ("a.request_id =", text(&self.request_id)),
+            ("a.task =", text(&self.task)),
+            (
+                "a.kind = 'outcome' AND a.detail ->> 'result' =",
+                self.result.map(|result| result.as_str().to_owned()),
+            ),
+            ("a.id >=", id_at(self.since)),
+            ("a.id <", id_at(self.until)),
+            ("a.id <", text(&self.before)),
+        ];
+        let set = each
+            .into_iter()
+            .filter_map(|(test, value)| Some((test, value?)));
+        set.zip(1..)
+            .map(|((test, value), number)| (format!("{test} ${number}"), value))
+            .unzip()
+    }
+}
+
+/// No record of this moment or later has a smaller id (RFC 9562 section 5.7).
+pub(super) fn first_id_at(at: Timestamp) -> String {
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10])
+        .into_uuid()
+        .to_string()
 }
 
 /// A record and its place in the trail.
@@ -110,17 +217,16 @@ pub struct Filter {
 pub struct Entry {
     /// Grows from record to record.
     pub seq: i64,
+    /// Its place in the log, once it is a leaf.
+    pub leaf: Option<i64>,
+    /// The record of the erasure, where what it said about a person was erased.
+    pub erased_by: Option<String>,
     /// The record; that of counted tries has the count so far in its detail.
     pub record: Record,
 }
 
 const SELECT: &str = "SELECT a.*, t.first AS tally_first, t.last AS tally_last, t.count AS tally_count
-         FROM audit AS a LEFT JOIN tallies AS t ON a.kind = 'unauthenticated' AND t.record_id = a.id
-         WHERE (?1 IS NULL OR a.kind = ?1) AND (?2 IS NULL OR a.subject = ?2) AND (?3 IS NULL OR a.agent = ?3)
-           AND (?4 IS NULL OR a.server = ?4) AND (?5 IS NULL OR a.target = ?5)
-           AND (?6 IS NULL OR a.token_id = ?6) AND (?7 IS NULL OR a.request_id = ?7)
-           AND (?8 IS NULL OR a.time >= ?8) AND a.seq > ?9 AND (?11 IS NULL OR a.task = ?11)
-           AND (?12 IS NULL OR (a.kind = 'outcome' AND a.detail ->> 'result' = ?12)) ";
+         FROM records AS a LEFT JOIN tallies AS t ON a.kind = 'unauthenticated' AND t.record_id = a.id ";
 
 impl Store {
     /// The newest `limit` records that match, oldest first.
@@ -132,9 +238,9 @@ impl Store {
         filter: &Filter,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = self
-            .entries(filter, 0, limit, "ORDER BY a.seq DESC LIMIT ?10")
-            .await?;
+        let (conditions, texts) = filter.conditions();
+        let order = format!("ORDER BY a.id DESC LIMIT {limit}");
+        let mut entries = self.entries(&conditions, &texts, &order).await?;
         entries.reverse();
         Ok(entries)
     }
@@ -149,8 +255,20 @@ impl Store {
         seq: i64,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.entries(filter, seq, limit, "ORDER BY a.seq LIMIT ?10")
-            .await
+        let (mut conditions, texts) = filter.conditions();
+        conditions.push(format!("a.seq > {seq}"));
+        let order = format!("ORDER BY a.seq LIMIT {limit}");
+        self.entries(&conditions, &texts, &order).await
+    }
+
+    /// The record of this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_of(&self, id: &str) -> Result<Option<Entry>, StoreError> {
+        let condition = ["a.id = $1".to_owned()];
+        let found = self.entries(&condition, &[id.to_owned()], "").await?;
+        Ok(found.into_iter().next())
     }
 
     /// The place of the newest record; 0 when there is none.
@@ -168,27 +286,20 @@ impl Store {
 
     async fn entries(
         &self,
-        f: &Filter,
-        after: i64,
-        limit: u32,
+        conditions: &[String],
+        texts: &[String],
         order: &str,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut conn = self.read().await?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT}{order}")))
-            .bind(f.kind.map(Kind::as_str))
-            .bind(f.subject.as_deref())
-            .bind(f.agent.as_deref())
-            .bind(f.server.as_deref())
-            .bind(f.target.as_deref())
-            .bind(f.token_id.as_deref())
-            .bind(f.request_id.as_deref())
-            .bind(f.since.as_deref())
-            .bind(after)
-            .bind(limit)
-            .bind(f.task.as_deref())
-            .bind(f.result.map(CallResult::as_str))
-            .fetch_all(&mut *conn)
-            .await?;
+        let conditions = match conditions {
+            [] => String::new(),
+            some => format!("WHERE {} ", some.join(" AND ")),
+        };
+        let sql = format!("{SELECT}{conditions}{order}");
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for text in texts {
+            query = query.bind(text);
+        }
+        let rows = query.fetch_all(&mut *self.read().await?).await?;
         rows.iter().map(entry).collect()
     }
 }
@@ -253,6 +364,8 @@ pub(super) fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
     };
     Ok(Entry {
         seq: row.try_get("seq")?,
+        leaf: row.try_get("leaf")?,
+        erased_by: row.try_get("erased_by")?,
         record,
     })
 }

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     StoreError,
-    audit::{self, audit_insert},
+    audit::{self, audit_insert, personal_insert},
     commit::{Mint, SingleUse, Spent},
     inputs::{self, Kept, input_insert},
     registry,
@@ -89,15 +89,17 @@ pub(super) async fn commit_decisions(
     let current: i64 = sqlx::query_scalar(concat!(
         "BEGIN IMMEDIATE; ",
         audit_insert!(),
-        " FROM jsonb_each(?1) WHERE ?3 = (SELECT revision FROM registry_revision) ORDER BY key; ",
-        "INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?2) ",
-        "WHERE ?3 = (SELECT revision FROM registry_revision); ",
+        " FROM jsonb_each($1) WHERE $3 = (SELECT revision FROM registry_revision) ORDER BY key; ",
+        personal_insert!(),
+        " FROM jsonb_each($1) WHERE $3 = (SELECT revision FROM registry_revision); ",
+        "INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each($2) ",
+        "WHERE $3 = (SELECT revision FROM registry_revision); ",
         input_insert!(),
-        " FROM jsonb_each(?4) WHERE ?3 = (SELECT revision FROM registry_revision); ",
+        " FROM jsonb_each($4) WHERE $3 = (SELECT revision FROM registry_revision); ",
         "SELECT revision FROM registry_revision; ",
         "COMMIT",
     ))
-    .bind(super::json(&same.records)?)
+    .bind(audit::rows(&same.records)?)
     .bind(tokens::rows(&same.minted)?)
     .bind(same.revision)
     .bind(inputs::rows(&same.inputs)?)

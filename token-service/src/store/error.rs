@@ -39,6 +39,9 @@ pub enum StoreError {
         /// The id asked for.
         id: String,
     },
+    /// No record of that id.
+    #[error("there is no record {0:?} in the audit trail")]
+    NoRecord(String),
     /// No policy of that name was published.
     #[error("no policy {0} was published; `writ policy history` shows what there is")]
     NoPolicy(String),

@@ -66,7 +66,7 @@ pub struct Decided {
 }
 
 const SELECT: &str = "SELECT a.*, NULL AS tally_count, i.record IS NOT NULL AS is_kept, i.input AS input, i.lacks AS lacks
-         FROM audit AS a LEFT JOIN decision_inputs AS i ON i.record = a.id ";
+         FROM records AS a LEFT JOIN decision_inputs AS i ON i.record = a.id ";
 
 impl Store {
     /// Up to `limit` decisions of a policy about calls after `seq` that match, oldest first.
@@ -104,8 +104,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn decided(&self, id: &str) -> Result<Option<Decided>, StoreError> {
-        // The trail has no index on ids: what people ask about is most likely new.
-        let sql = format!("{SELECT} WHERE a.id = ? ORDER BY a.seq DESC LIMIT 1");
+        let sql = format!("{SELECT} WHERE a.id = ?");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id)
             .fetch_optional(&mut *self.read().await?)
@@ -118,7 +117,7 @@ impl Store {
     /// # Errors
     /// When the database fails or stays busy.
     pub async fn sweep_inputs(&self, before: Timestamp) -> Result<(), StoreError> {
-        let first = first_id_at(before);
+        let first = audit::first_id_at(before);
         loop {
             let mut tx = self.write().await?;
             let swept = sqlx::query(
@@ -136,14 +135,6 @@ impl Store {
             }
         }
     }
-}
-
-/// No record of this moment or later has a smaller id (RFC 9562 section 5.7).
-fn first_id_at(at: Timestamp) -> String {
-    let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10])
-        .into_uuid()
-        .to_string()
 }
 
 fn decided(row: &SqliteRow) -> Result<Decided, StoreError> {

@@ -16,6 +16,7 @@ pub mod identities;
 pub mod initial_tokens;
 pub mod inputs;
 pub mod keys;
+pub mod log;
 pub mod oauth;
 pub mod pins;
 pub mod policies;

@@ -19,7 +19,10 @@ async fn records_can_be_neither_changed_nor_deleted() {
         .await
         .unwrap();
     for tamper in [
-        "UPDATE audit SET subject = 'bob'",
+        "UPDATE audit SET agent = 'helper'",
+        "UPDATE audit_personal SET subject = 'bob'",
+        "UPDATE audit_personal SET salt = NULL, erased_by = 'nobody' WHERE record = 'none' OR salt IS NOT NULL",
+        "DELETE FROM audit_personal",
         "DELETE FROM audit",
         "DELETE FROM audit WHERE seq = 1",
     ] {

@@ -24,6 +24,7 @@ mod introspection;
 mod keys;
 mod kill_switch;
 mod listeners;
+mod log;
 mod methods;
 mod mtls;
 mod pins;

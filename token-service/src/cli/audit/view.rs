@@ -3,8 +3,38 @@
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
-use super::{CliError, Entry, Output};
-use crate::audit::{Kind, Record, Verdict, printable};
+use super::{CliError, Output};
+use crate::{
+    audit::{Kind, Record, Verdict, printable},
+    store::audit::Entry,
+};
+
+/// All that there is of a record.
+pub(super) fn whole(entry: &Entry, output: &mut Output) -> Result<(), CliError> {
+    let record = serde_json::to_value(&entry.record)?;
+    let place = match entry.leaf {
+        Some(leaf) => leaf.to_string(),
+        None => "not yet".to_owned(),
+    };
+    if output.is_json() {
+        return output.json(&serde_json::json!({
+            "record": record,
+            "leaf": entry.leaf,
+            "erased_by": entry.erased_by,
+        }));
+    }
+    for (name, value) in record.as_object().into_iter().flatten() {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        output.line(&format!("{name:<17} {}", printable(&value)))?;
+    }
+    output.line(&format!("{:<17} {place}", "in the log at"))?;
+    match &entry.erased_by {
+        Some(erasure) => output.line(&format!("{:<17} {erasure}", "erased by")),
+        None => Ok(()),
+    }
+}
 
 const HEADER: [&str; 8] = [
     "TIME (UTC)",

@@ -1,0 +1,144 @@
+//! `writ audit list` and `tail`.
+
+use std::time::Duration;
+
+use clap::{Args, builder::PossibleValuesParser};
+use writ_policy::event::CallResult;
+
+use super::{CliError, Output, view};
+use crate::{
+    audit::{Kind, Verdict},
+    store::{
+        Store,
+        audit::{Entry, Filter},
+    },
+};
+
+/// How often the trail is looked at for new records.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How many new records are read at a time.
+const PAGE: u32 = 500;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    /// How many of the newest records to begin with.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    limit: u32,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which records; what is not given does not matter.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Only this kind.
+    #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)))]
+    kind: Option<String>,
+    /// Only this user or workload.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only this agent.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only this server.
+    #[arg(long)]
+    server: Option<String>,
+    /// Only this tool, prompt or URI.
+    #[arg(long)]
+    target: Option<String>,
+    /// Only what was decided like this.
+    #[arg(long, value_parser = PossibleValuesParser::new(["allow", "deny"]))]
+    decision: Option<String>,
+    /// Only what belongs to the token of this id (`jti`).
+    #[arg(long)]
+    token: Option<String>,
+    /// Only what belongs to this transaction (`txn`).
+    #[arg(long)]
+    txn: Option<String>,
+    /// Only what belongs to this request (`x-request-id`).
+    #[arg(long)]
+    request: Option<String>,
+    /// Only what belongs to this task.
+    #[arg(long)]
+    task: Option<String>,
+    /// Only calls that ended like this.
+    #[arg(long, value_parser = PossibleValuesParser::new(CallResult::ALL.map(CallResult::as_str)))]
+    result: Option<String>,
+    /// Only from this time on: RFC 3339, such as 2026-11-23T18:00:00Z.
+    #[arg(long)]
+    since: Option<jiff::Timestamp>,
+    /// Only before this time.
+    #[arg(long)]
+    until: Option<jiff::Timestamp>,
+    /// Only before the record of this id: the first of a page, for the page before it.
+    #[arg(long, value_name = "ID")]
+    before: Option<String>,
+}
+
+impl Which {
+    pub(super) fn filter(&self) -> Filter {
+        let named = |word: &Option<String>| word.clone().unwrap_or_default();
+        Filter {
+            kind: Kind::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == named(&self.kind)),
+            subject: self.subject.clone(),
+            agent: self.agent.clone(),
+            server: self.server.clone(),
+            target: self.target.clone(),
+            decision: [Verdict::Allow, Verdict::Deny]
+                .into_iter()
+                .find(|verdict| verdict.as_str() == named(&self.decision)),
+            token_id: self.token.clone(),
+            txn: self.txn.clone(),
+            request_id: self.request.clone(),
+            task: self.task.clone(),
+            result: CallResult::ALL
+                .into_iter()
+                .find(|result| result.as_str() == named(&self.result)),
+            since: self.since,
+            until: self.until,
+            before: self.before.clone(),
+        }
+    }
+}
+
+impl List {
+    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let entries = store
+            .newest_records(&self.which.filter(), self.limit)
+            .await?;
+        if output.is_json() {
+            return entries.iter().try_for_each(|e| output.json(&e.record));
+        }
+        view::table(&entries, output)
+    }
+
+    pub(super) async fn tail(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let filter = self.which.filter();
+        let mut last = store.last_record().await?;
+        let newest = store.newest_records(&filter, self.limit).await?;
+        last = newest.iter().map(|e| e.seq).fold(last, i64::max);
+        newest.iter().try_for_each(|e| print(e, output))?;
+        loop {
+            let fresh = store.records_after(&filter, last, PAGE).await?;
+            fresh.iter().try_for_each(|e| print(e, output))?;
+            if let Some(newest) = fresh.last() {
+                last = newest.seq;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY), if fresh.is_empty() => {}
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+                () = std::future::ready(()), if !fresh.is_empty() => {}
+            }
+        }
+    }
+}
+
+fn print(entry: &Entry, output: &mut Output) -> Result<(), CliError> {
+    if output.is_json() {
+        output.json(&entry.record)
+    } else {
+        output.line(&view::line(&entry.record))
+    }
+}

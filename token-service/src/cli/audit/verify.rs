@@ -1,0 +1,181 @@
+//! `writ audit verify`: is the log what it was? Looks at a database or an export, and changes nothing.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{CliError, Output, export::Line};
+use crate::{
+    config::Config,
+    log::{
+        checkpoint::{Head, PublicKey},
+        verify::{self, Intact, Verifier, VerifyError},
+    },
+    store::Store,
+};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Verify {
+    /// An export of the log; the database in the data directory when absent.
+    export: Option<PathBuf>,
+    /// A checkpoint that was kept somewhere else; may be repeated.
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+    /// The log's key, or that of a witness, as `writ audit key` prints it; may be repeated. When absent, what is verified is
+    /// trusted to name its key itself.
+    #[arg(long = "key", value_name = "NAME+ID+KEY")]
+    keys: Vec<String>,
+}
+
+impl Verify {
+    pub(in crate::cli) async fn run(
+        self,
+        config: &Config,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
+        let (intact, waiting) = match &self.export {
+            Some(path) => (self.export(path)?, 0),
+            None => {
+                self.database(&Store::look_at(&config.data_dir).await?)
+                    .await?
+            }
+        };
+        if output.is_json() {
+            return output.json(&json!({ "intact": intact, "not_yet_sequenced": waiting }));
+        }
+        output.line(&told(&intact, waiting))
+    }
+
+    async fn database(&self, store: &Store) -> Result<(Intact, u64), CliError> {
+        let trusted = self.trusted(store.log_key().await?)?;
+        let kept = store.checkpoints().await?;
+        let heads = kept
+            .iter()
+            .map(|kept| (kept.note.as_str(), "in the database"));
+        let verifier = self.verifier(&trusted, heads)?;
+        let intact = verify::database(store, verifier).await?;
+        Ok((intact, store.unsequenced_count().await?))
+    }
+
+    fn export(&self, path: &Path) -> Result<Intact, CliError> {
+        let (mut key, mut notes) = (None, Vec::new());
+        let mut verifier = None;
+        lines(path, |line| {
+            match line {
+                Line::Key(named) => key = Some(named),
+                Line::Checkpoint(note) => notes.push(note),
+                Line::Record(logged) => {
+                    let verifier = match &mut verifier {
+                        Some(verifier) => verifier,
+                        None => verifier.insert(self.begun(&mut key, &notes)?),
+                    };
+                    verifier.next(&logged)?;
+                }
+            }
+            Ok(())
+        })?;
+        let verifier = match verifier {
+            Some(verifier) => verifier,
+            None => self.begun(&mut key, &notes)?,
+        };
+        Ok(verifier.end()?)
+    }
+
+    fn begun(&self, key: &mut Option<String>, notes: &[String]) -> Result<Verifier, CliError> {
+        let trusted = self.trusted(key.take())?;
+        let heads = notes.iter().map(|note| (note.as_str(), "in the export"));
+        self.verifier(&trusted, heads)
+    }
+
+    /// The keys that count.
+    fn trusted(&self, named: Option<String>) -> Result<Vec<PublicKey>, CliError> {
+        let given = match self.keys.is_empty() {
+            true => named.into_iter().collect(),
+            false => self.keys.clone(),
+        };
+        let keys = given.iter().map(|key| PublicKey::parse(key));
+        keys.collect::<Result<_, _>>()
+            .map_err(|error| CliError::Usage(error.to_string()))
+    }
+
+    /// With the checkpoints that are there, and those that were given.
+    fn verifier<'a>(
+        &self,
+        trusted: &[PublicKey],
+        there: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Verifier, CliError> {
+        let mut heads = Vec::new();
+        for (note, place) in there {
+            heads.push(head(note, place, trusted)?);
+        }
+        for path in &self.checkpoints {
+            let note = std::fs::read_to_string(path).map_err(|source| CliError::Io {
+                action: format!("read {}", path.display()),
+                source,
+            })?;
+            heads.push(head(&note, &path.display().to_string(), trusted)?);
+        }
+        Ok(Verifier::new(heads).map_err(VerifyError::from)?)
+    }
+}
+
+/// The checkpoint, where one of the keys has signed it.
+fn head(note: &str, place: &str, trusted: &[PublicKey]) -> Result<Head, CliError> {
+    let mut last = None;
+    for key in trusted {
+        match Head::read(note, key) {
+            Ok(head) => return Ok(head),
+            Err(error) => last = Some(error),
+        }
+    }
+    let why = last.map_or_else(
+        || "no key to verify it with is known: give --key".to_owned(),
+        |error| error.to_string(),
+    );
+    let which = note.lines().nth(1).unwrap_or("?");
+    Err(CliError::Usage(format!(
+        "the checkpoint of {which} records {place} does not count: {why}"
+    )))
+}
+
+fn lines(path: &Path, mut each: impl FnMut(Line) -> Result<(), CliError>) -> Result<(), CliError> {
+    let failed = |source| CliError::Io {
+        action: format!("read {}", path.display()),
+        source,
+    };
+    let file = BufReader::new(File::open(path).map_err(failed)?);
+    for (number, line) in (1..).zip(file.lines()) {
+        let line = serde_json::from_str(&line.map_err(failed)?).map_err(|error| {
+            CliError::Usage(format!(
+                "{}:{number}: no line of an export of the log: {error}",
+                path.display()
+            ))
+        })?;
+        each(line)?;
+    }
+    Ok(())
+}
+
+fn told(intact: &Intact, waiting: u64) -> String {
+    let mut text = format!("intact: {} records", intact.size);
+    match intact.checkpoint {
+        Some(size) => text.push_str(&format!(", as in the checkpoint of {size}")),
+        None => text.push_str(", but no checkpoint to compare them with"),
+    }
+    if intact.erased > 0 {
+        text.push_str(&format!(
+            "; {} of them about people who were erased",
+            intact.erased
+        ));
+    }
+    if waiting > 0 {
+        text.push_str(&format!("; {waiting} more are not in the log yet"));
+    }
+    text.push_str(&format!("\nroot {}", intact.root));
+    text
+}

@@ -1,0 +1,194 @@
+//! Keeping the log while the service runs: what is committed becomes leaves at once, and what the log says of itself is signed now and then, and laid
+//! where whoever could change the database can not.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{
+    checkpoint::{CheckpointError, NoteKey},
+    sequence::{self, SequenceError},
+    tree,
+};
+use crate::{
+    app::{App, SharedApp},
+    keys::{self, KeyError, Sealing},
+    store::{Store, StoreError, log::Signed},
+};
+
+/// How often records that were committed become leaves.
+const SEQUENCE_EVERY: Duration = Duration::from_millis(100);
+/// Which of the keys that all processes share signs checkpoints.
+const PURPOSE: &str = "audit_log";
+
+/// Why the log is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Records do not become leaves.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No checkpoint can be made.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint cannot be laid down.
+    #[error("cannot write the checkpoint {path}: {source}")]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The log's name and key: made when they are first asked for. The log keeps its name when the issuer gets another.
+///
+/// # Errors
+/// When the key does not open, or the database fails.
+pub async fn key(store: &Store, sealing: &Sealing, issuer: &str) -> Result<NoteKey, KeyError> {
+    let seed = keys::shared(store, sealing, PURPOSE).await?;
+    let origin = store.log_origin(&origin(issuer)).await?;
+    let key = NoteKey::log(&origin, &seed);
+    store.keep_log_key(&key.public()).await?;
+    Ok(key)
+}
+
+/// A log is called by an URL without its scheme (C2SP tlog-checkpoint); a plus would end the name of its key.
+fn origin(issuer: &str) -> String {
+    let bare = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+    format!("{}/audit", bare.trim_end_matches('/').replace('+', "%2B"))
+}
+
+pub(crate) async fn run(app: SharedApp, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(SEQUENCE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    let mut signed = Instant::now();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = crate::serve::told_to_stop(&mut stopped) => break,
+        }
+        let mut kept = sequence::catch_up(&app.store).await.map_err(LogError::from);
+        if let Ok(size) = kept
+            && signed.elapsed() >= app.config.audit.checkpoint_interval
+        {
+            signed = Instant::now();
+            kept = checkpoint(&app, size).await.map(|()| size);
+        }
+        match kept {
+            Ok(size) => {
+                metrics::gauge!("writ_log_size").set(gauge(size));
+                failing = false;
+            }
+            // Told once, and again when it was well in between: a broken log does not fill another.
+            Err(error) => {
+                metrics::counter!("writ_log_errors_total").increment(1);
+                if !failing {
+                    tracing::error!(%error, "the audit log does not go on; records are kept, and it is tried again");
+                }
+                failing = true;
+            }
+        }
+    }
+}
+
+/// For the end, when nothing is put on record any more: all of it is in a checkpoint.
+pub(crate) async fn finish(app: &App) {
+    let last = async || {
+        let size = sequence::catch_up(&app.store).await?;
+        checkpoint(app, size).await
+    };
+    if let Err(error) = last().await {
+        tracing::error!(%error, "the last records are in no checkpoint");
+    }
+}
+
+/// Signs a log of this size, where it has grown since.
+async fn checkpoint(app: &App, size: u64) -> Result<(), LogError> {
+    let newest = app.store.newest_checkpoint().await?;
+    if newest.is_some_and(|newest| newest.size >= size) || size == 0 {
+        return Ok(());
+    }
+    let signed = sign(&app.store, &app.log_key, size, app.clock.now()).await?;
+    if let Some(directory) = &app.config.audit.checkpoint_dir {
+        let directory = directory.clone();
+        let written = tokio::task::spawn_blocking(move || lay_down(&directory, &signed)).await;
+        written.map_err(|panic| LogError::Write {
+            path: PathBuf::new(),
+            source: io::Error::other(panic),
+        })??;
+    }
+    metrics::gauge!("writ_log_checkpoint_size").set(gauge(size));
+    metrics::gauge!("writ_log_checkpoint_time_seconds")
+        .set(gauge(crate::clock::unix(app.clock.now())));
+    Ok(())
+}
+
+/// Signs a log of this size.
+///
+/// # Errors
+/// When its tree is damaged, or the database fails.
+pub async fn sign(
+    store: &Store,
+    key: &NoteKey,
+    size: u64,
+    now: Timestamp,
+) -> Result<Signed, LogError> {
+    let tiles = store.tiles(tree::for_root(size)).await?;
+    let root = tiles.root(size).map_err(SequenceError::from)?;
+    let note = key.checkpoint(size, root)?;
+    store.add_checkpoint(size, &note, now).await?;
+    Ok(Signed {
+        size,
+        time: crate::clock::rfc3339(now),
+        note,
+    })
+}
+
+/// A file of its own, whole or not at all; what is there already is left alone.
+fn lay_down(directory: &Path, signed: &Signed) -> Result<(), LogError> {
+    let path = directory.join(format!("{:020}.checkpoint", signed.size));
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(signed.note.as_bytes())?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+            _ => Ok(()),
+        }
+    };
+    write().map_err(|source| LogError::Write {
+        path: path.clone(),
+        source,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+fn gauge(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_called_by_its_issuer() {
+        assert_eq!(
+            origin("https://writ.example/a+b/"),
+            "writ.example/a%2Bb/audit"
+        );
+        assert_eq!(origin("http://127.0.0.1:8181"), "127.0.0.1:8181/audit");
+    }
+}

@@ -1,0 +1,14 @@
+//! The log: the audit trail as a Merkle tree (RFC 6962), so that nobody can change, drop, move or insert a record without its
+//! being seen, whoever owns the database.
+//!
+//! A record is committed with what it is about; within a second [`sequence`] makes it a [`leaf`] at the log's end, in the
+//! order of the commits, and of its [`tree`]. Every few seconds [`keep`] signs how long the log is and its root, a
+//! [`checkpoint`], and lays it somewhere else. [`verify`] goes over the whole of it, without the service.
+
+pub mod checkpoint;
+pub mod erase;
+pub mod keep;
+pub mod leaf;
+pub mod sequence;
+pub mod tree;
+pub mod verify;

@@ -1,0 +1,368 @@
+//! Whether a log is what it was: each record's leaf against its hash, the tree's root against checkpoints. Needs no service
+//! and no network, only an export or a database, and the checkpoints that somebody kept.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tlog_tiles::Hash;
+
+use super::{
+    checkpoint::Head,
+    leaf::{Leaf, Logged},
+    tree::{self, Edge, TreeError},
+};
+use crate::store::{Store, StoreError};
+
+/// How many records are read at a time.
+const PAGE: u32 = 5000;
+
+/// What the log shows where it is not what it was. Records are named by their place in the log, from 0.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum Fault {
+    /// A place is empty.
+    #[error("record {index} was dropped: after {before} comes {found}")]
+    Dropped {
+        /// The first that is not there.
+        index: u64,
+        /// The last before it, where there is one.
+        before: String,
+        /// What is there instead.
+        found: u64,
+    },
+    /// A record is not where it was.
+    #[error("record {index} was moved: it belongs at {belongs}")]
+    Moved {
+        /// Where it is.
+        index: u64,
+        /// Where its hash is.
+        belongs: u64,
+    },
+    /// A record is there that the log does not have.
+    #[error("record {index} ({id}) was inserted: the log never had it")]
+    Inserted {
+        /// Where.
+        index: u64,
+        /// What it calls itself.
+        id: String,
+    },
+    /// A record does not say what it said.
+    #[error("record {index} ({id}) was changed")]
+    Changed {
+        /// Which one.
+        index: u64,
+        /// What it calls itself.
+        id: String,
+    },
+    /// What it says about a person is not what was committed to.
+    #[error("what record {index} ({id}) says about a person was changed")]
+    PersonChanged {
+        /// Which one.
+        index: u64,
+        /// What it calls itself.
+        id: String,
+    },
+    /// That is gone, and nobody erased it.
+    #[error(
+        "what record {index} ({id}) said about a person is gone, and no erasure on record accounts for it"
+    )]
+    PersonGone {
+        /// Which one.
+        index: u64,
+        /// What it calls itself.
+        id: String,
+    },
+    /// Records and hashes agree with each other, but not with a checkpoint.
+    #[error(
+        "the first record that was changed, dropped, moved or inserted is one of {from} to {to}: the log is not what its checkpoint of {to} records says"
+    )]
+    Rewritten {
+        /// The first that may be it.
+        from: u64,
+        /// The size of the checkpoint.
+        to: u64,
+    },
+    /// The log ends before a checkpoint does.
+    #[error(
+        "the log ends after {size} records, and a checkpoint has {checkpoint}: the rest was dropped"
+    )]
+    Short {
+        /// What there is.
+        size: u64,
+        /// What there was.
+        checkpoint: u64,
+    },
+    /// Records and checkpoints agree, but not the hashes that proofs are made of.
+    #[error(
+        "the records are what they were, but the tree's hashes in the database are not: no proof can be made of them"
+    )]
+    Hashes,
+    /// Two checkpoints of one size, both signed, are not of one tree.
+    #[error("two checkpoints of {size} records have different roots: the log has told two stories")]
+    Split {
+        /// Their size.
+        size: u64,
+    },
+}
+
+/// Of a log in which nothing was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Intact {
+    /// Records in it.
+    pub size: u64,
+    /// The root of their tree, in base64.
+    pub root: String,
+    /// The largest checkpoint that it was compared with.
+    pub checkpoint: Option<u64>,
+    /// Records about whom something was erased.
+    pub erased: u64,
+}
+
+/// Why a log was not looked at to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It is not what it was.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A leaf could not be written down.
+    #[error("a record cannot be written down: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tree that is built does not hold.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// Goes over a log, record by record.
+#[derive(Debug)]
+pub struct Verifier {
+    edge: Edge,
+    checkpoints: BTreeMap<u64, Hash>,
+    /// Up to here a checkpoint says so.
+    sure: u64,
+    last_id: String,
+    /// By the id of the erasure: how many records name it, and the first.
+    erased: BTreeMap<String, (u64, u64, String)>,
+    /// How many an erasure says it erased.
+    erasures: BTreeMap<String, u64>,
+    /// Records and hashes that do not belong to each other, until it is clear why.
+    doubt: Option<Doubt>,
+}
+
+/// Two records that follow each other, the first of which has not the hash of its place.
+#[derive(Clone, Debug)]
+struct Doubt {
+    index: u64,
+    id: String,
+    found: Hash,
+    kept: Hash,
+}
+
+impl Verifier {
+    /// With the checkpoints that were kept, each with a signature that was verified.
+    ///
+    /// # Errors
+    /// When two of them contradict each other.
+    pub fn new(checkpoints: impl IntoIterator<Item = Head>) -> Result<Self, Fault> {
+        let mut by_size = BTreeMap::new();
+        for head in checkpoints {
+            let size = head.size;
+            if *by_size.entry(size).or_insert(head.root) != head.root {
+                return Err(Fault::Split { size });
+            }
+        }
+        Ok(Self {
+            edge: Edge::default(),
+            checkpoints: by_size,
+            sure: 0,
+            last_id: String::new(),
+            erased: BTreeMap::new(),
+            erasures: BTreeMap::new(),
+            doubt: None,
+        })
+    }
+
+    /// Looks at the next record.
+    ///
+    /// # Errors
+    /// When it is not what it was.
+    pub fn next(&mut self, logged: &Logged) -> Result<(), VerifyError> {
+        let found = logged.leaf.hash()?;
+        let kept = logged.hash.map(|hash| hash.0);
+        if let Some(doubt) = self.doubt.take() {
+            return Err(doubt.resolved(found, kept).into());
+        }
+        let (index, expected) = (logged.index, self.edge.size());
+        if index > expected {
+            return Err(Fault::Dropped {
+                index: expected,
+                before: self.last_id.clone(),
+                found: index,
+            }
+            .into());
+        }
+        let id = &logged.leaf.id;
+        if index < expected {
+            return Err(Fault::Inserted {
+                index,
+                id: id.clone(),
+            }
+            .into());
+        }
+        let Some(kept) = kept else {
+            let id = id.clone();
+            return Err(Fault::Inserted { index, id }.into());
+        };
+        if found != kept {
+            self.doubt = Some(Doubt {
+                index,
+                id: id.clone(),
+                found,
+                kept,
+            });
+            self.edge.append(found, |_, _| {});
+            return Ok(());
+        }
+        self.person(logged)?;
+        self.edge.append(found, |_, _| {});
+        self.last_id.clone_from(id);
+        if let Some(root) = self.checkpoints.get(&self.edge.size()) {
+            self.compare(*root)?;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, root: Hash) -> Result<(), VerifyError> {
+        let size = self.edge.size();
+        if self.edge.root()? != root {
+            return Err(Fault::Rewritten {
+                from: self.sure,
+                to: size,
+            }
+            .into());
+        }
+        self.sure = size;
+        Ok(())
+    }
+
+    /// What the record says about a person, against what the leaf commits to.
+    fn person(&mut self, logged: &Logged) -> Result<(), VerifyError> {
+        let (index, id) = (logged.index, logged.leaf.id.clone());
+        match (&logged.personal, &logged.erased_by) {
+            (Some(opening), None) => {
+                if opening.commitment()? != logged.leaf.personal {
+                    return Err(Fault::PersonChanged { index, id }.into());
+                }
+                self.erasures
+                    .extend(erasure(&logged.leaf, opening.said.detail.as_deref()));
+            }
+            (None, Some(by)) => {
+                let first = || (0, index, id);
+                self.erased.entry(by.clone()).or_insert_with(first).0 += 1;
+            }
+            (None, None) => return Err(Fault::PersonGone { index, id }.into()),
+            (Some(_), Some(_)) => return Err(Fault::PersonChanged { index, id }.into()),
+        }
+        Ok(())
+    }
+
+    /// That was all.
+    ///
+    /// # Errors
+    /// When something is missing at the end.
+    pub fn end(self) -> Result<Intact, VerifyError> {
+        if let Some(doubt) = self.doubt {
+            return Err(doubt.changed().into());
+        }
+        let size = self.edge.size();
+        if let Some((largest, _)) = self.checkpoints.last_key_value()
+            && *largest > size
+        {
+            return Err(Fault::Short {
+                size,
+                checkpoint: *largest,
+            }
+            .into());
+        }
+        for (by, (count, index, id)) in &self.erased {
+            if self.erasures.get(by) != Some(count) {
+                let (index, id) = (*index, id.clone());
+                return Err(Fault::PersonGone { index, id }.into());
+            }
+        }
+        Ok(Intact {
+            size,
+            root: self.edge.root()?.to_string(),
+            checkpoint: self.checkpoints.last_key_value().map(|(size, _)| *size),
+            erased: self.erased.values().map(|(count, ..)| count).sum(),
+        })
+    }
+}
+
+impl Doubt {
+    fn changed(self) -> Fault {
+        Fault::Changed {
+            index: self.index,
+            id: self.id,
+        }
+    }
+
+    /// By the next record and the next hash.
+    fn resolved(self, found: Hash, kept: Option<Hash>) -> Fault {
+        let index = self.index;
+        match (Some(self.found) == kept, found == self.kept) {
+            (true, true) => Fault::Moved {
+                index,
+                belongs: index + 1,
+            },
+            (true, false) => Fault::Dropped {
+                index,
+                before: String::new(),
+                found: index + 1,
+            },
+            (false, true) => Fault::Inserted { index, id: self.id },
+            (false, false) => self.changed(),
+        }
+    }
+}
+
+/// Goes over the log in a database, and over the hashes that its proofs are made of.
+///
+/// # Errors
+/// When it is not what it was, or cannot be read.
+pub async fn database(store: &Store, mut verifier: Verifier) -> Result<Intact, VerifyError> {
+    let mut next = 0;
+    loop {
+        let page = store.logged(next, PAGE).await?;
+        let Some(last) = page.last() else {
+            break;
+        };
+        next = last.index + 1;
+        for logged in &page {
+            verifier.next(logged)?;
+        }
+    }
+    let intact = verifier.end()?;
+    let tiles = store.tiles(tree::for_root(intact.size)).await?;
+    match tiles.root(intact.size)?.to_string() == intact.root {
+        true => Ok(intact),
+        false => Err(Fault::Hashes.into()),
+    }
+}
+
+/// The erasure's id and how many records it says it was about, where this is the record of one.
+fn erasure(leaf: &Leaf, detail: Option<&serde_json::value::RawValue>) -> Option<(String, u64)> {
+    /// What the detail of an erasure says.
+    #[derive(serde::Deserialize)]
+    struct Erased {
+        records: u64,
+    }
+    let is_one = leaf.kind == "admin" && leaf.method.as_deref() == Some(ERASE);
+    let detail: Erased = serde_json::from_str(detail.filter(|_| is_one)?.get()).ok()?;
+    Some((leaf.id.clone(), detail.records))
+}
+
+/// The command that erases a person, as its record names it.
+pub const ERASE: &str = "user erase";

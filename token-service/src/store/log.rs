@@ -1,0 +1,405 @@
+//! The log's tables: which record is which leaf, the tree's tiles, and what was signed of it.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{Store, StoreError};
+use crate::{
+    audit::Record,
+    clock::rfc3339,
+    log::{
+        leaf::{Leaf, LeafHash, Logged, Opening, Personal},
+        tree::{TileId, Tiles, leaf_tile},
+    },
+};
+
+/// How far the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogState {
+    /// Records that are leaves.
+    pub size: u64,
+    /// The place in the trail of the last of them.
+    pub seq: i64,
+}
+
+/// A record that is no leaf yet.
+#[derive(Clone, Debug)]
+pub struct Unsequenced {
+    /// Its place in the trail.
+    pub seq: i64,
+    /// Its leaf, without the commitment.
+    pub leaf: Leaf,
+    /// What the commitment is to.
+    pub opening: Opening,
+}
+
+/// What becomes of one.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct NewLeaf {
+    /// Its place in the log.
+    pub leaf: u64,
+    /// Its place in the trail.
+    pub seq: i64,
+    /// The commitment.
+    pub personal: String,
+}
+
+/// A checkpoint that was signed.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// How many records it is of.
+    pub size: u64,
+    /// When (RFC 3339, UTC).
+    pub time: String,
+    /// The signed note.
+    pub note: String,
+}
+
+const SELECT: &str = "SELECT a.*, p.salt, p.subject, p.target AS personal_target, p.reason, p.source_ip, p.detail, p.erased_by";
+
+impl Store {
+    /// How far the log is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_state(&self) -> Result<LogState, StoreError> {
+        let row = sqlx::query("SELECT size, seq FROM log_state")
+            .fetch_one(&mut *self.read().await?)
+            .await?;
+        Ok(LogState {
+            size: unsigned(row.try_get("size")?),
+            seq: row.try_get("seq")?,
+        })
+    }
+
+    /// What the log is called: what it was called first.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn log_origin(&self, unless_named: &str) -> Result<String, StoreError> {
+        let mut tx = self.write().await?;
+        let origin = sqlx::query_scalar(
+            "UPDATE log_state SET origin = coalesce(origin, $1) RETURNING origin",
+        )
+        .bind(unless_named)
+        .fetch_one(tx.conn())
+        .await?;
+        tx.commit().await?;
+        Ok(origin)
+    }
+
+    /// The public key that checkpoints are signed with, as it was last written down.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn log_key(&self) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT public_key FROM log_state")
+            .fetch_one(&mut *self.read().await?)
+            .await?)
+    }
+
+    /// Writes it down, for who verifies.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn keep_log_key(&self, key: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE log_state SET public_key = $1")
+            .bind(key)
+            .execute(tx.conn())
+            .await?;
+        tx.commit().await
+    }
+
+    /// How many records are no leaves yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unsequenced_count(&self) -> Result<u64, StoreError> {
+        let count = sqlx::query_scalar(
+            "SELECT count(*) FROM audit WHERE seq > (SELECT seq FROM log_state)",
+        )
+        .fetch_one(&mut *self.read().await?)
+        .await?;
+        Ok(unsigned(count))
+    }
+
+    /// Up to `limit` records after `seq`, in their order.
+    ///
+    /// # Errors
+    /// When the database fails, or holds what this version does not write.
+    pub async fn unsequenced(&self, seq: i64, limit: u32) -> Result<Vec<Unsequenced>, StoreError> {
+        let sql = format!(
+            "{SELECT} FROM audit AS a JOIN audit_personal AS p ON p.record = a.id
+             WHERE a.seq > $1 ORDER BY a.seq LIMIT $2"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(seq)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.read().await?)
+            .await?;
+        let unsequenced = |row: &SqliteRow| {
+            let leaf = leaf(row, String::new())?;
+            let opening = opening(row, &leaf.id)?;
+            let opening = opening.ok_or_else(|| malformed(&leaf.id, "it was erased too soon"))?;
+            Ok(Unsequenced {
+                seq: row.try_get("seq")?,
+                leaf,
+                opening,
+            })
+        };
+        rows.iter().map(unsequenced).collect()
+    }
+
+    /// Makes leaves of records. `false` where somebody else has done so since: then nothing is written.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn append_leaves(
+        &self,
+        from: LogState,
+        to: LogState,
+        leaves: &[NewLeaf],
+        tiles: &Tiles,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write().await?;
+        let moved =
+            sqlx::query("UPDATE log_state SET size = $1, seq = $2 WHERE size = $3 AND seq = $4")
+                .bind(signed(to.size))
+                .bind(to.seq)
+                .bind(signed(from.size))
+                .bind(from.seq)
+                .execute(tx.conn())
+                .await?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO leaves (leaf, seq, personal)
+             SELECT value ->> 'leaf', value ->> 'seq', value ->> 'personal' FROM jsonb_each($1) ORDER BY key",
+        )
+        .bind(super::json(leaves)?)
+        .execute(tx.conn())
+        .await?;
+        for ((level, number), hashes) in tiles.iter() {
+            sqlx::query(
+                "INSERT INTO tiles (level, number, hashes) VALUES ($1, $2, $3)
+                 ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes",
+            )
+            .bind(i64::from(level))
+            .bind(signed(number))
+            .bind(hashes)
+            .execute(tx.conn())
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The tiles of these ids; those that are not there are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tiles(&self, ids: impl IntoIterator<Item = TileId>) -> Result<Tiles, StoreError> {
+        let mut conn = self.read().await?;
+        let mut tiles = Tiles::default();
+        for (level, number) in ids {
+            let hashes: Option<Vec<u8>> =
+                sqlx::query_scalar("SELECT hashes FROM tiles WHERE level = $1 AND number = $2")
+                    .bind(i64::from(level))
+                    .bind(signed(number))
+                    .fetch_optional(&mut *conn)
+                    .await?;
+            if let Some(hashes) = hashes {
+                tiles.insert((level, number), hashes);
+            }
+        }
+        Ok(tiles)
+    }
+
+    /// Up to `limit` leaves from this place on, as the database has them.
+    ///
+    /// # Errors
+    /// When the database fails, or holds what this version does not write.
+    pub async fn logged(&self, from: u64, limit: u32) -> Result<Vec<Logged>, StoreError> {
+        let sql = format!(
+            "{SELECT}, l.leaf, l.personal
+             FROM leaves AS l JOIN audit AS a ON a.seq = l.seq JOIN audit_personal AS p ON p.record = a.id
+             WHERE l.leaf >= $1 ORDER BY l.leaf LIMIT $2"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(signed(from))
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.read().await?)
+            .await?;
+        let places = rows.iter().map(|row| row.try_get("leaf").map(unsigned));
+        let places = places.collect::<Result<Vec<u64>, _>>()?;
+        let mut ids: Vec<TileId> = places.iter().map(|place| leaf_tile(*place)).collect();
+        ids.dedup();
+        let tiles = self.tiles(ids).await?;
+        let logged = |(row, index): (&SqliteRow, u64)| {
+            let leaf = leaf(row, row.try_get("personal")?)?;
+            Ok(Logged {
+                index,
+                hash: tiles.leaf(index).map(LeafHash),
+                personal: opening(row, &leaf.id)?,
+                erased_by: row.try_get("erased_by")?,
+                leaf,
+            })
+        };
+        rows.iter().zip(places).map(logged).collect()
+    }
+
+    /// Keeps a checkpoint; of one size, the first.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn add_checkpoint(
+        &self,
+        size: u64,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO checkpoints (size, time, note) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(signed(size))
+        .bind(rfc3339(now))
+        .bind(note)
+        .execute(tx.conn())
+        .await?;
+        tx.commit().await
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn newest_checkpoint(&self) -> Result<Option<Signed>, StoreError> {
+        let row =
+            sqlx::query("SELECT size, time, note FROM checkpoints ORDER BY size DESC LIMIT 1")
+                .fetch_optional(&mut *self.read().await?)
+                .await?;
+        row.as_ref().map(checkpoint).transpose()
+    }
+
+    /// All checkpoints that are kept, from the smallest on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn checkpoints(&self) -> Result<Vec<Signed>, StoreError> {
+        let rows = sqlx::query("SELECT size, time, note FROM checkpoints ORDER BY size")
+            .fetch_all(&mut *self.read().await?)
+            .await?;
+        rows.iter().map(checkpoint).collect()
+    }
+}
+
+impl Store {
+    /// Erases what leaves say about a person, with the record of it, whose detail says of how many records. Inputs that are
+    /// kept of decisions about them go, too.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn erase(
+        &self,
+        subject: &str,
+        mut record: Record,
+        detail: impl FnOnce(u64) -> serde_json::Value,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "DELETE FROM decision_inputs WHERE record IN (SELECT record FROM audit_personal WHERE subject = $1)",
+        )
+        .bind(subject)
+        .execute(tx.conn())
+        .await?;
+        let erased = sqlx::query(
+            "UPDATE audit_personal
+             SET salt = NULL, subject = NULL, target = NULL, reason = NULL, source_ip = NULL, detail = NULL, erased_by = $2
+             WHERE record IN (
+               SELECT p.record FROM audit_personal AS p JOIN audit AS a ON a.id = p.record JOIN leaves AS l ON l.seq = a.seq
+               WHERE p.subject = $1
+               UNION
+               SELECT p.record FROM audit AS a JOIN audit_personal AS p ON p.record = a.id JOIN leaves AS l ON l.seq = a.seq
+               WHERE a.kind = 'admin' AND a.method LIKE 'user %' AND p.target = $1)",
+        )
+        .bind(subject)
+        .bind(&record.id)
+        .execute(tx.conn())
+        .await?
+        .rows_affected();
+        record.detail = Some(detail(erased));
+        tx.audit(&record).await?;
+        tx.commit().await?;
+        Ok(erased)
+    }
+}
+
+fn checkpoint(row: &SqliteRow) -> Result<Signed, StoreError> {
+    Ok(Signed {
+        size: unsigned(row.try_get("size")?),
+        time: row.try_get("time")?,
+        note: row.try_get("note")?,
+    })
+}
+
+fn leaf(row: &SqliteRow, personal: String) -> Result<Leaf, StoreError> {
+    Ok(Leaf {
+        agent: row.try_get("agent")?,
+        content_digest: row.try_get("content_digest")?,
+        decision: row.try_get("decision")?,
+        gateway: row.try_get("gateway")?,
+        gateway_policy: row.try_get("gateway_policy")?,
+        id: row.try_get("id")?,
+        kind: row.try_get("kind")?,
+        method: row.try_get("method")?,
+        personal,
+        request_id: row.try_get("request_id")?,
+        result_digest: row.try_get("result_digest")?,
+        server: row.try_get("server")?,
+        service_policy: row.try_get("service_policy")?,
+        subject_token_id: row.try_get("subject_token_id")?,
+        target: row.try_get("target")?,
+        task: row.try_get("task")?,
+        time: row.try_get("time")?,
+        token_id: row.try_get("token_id")?,
+        txn: row.try_get("txn")?,
+    })
+}
+
+/// None where it was erased.
+fn opening(row: &SqliteRow, id: &str) -> Result<Option<Opening>, StoreError> {
+    let Some(salt) = row.try_get("salt")? else {
+        return Ok(None);
+    };
+    let detail: Option<String> = row.try_get("detail")?;
+    let detail = detail.map(RawValue::from_string).transpose();
+    let said = Personal {
+        detail: detail.map_err(|e| malformed(id, &e.to_string()))?,
+        reason: row.try_get("reason")?,
+        source_ip: row.try_get("source_ip")?,
+        subject: row.try_get("subject")?,
+        target: row.try_get("personal_target")?,
+    };
+    Ok(Some(Opening { salt, said }))
+}
+
+fn malformed(id: &str, problem: &str) -> StoreError {
+    StoreError::Malformed {
+        table: "audit record",
+        id: id.to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+/// No log has more records than fit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

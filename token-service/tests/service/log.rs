@@ -1,0 +1,350 @@
+//! The log over the trail: it holds what was committed, and shows whatever was done to it.
+
+use jiff::Timestamp;
+use sqlx::{AssertSqlSafe, Connection as _};
+use writ_token_service::{
+    audit::{Kind, Record},
+    log::{
+        checkpoint::{Head, PublicKey},
+        erase, keep, sequence,
+        tree::{self, Tiles},
+        verify::{self, Fault, Intact, Verifier, VerifyError},
+    },
+    store::{Store, audit::Filter},
+};
+
+/// A store with a log of some records.
+struct Log {
+    dir: tempfile::TempDir,
+    store: Store,
+    key: writ_token_service::log::checkpoint::NoteKey,
+}
+
+impl Log {
+    async fn of(records: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let key = keep::key(&store, &None, "https://writ.example")
+            .await
+            .unwrap();
+        let log = Self { dir, store, key };
+        log.grow(records).await;
+        log
+    }
+
+    /// Records of calls by alice and bob in turn, then a checkpoint.
+    async fn grow(&self, records: usize) {
+        for n in 0..records {
+            let mut record = Record::new(Kind::Mint, Timestamp::now());
+            record.subject = Some(if n % 2 == 0 { "alice" } else { "bob" }.to_owned());
+            record.agent = Some("assistant".to_owned());
+            record.method = Some("tools/call".to_owned());
+            record.target = Some(format!("tool-{n}"));
+            record.detail = Some(serde_json::json!({"n": n}));
+            self.store.record(record).await.unwrap();
+        }
+        let size = sequence::catch_up(&self.store).await.unwrap();
+        keep::sign(&self.store, &self.key, size, Timestamp::now())
+            .await
+            .unwrap();
+    }
+
+    fn trusted(&self) -> PublicKey {
+        PublicKey::parse(&self.key.public()).unwrap()
+    }
+
+    async fn heads(&self) -> Vec<Head> {
+        let kept = self.store.checkpoints().await.unwrap();
+        let read =
+            |kept: &writ_token_service::store::log::Signed| Head::read(&kept.note, &self.trusted());
+        kept.iter().map(read).collect::<Result<_, _>>().unwrap()
+    }
+
+    async fn verify(&self) -> Result<Intact, VerifyError> {
+        let verifier = Verifier::new(self.heads().await)?;
+        verify::database(&self.store, verifier).await
+    }
+
+    async fn fault(&self) -> Fault {
+        match self.verify().await {
+            Err(VerifyError::Fault(fault)) => fault,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What somebody does who has the database, and takes the triggers off first.
+    async fn tamper(&self, statements: &[&str]) {
+        let path = self.dir.path().join("writ.db");
+        let mut conn = sqlx::SqliteConnection::connect(path.to_str().unwrap())
+            .await
+            .unwrap();
+        let triggers: Vec<String> =
+            sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+                .fetch_all(&mut conn)
+                .await
+                .unwrap();
+        for trigger in triggers {
+            let drop = AssertSqlSafe(format!("DROP TRIGGER {trigger}"));
+            sqlx::query(drop).execute(&mut conn).await.unwrap();
+        }
+        for statement in statements {
+            let statement = AssertSqlSafe((*statement).to_owned());
+            sqlx::query(statement).execute(&mut conn).await.unwrap();
+        }
+    }
+}
+
+/// Takes leaf 3 out and closes the gap, as far as rows go.
+const CLOSE_THE_GAP: &str = "UPDATE leaves SET leaf = leaf - 1 WHERE leaf > 3";
+
+#[tokio::test]
+async fn what_was_committed_is_in_the_log_in_its_order_and_verifies() {
+    let log = Log::of(5).await;
+    log.grow(300).await;
+    let intact = log.verify().await.unwrap();
+    assert_eq!((intact.size, intact.checkpoint), (305, Some(305)));
+    let entries = log
+        .store
+        .records_after(&Filter::default(), 0, 1000)
+        .await
+        .unwrap();
+    let places: Vec<i64> = entries.iter().map(|e| e.leaf.unwrap()).collect();
+    assert_eq!(places, (0..305).collect::<Vec<_>>());
+    assert_eq!(log.store.unsequenced_count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn two_who_make_leaves_at_once_make_each_once() {
+    let log = Log::of(0).await;
+    let other = Store::open(log.dir.path()).await.unwrap();
+    for n in 0..20 {
+        let record = Record::admin(Timestamp::now(), "test", &n.to_string());
+        log.store.record(record).await.unwrap();
+        let (one, two) = tokio::join!(sequence::catch_up(&log.store), sequence::catch_up(&other));
+        assert_eq!((one.unwrap(), two.unwrap()), (n + 1, n + 1));
+    }
+    assert_eq!(log.verify().await.unwrap().size, 20);
+}
+
+#[tokio::test]
+async fn a_record_that_is_changed_is_named() {
+    let changes = [
+        "UPDATE audit SET target = 'other' WHERE seq = 4",
+        "UPDATE audit SET decision = 'deny' WHERE seq = 4",
+        "UPDATE audit SET time = '2026-01-01T00:00:00.000000Z' WHERE seq = 4",
+        "UPDATE audit SET agent = NULL WHERE seq = 4",
+        "UPDATE leaves SET personal = 'x' WHERE leaf = 3",
+    ];
+    for change in changes {
+        let log = Log::of(8).await;
+        log.tamper(&[change]).await;
+        let fault = log.fault().await;
+        assert!(
+            matches!(fault, Fault::Changed { index: 3, .. }),
+            "{change}: {fault}"
+        );
+    }
+    // The last one, after which comes nothing that would tell more.
+    let log = Log::of(8).await;
+    log.tamper(&["UPDATE audit SET target = 'other' WHERE seq = 8"])
+        .await;
+    assert!(matches!(log.fault().await, Fault::Changed { index: 7, .. }));
+}
+
+#[tokio::test]
+async fn what_is_said_about_a_person_is_as_it_was_or_erased_on_record() {
+    let id = "(SELECT id FROM audit WHERE seq = 4)";
+    for change in [
+        "subject = 'carol'",
+        "reason = 'was not me'",
+        "detail = '{}'",
+        "salt = '00'",
+        "source_ip = '192.0.2.1'",
+    ] {
+        let log = Log::of(8).await;
+        let change = format!("UPDATE audit_personal SET {change} WHERE record = {id}");
+        log.tamper(&[&change]).await;
+        let fault = log.fault().await;
+        assert!(
+            matches!(fault, Fault::PersonChanged { index: 3, .. }),
+            "{change}: {fault}"
+        );
+    }
+    let log = Log::of(8).await;
+    let erased = format!(
+        "UPDATE audit_personal SET salt = NULL, subject = NULL, detail = NULL, erased_by = 'nobody' WHERE record = {id}"
+    );
+    log.tamper(&[&erased]).await;
+    assert!(matches!(
+        log.fault().await,
+        Fault::PersonGone { index: 3, .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_person_is_erased_and_the_log_still_verifies() {
+    let log = Log::of(8).await;
+    let erased = erase::erase(&log.store, "alice", "their wish", Timestamp::now()).await;
+    assert_eq!(erased.unwrap(), 4);
+    sequence::catch_up(&log.store).await.unwrap();
+    let intact = log.verify().await.unwrap();
+    assert_eq!((intact.size, intact.erased), (9, 4));
+    let left = log
+        .store
+        .newest_records(&Filter::default(), 100)
+        .await
+        .unwrap();
+    let about = |e: &&writ_token_service::store::audit::Entry| e.erased_by.is_some();
+    assert_eq!(left.iter().filter(about).count(), 4);
+    for entry in left.iter().filter(about) {
+        let said = serde_json::to_string(&entry.record).unwrap();
+        assert!(!said.contains("alice") && !said.contains("\"n\""), "{said}");
+        assert!(
+            said.contains("tool-") && said.contains("assistant"),
+            "{said}"
+        );
+    }
+    // One more, that the erasure on record says nothing of.
+    log.tamper(&["UPDATE audit_personal SET salt = NULL, subject = NULL, detail = NULL,
+                  erased_by = (SELECT erased_by FROM audit_personal WHERE erased_by IS NOT NULL LIMIT 1)
+                  WHERE record = (SELECT id FROM audit WHERE seq = 4)"])
+        .await;
+    assert!(matches!(log.fault().await, Fault::PersonGone { .. }));
+}
+
+#[tokio::test]
+async fn a_record_that_is_dropped_moved_or_inserted_is_named() {
+    let log = Log::of(8).await;
+    log.tamper(&["DELETE FROM leaves WHERE leaf = 3"]).await;
+    let fault = log.fault().await;
+    assert!(
+        matches!(
+            fault,
+            Fault::Dropped {
+                index: 3,
+                found: 4,
+                ..
+            }
+        ),
+        "{fault}"
+    );
+
+    let log = Log::of(8).await;
+    log.tamper(&["DELETE FROM leaves WHERE leaf = 3", CLOSE_THE_GAP])
+        .await;
+    let fault = log.fault().await;
+    assert!(matches!(fault, Fault::Dropped { index: 3, .. }), "{fault}");
+
+    let log = Log::of(8).await;
+    log.tamper(&[
+        "UPDATE leaves SET leaf = 100 WHERE leaf = 3",
+        "UPDATE leaves SET leaf = 3 WHERE leaf = 4",
+        "UPDATE leaves SET leaf = 4 WHERE leaf = 100",
+    ])
+    .await;
+    let fault = log.fault().await;
+    assert!(
+        matches!(
+            fault,
+            Fault::Moved {
+                index: 3,
+                belongs: 4
+            }
+        ),
+        "{fault}"
+    );
+
+    let log = Log::of(8).await;
+    log.store
+        .record(Record::admin(Timestamp::now(), "test", "new"))
+        .await
+        .unwrap();
+    log.tamper(&[
+        "UPDATE leaves SET leaf = leaf + 101 WHERE leaf >= 3",
+        "UPDATE leaves SET leaf = leaf - 100 WHERE leaf > 100",
+        "INSERT INTO leaves VALUES (3, 9, 'x')",
+    ])
+    .await;
+    let fault = log.fault().await;
+    assert!(matches!(fault, Fault::Inserted { index: 3, .. }), "{fault}");
+
+    // Cut off at its end.
+    let log = Log::of(8).await;
+    log.tamper(&["DELETE FROM leaves WHERE leaf >= 6"]).await;
+    let fault = log.fault().await;
+    assert_eq!(
+        fault,
+        Fault::Short {
+            size: 6,
+            checkpoint: 8
+        }
+    );
+}
+
+/// Whoever also makes all hashes anew cannot sign it; and who has the key, too, is found out by a checkpoint that lies elsewhere.
+#[tokio::test]
+async fn a_log_that_is_written_anew_is_found_out_by_any_checkpoint_that_was_kept() {
+    let log = Log::of(3).await;
+    log.grow(4).await;
+    let kept = log.heads().await;
+    log.tamper(&[
+        "UPDATE audit SET target = 'other' WHERE seq = 5",
+        "DELETE FROM leaves",
+        "DELETE FROM tiles",
+        "UPDATE log_state SET size = 0, seq = 0",
+    ])
+    .await;
+    sequence::catch_up(&log.store).await.unwrap();
+    assert_eq!(log.fault().await, Fault::Rewritten { from: 3, to: 7 });
+    log.tamper(&["DELETE FROM checkpoints"]).await;
+    keep::sign(&log.store, &log.key, 7, Timestamp::now())
+        .await
+        .unwrap();
+    assert_eq!(log.verify().await.unwrap().size, 7);
+    let with_kept = Verifier::new([kept[0].clone()]).unwrap();
+    verify::database(&log.store, with_kept).await.unwrap();
+    let verifier = Verifier::new(kept.clone()).unwrap();
+    let found = verify::database(&log.store, verifier).await;
+    assert!(
+        matches!(
+            found,
+            Err(VerifyError::Fault(Fault::Rewritten { from: 3, to: 7 }))
+        ),
+        "{found:?}"
+    );
+    let both = kept.into_iter().chain(log.heads().await);
+    assert_eq!(Verifier::new(both).unwrap_err(), Fault::Split { size: 7 });
+}
+
+#[tokio::test]
+async fn hashes_that_no_longer_make_the_tree_are_noticed() {
+    let log = Log::of(300).await;
+    log.tamper(&["UPDATE tiles SET hashes = zeroblob(32) WHERE level = 1"])
+        .await;
+    assert_eq!(log.fault().await, Fault::Hashes);
+    // Records come, and the log says that it cannot go on by what it has.
+    log.tamper(&["DELETE FROM tiles WHERE level = 1"]).await;
+    log.store
+        .record(Record::admin(Timestamp::now(), "test", "x"))
+        .await
+        .unwrap();
+    let stuck = sequence::catch_up(&log.store)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(stuck.contains("writ audit verify"), "{stuck}");
+}
+
+#[tokio::test]
+async fn what_the_log_says_of_a_record_is_proved_by_few_hashes() {
+    let log = Log::of(700).await;
+    let head = log.heads().await.pop().unwrap();
+    let (size, index) = (head.size, 333);
+    let wanted = tree::for_record(size, index);
+    assert!(wanted.len() <= 5, "{wanted:?}");
+    let tiles: Tiles = log.store.tiles(wanted).await.unwrap();
+    let proof = tiles.prove_record(size, index).unwrap();
+    let logged = log.store.logged(index, 1).await.unwrap().remove(0);
+    let leaf = logged.leaf.hash().unwrap();
+    tlog_tiles::check_record(&proof, size, head.root, index, leaf).unwrap();
+}
