@@ -13,7 +13,7 @@ use writ_tests::process::Process;
 use writ_tests::registrations::Registrations;
 use writ_tests::scratch::Scratch;
 use writ_tests::token_service::{self, TokenService};
-use writ_tests::wait::PATIENCE;
+use writ_tests::wait::{PATIENCE, until};
 
 /// A key that snapshots could be signed with (RFC 8037 appendix A.3).
 const KEY: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
@@ -110,6 +110,56 @@ async fn the_filter_configurations_start_a_filter() {
         Envoy::start(&scratch, around(&filter), Options::default())
             .await
             .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_page_about_the_audit_trail_can_be_followed() {
+    let scratch = Scratch::new("audit-page").unwrap();
+    let kept = scratch.path().join("kept");
+    std::fs::create_dir(&kept).unwrap();
+    let config = blocks("docs/audit.md", "toml").remove(0);
+    let options = token_service::Options {
+        config: Some(config.replace("/var/lib/writ-checkpoints", &kept.display().to_string())),
+        ..token_service::Options::default()
+    };
+    let service = TokenService::start(&scratch, options).await.unwrap();
+    Registrations::make(&service, &scratch, "http://127.0.0.1:1/mcp").unwrap();
+    until("a checkpoint", PATIENCE, async || {
+        service.cli(&["audit", "checkpoint"]).ok()
+    })
+    .await
+    .unwrap();
+    let path = format!(
+        "{}:{}",
+        service.binary().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for info in ["sh", "sh keep", "sh verify", "sh erase", "sh verify"] {
+        for commands in blocks("docs/audit.md", info) {
+            let output = tokio::process::Command::new("sh")
+                .args(["-euc", &commands])
+                .env("PATH", &path)
+                .env("WRIT_DATA_DIR", service.data_dir())
+                .current_dir(scratch.path())
+                .output()
+                .await
+                .unwrap();
+            let (told, errors) = (
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+            );
+            assert!(output.status.success(), "{commands}\n{told}{errors}");
+            if info == "sh verify" {
+                assert_eq!(told.matches("intact: ").count(), 2, "{told}");
+            }
+        }
+    }
+    let files = std::fs::read_dir(&kept).unwrap().map(Result::unwrap);
+    let checkpoints: Vec<_> = files.map(|file| file.file_name()).collect();
+    assert!(!checkpoints.is_empty());
+    for name in checkpoints {
+        assert!(name.to_str().unwrap().ends_with(".checkpoint"), "{name:?}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! `make demo`: a governed session, played with a real agent, a real MCP server and a real Envoy on loopback.
 //!
-//! [`story`] is what happens, beginning with the assistant's [`arrival`] then a server that is [`guarded`] and a policy that is [`changed`], and ending when everything is [`stopped`], [`stage`] prints it step by step, [`trail`] shows what is then on record, and
+//! [`story`] is what happens, beginning with the assistant's [`arrival`] then a server that is [`guarded`] and a policy that is [`changed`], and ending when everything is [`stopped`] and the log [`proved`]; [`stage`] prints it step by step, [`trail`] shows what is then on record, and
 //! [`stay`] tells a person how to try it with a client of their own. `ONCE=1` ends after the story, with a
 //! status that says whether every step came out right.
 
 mod arrival;
 mod changed;
 mod guarded;
+mod proved;
 mod stage;
 mod stay;
 mod stopped;

@@ -10,7 +10,7 @@ use writ_tests::ledger::tap::Heard;
 use writ_tests::mcp::{self, Era, McpClient};
 
 use crate::stage::Stage;
-use crate::{arrival, changed, guarded, stopped};
+use crate::{arrival, changed, guarded, proved, stopped};
 
 /// Plays every scene; what goes wrong is on the stage.
 pub async fn tell(demo: &Deployment, stage: &mut Stage) {
@@ -22,6 +22,7 @@ pub async fn tell(demo: &Deployment, stage: &mut Stage) {
     guarded::a_server_that_checks_nothing(demo, stage).await;
     changed::a_policy(demo, stage).await;
     stopped::an_agent_and_everything(demo, stage).await;
+    proved::the_log(demo, stage).await;
 }
 
 /// (a), (b), (c): the assistant finds its way in and alice signs in, then it works for her within what she may do.

@@ -34,9 +34,13 @@ pub(super) enum Stored {
     Show(Show),
     /// Write records to standard output or a file.
     Export(Box<export::Export>),
+    /// Print the newest checkpoint of the log: keep it where nobody who can change the database can reach it.
+    Checkpoint,
     /// Print the public key that checkpoints of the log are signed with.
     Key,
 }
+
+const NO_CHECKPOINT: &str = "the log has no checkpoint yet: a running service signs one every few seconds, once there is a record";
 
 /// One record.
 #[derive(Debug, Args)]
@@ -57,6 +61,16 @@ impl Stored {
             Self::Tail(list) => list.tail(store, output).await,
             Self::Show(show) => show.run(store, output).await,
             Self::Export(export) => export.run(store).await,
+            Self::Checkpoint => {
+                let newest = store.newest_checkpoint().await?;
+                let newest = newest.ok_or_else(|| CliError::Usage(NO_CHECKPOINT.to_owned()))?;
+                if output.is_json() {
+                    return output.json(
+                        &json!({ "size": newest.size, "time": newest.time, "note": newest.note }),
+                    );
+                }
+                output.line(newest.note.trim_end())
+            }
             Self::Key => {
                 let key = log::keep::key(store, &config.keys.sealing, &config.issuer).await?;
                 if output.is_json() {

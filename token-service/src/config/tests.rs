@@ -63,6 +63,16 @@ fn an_issuer_that_is_not_set_follows_the_port_that_was_bound() {
 fn what_is_wrong_is_named_with_its_field_and_file() {
     let cases = [
         (
+            "[audit]\ncheckpoint_interval = \"2h\"",
+            "audit.checkpoint_interval",
+            "write a duration",
+        ),
+        (
+            "[audit]\ncheckpoint_dir = \"/nowhere/at/all\"",
+            "audit.checkpoint_dir",
+            "is not a directory",
+        ),
+        (
             "[policy.inputs]\nkeep = \"400d\"",
             "policy.inputs.keep",
             "write a duration",

@@ -29,6 +29,10 @@ pub async fn erase(
     record.method = Some(ERASE.to_owned());
     record.decision = Some(Verdict::Allow);
     record.reason = Some(reason.to_owned());
-    let erased = store.erase(subject, record, |records| json!({ "records": records }));
-    Ok(erased.await?)
+    let erased = store
+        .erase(subject, record, |records| json!({ "records": records }))
+        .await?;
+    // Whoever verifies looks for its record.
+    sequence::catch_up(store).await?;
+    Ok(erased)
 }

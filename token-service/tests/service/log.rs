@@ -1,5 +1,7 @@
 //! The log over the trail: it holds what was committed, and shows whatever was done to it.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Connection as _};
 use writ_token_service::{
@@ -94,6 +96,25 @@ impl Log {
     }
 }
 
+/// `writ --json audit …` on its database: status, output, errors.
+fn audit(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_writ"));
+    let output = command
+        .env_clear()
+        .arg("--data-dir")
+        .arg(dir)
+        .args(["--json", "audit"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
 /// Takes leaf 3 out and closes the gap, as far as rows go.
 const CLOSE_THE_GAP: &str = "UPDATE leaves SET leaf = leaf - 1 WHERE leaf > 3";
 
@@ -186,7 +207,6 @@ async fn a_person_is_erased_and_the_log_still_verifies() {
     let log = Log::of(8).await;
     let erased = erase::erase(&log.store, "alice", "their wish", Timestamp::now()).await;
     assert_eq!(erased.unwrap(), 4);
-    sequence::catch_up(&log.store).await.unwrap();
     let intact = log.verify().await.unwrap();
     assert_eq!((intact.size, intact.erased), (9, 4));
     let left = log
@@ -347,4 +367,115 @@ async fn what_the_log_says_of_a_record_is_proved_by_few_hashes() {
     let logged = log.store.logged(index, 1).await.unwrap().remove(0);
     let leaf = logged.leaf.hash().unwrap();
     tlog_tiles::check_record(&proof, size, head.root, index, leaf).unwrap();
+}
+
+#[tokio::test]
+async fn an_export_is_verified_anywhere_and_by_the_keys_and_checkpoints_that_are_given() {
+    let log = Log::of(20).await;
+    log.grow(20).await;
+    let dir = log.dir.path();
+    let file = |name: &str| dir.join(name).display().to_string();
+    let (export, kept) = (file("log.jsonl"), file("kept"));
+    let first = log.store.checkpoints().await.unwrap().remove(0);
+    std::fs::write(&kept, &first.note).unwrap();
+    let (ok, _, errors) = audit(dir, &["export", "--output", &export]);
+    assert!(ok, "{errors}");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let verify = |more: &[&str]| audit(elsewhere.path(), &[&["verify", &export], more].concat());
+    let (ok, told, errors) = verify(&["--checkpoint", &kept]);
+    assert!(ok, "{errors}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["intact"]["size"], 40);
+    assert_eq!(told["intact"]["checkpoint"], 40);
+
+    // By another key nothing counts.
+    let other = writ_token_service::log::checkpoint::NoteKey::log("writ.example/audit", &[1; 32]);
+    let (ok, _, errors) = verify(&["--key", &other.public()]);
+    assert!(!ok && errors.contains("does not count"), "{errors}");
+
+    // Somebody who changes an export, its hash and all, and leaves out the checkpoints.
+    let lines = std::fs::read_to_string(&export).unwrap();
+    let changed = lines.replacen("tool-7", "tool-8", 1);
+    std::fs::write(&export, &changed).unwrap();
+    let (ok, _, errors) = verify(&[]);
+    assert!(!ok && errors.contains("record 7 ("), "{errors}");
+    let mut without = String::new();
+    for line in changed
+        .lines()
+        .filter(|line| !line.contains("\"checkpoint\""))
+    {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(record) = line.get_mut("record") {
+            let leaf: writ_token_service::log::leaf::Leaf =
+                serde_json::from_value(record["leaf"].clone()).unwrap();
+            record["hash"] = leaf.hash().unwrap().to_string().into();
+        }
+        without.push_str(&format!("{line}\n"));
+    }
+    std::fs::write(&export, without).unwrap();
+    let (ok, told, errors) = verify(&[]);
+    assert!(ok && told.contains("\"checkpoint\":null"), "{told}{errors}");
+    let (ok, _, errors) = verify(&["--checkpoint", &kept]);
+    assert!(!ok && errors.contains("one of 0 to 20"), "{errors}");
+
+    let (ok, _, errors) = audit(dir, &["export", "--agent", "assistant"]);
+    assert!(!ok && errors.contains("--format jsonl"), "{errors}");
+}
+
+#[tokio::test]
+async fn records_are_listed_by_pages_and_exported_in_columns_that_are_no_formulas() {
+    let log = Log::of(9).await;
+    let mut record = Record::new(Kind::Denied, Timestamp::now());
+    record.reason = Some("=HYPERLINK(\"x\"), \"really\"".to_owned());
+    record.decision = Some(writ_token_service::audit::Verdict::Deny);
+    log.store.record(record).await.unwrap();
+    let dir = log.dir.path();
+    let ids = |text: &str| -> Vec<String> {
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str::<Record>(line).unwrap());
+        records.map(|record| record.id).collect()
+    };
+    let all = ids(&audit(dir, &["list"]).1);
+    assert_eq!(all.len(), 10);
+    let (mut paged, mut before) = (Vec::new(), None::<String>);
+    loop {
+        let mut arguments = vec!["list", "--limit", "4"];
+        if let Some(before) = &before {
+            arguments.extend(["--before", before]);
+        }
+        let page = ids(&audit(dir, &arguments).1);
+        let Some(first) = page.first() else { break };
+        before = Some(first.clone());
+        paged.splice(0..0, page);
+    }
+    assert_eq!(paged, all);
+    for (filter, count) in [
+        (["--subject", "alice"], 5),
+        (["--agent", "assistant"], 9),
+        (["--decision", "deny"], 1),
+        (["--target", "tool-3"], 1),
+        (["--since", "2020-01-01T00:00:00Z"], 10),
+        (["--until", "2020-01-01T00:00:00Z"], 0),
+        (["--txn", "none"], 0),
+    ] {
+        let listed = ids(&audit(dir, &[&["list"][..], &filter].concat()).1);
+        assert_eq!(listed.len(), count, "{filter:?}");
+    }
+    let (_, shown, _) = audit(dir, &["show", &all[2]]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&shown["record"]["target"], &shown["leaf"]),
+        (&"tool-2".into(), &2.into())
+    );
+    let (_, _, errors) = audit(dir, &["show", "none"]);
+    assert!(errors.contains("no record"), "{errors}");
+
+    let (_, exported, _) = audit(dir, &["export", "--format", "csv"]);
+    let mut rows = csv::Reader::from_reader(exported.as_bytes());
+    assert_eq!(rows.headers().unwrap().len(), 22);
+    let rows: Vec<_> = rows.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 10);
+    assert_eq!(&rows[9][10], "'=HYPERLINK(\"x\"), \"really\"");
+    assert_eq!(&rows[3][8], "tool-3");
 }
