@@ -478,6 +478,29 @@ fn the_service_configuration_is_accepted() {
 }
 
 #[test]
+fn who_sees_the_log_is_configured_as_the_page_says() {
+    for (info, told) in [
+        ("toml witnessed", "/audit+"),
+        ("toml witness", "witness.example.com+"),
+    ] {
+        let scratch = Scratch::new("witness").unwrap();
+        let file = scratch.write("writ.toml", blocks("docs/audit.md", info).remove(0));
+        let witness = ["--witness"].iter().filter(|_| info.ends_with("witness"));
+        let output = std::process::Command::new(writ_tests::binaries::writ().unwrap())
+            .args(["--config", file.unwrap().to_str().unwrap(), "audit", "key"])
+            .args(witness)
+            .current_dir(scratch.path())
+            .output()
+            .unwrap();
+        let (key, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(key.contains(told), "{key}{errors}");
+    }
+}
+
+#[test]
 fn the_guide_to_workloads_can_be_followed() {
     let scratch = Scratch::new("workloads").unwrap();
     let file = scratch.path().join("writ.toml");

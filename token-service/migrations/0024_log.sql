@@ -117,3 +117,16 @@ CREATE TABLE checkpoints (
     time TEXT NOT NULL,
     note TEXT NOT NULL
 ) STRICT;
+
+-- Up to where each witness has cosigned this one.
+CREATE TABLE cosigned (
+    witness TEXT NOT NULL PRIMARY KEY,
+    size    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The logs of others that this service is a witness of: what it cosigned last.
+CREATE TABLE witnessed (
+    origin TEXT NOT NULL PRIMARY KEY,
+    size   INTEGER NOT NULL CHECK (size > 0),
+    root   BLOB NOT NULL CHECK (length(root) = 32)
+) STRICT, WITHOUT ROWID;

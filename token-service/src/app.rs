@@ -62,6 +62,8 @@ pub struct App {
     pub names: SealKey,
     /// What signs checkpoints of the audit log.
     pub log_key: NoteKey,
+    /// What cosigns the checkpoints of others, where this is a witness.
+    pub witness_key: Option<NoteKey>,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
     /// Clients that are named by a document.
@@ -112,6 +114,10 @@ impl App {
         let nonces = Nonces::new(&keys::shared(&store, sealing, "dpop_nonce").await?);
         let names = SealKey::new(keys::shared(&store, sealing, "names_of_servers").await?);
         let log_key = log::keep::key(&store, sealing, &config.issuer).await?;
+        let witness_key = match &config.audit.witness_name {
+            Some(name) => Some(log::keep::witness_key(&store, sealing, name).await?),
+            None => None,
+        };
         let snapshots = Snapshots::open(&store, sealing).await?;
         let registry = store.load_registry(Revoked::default(), clock.now()).await?;
         // After the registry: what is published in between is found with the registry's next revision.
@@ -140,6 +146,7 @@ impl App {
             nonces,
             names,
             log_key,
+            witness_key,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy,

@@ -36,11 +36,21 @@ pub(super) enum Stored {
     Export(Box<export::Export>),
     /// Print the newest checkpoint of the log: keep it where nobody who can change the database can reach it.
     Checkpoint,
-    /// Print the public key that checkpoints of the log are signed with.
-    Key,
+    /// Print the public key that checkpoints of the log are signed with, or that this service cosigns others' with.
+    Key(Key),
 }
 
 const NO_CHECKPOINT: &str = "the log has no checkpoint yet: a running service signs one every few seconds, once there is a record";
+
+const NO_WITNESS: &str = "this service is no witness: name it in `audit.witness.name`, and the logs that it is to see in `audit.witness.logs`";
+
+/// Which key.
+#[derive(Debug, Args)]
+pub(super) struct Key {
+    /// As a witness of others' logs.
+    #[arg(long)]
+    witness: bool,
+}
 
 /// One record.
 #[derive(Debug, Args)]
@@ -71,8 +81,13 @@ impl Stored {
                 }
                 output.line(newest.note.trim_end())
             }
-            Self::Key => {
-                let key = log::keep::key(store, &config.keys.sealing, &config.issuer).await?;
+            Self::Key(which) => {
+                let sealing = &config.keys.sealing;
+                let key = match (which.witness, &config.audit.witness_name) {
+                    (false, _) => log::keep::key(store, sealing, &config.issuer).await?,
+                    (true, Some(name)) => log::keep::witness_key(store, sealing, name).await?,
+                    (true, None) => return Err(CliError::Usage(NO_WITNESS.to_owned())),
+                };
                 if output.is_json() {
                     return output.json(&json!({ "key": key.public() }));
                 }

@@ -1,25 +1,50 @@
-//! `[audit]`: how the log is kept.
+//! `[audit]`: how the log is kept, who sees it, and whose log is seen here.
 
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
+use url::Url;
 
-use super::{ConfigError, duration, raw::Source};
+use super::{ConfigError, duration, is_loopback_host, raw::Source};
+use crate::log::{checkpoint::PublicKey, cosign::Witness};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAudit {
     checkpoint_interval: Option<String>,
     checkpoint_dir: Option<PathBuf>,
+    #[serde(default)]
+    witnesses: Vec<RawWitness>,
+    witness: Option<RawWitnessing>,
 }
 
-/// How the log is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWitness {
+    url: String,
+    key: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWitnessing {
+    name: String,
+    logs: Vec<String>,
+}
+
+/// How the log is kept, who sees it, and whose log is seen here.
+#[derive(Clone, Debug)]
 pub struct Audit {
     /// How often it is signed, while it grows.
     pub checkpoint_interval: Duration,
     /// Where checkpoints are laid, beside the database: best where whoever could change that cannot reach.
     pub checkpoint_dir: Option<PathBuf>,
+    /// Who cosigns them.
+    pub witnesses: Vec<Witness>,
+    /// What this service is called as a witness of others' logs.
+    pub witness_name: Option<String>,
+    /// Whose.
+    pub witness_of: Vec<PublicKey>,
 }
 
 pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
@@ -29,9 +54,46 @@ pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
         let problem = "is not a directory; make it, best where only this service may write and nobody may delete";
         return Err(source.wrong("audit.checkpoint_dir", &dir.display().to_string(), problem));
     }
+    let witnesses = raw.witnesses.iter().map(|raw| witness(source, raw));
+    let (witness_name, logs) = match &raw.witness {
+        None => (None, &[][..]),
+        Some(raw) if signed_note::is_key_name_valid(&raw.name) => {
+            (Some(raw.name.clone()), raw.logs.as_slice())
+        }
+        Some(raw) => {
+            let problem =
+                "must be a name without spaces and plus signs, such as witness.example.com";
+            return Err(source.wrong("audit.witness.name", &raw.name, problem));
+        }
+    };
+    let logs = logs
+        .iter()
+        .map(|log| key(source, "audit.witness.logs", log));
     Ok(Audit {
         checkpoint_interval: duration::parse(text, &(1..=3600))
             .map_err(|problem| source.wrong("audit.checkpoint_interval", text, problem))?,
         checkpoint_dir: raw.checkpoint_dir.clone(),
+        witnesses: witnesses.collect::<Result<_, _>>()?,
+        witness_name,
+        witness_of: logs.collect::<Result<_, _>>()?,
+    })
+}
+
+fn witness(source: &Source, raw: &RawWitness) -> Result<Witness, ConfigError> {
+    let wrong = |problem: &str| source.wrong("audit.witnesses.url", &raw.url, problem);
+    let url = Url::parse(&raw.url).map_err(|e| wrong(&format!("is not a URL ({e})")))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback_host(&url) => {}
+        _ => return Err(wrong("must be https: only a loopback host may use http")),
+    }
+    let key = key(source, "audit.witnesses.key", &raw.key)?;
+    Ok(Witness { url, key })
+}
+
+fn key(source: &Source, field: &str, text: &str) -> Result<PublicKey, ConfigError> {
+    PublicKey::parse(text).map_err(|_| {
+        let problem = "must be NAME+ID+KEY, as `writ audit key` prints it";
+        source.wrong(field, text, problem)
     })
 }

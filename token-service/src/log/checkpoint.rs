@@ -328,6 +328,35 @@ mod tests {
         assert_ne!(line, later);
     }
 
+    /// Keys, note and cosignature as pyca/cryptography and hashlib make them from the specifications.
+    #[test]
+    fn notes_are_what_another_implementation_makes() {
+        let log = NoteKey::log(
+            "writ.example.com/audit",
+            b"llllllllllllllllllllllllllllllll",
+        );
+        let witness = NoteKey::witness("witness.example.com", b"wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww");
+        assert_eq!(
+            log.public(),
+            "writ.example.com/audit+92fc93e9+AW1E+Tn4KdQ1mLze3akN4B22n6pQyqM+jGwyikuQDU2s"
+        );
+        assert_eq!(
+            witness.public(),
+            "witness.example.com+35f0a9bb+BMhTrQ8M0rYZrqks7sT9VqJNZJnVhM55JX5Fz9gTm2Cn"
+        );
+        let note = log.checkpoint(42, ROOT).unwrap();
+        assert_eq!(
+            note,
+            "writ.example.com/audit\n42\nBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n\n— writ.example.com/audit kvyT6dvUuoex/1aUWjw/SxeSvc88o2qK/4/sDzroFnYM72nFuSCS/XnxbhxWQ6xDFLzOHDFy0KVljkyR2pO9iskQ8QI=\n"
+        );
+        let (text, _) = note.split_once("\n\n").unwrap();
+        let line = witness.cosign(format!("{text}\n").as_bytes(), 1_700_000_000);
+        assert_eq!(
+            line.unwrap(),
+            "— witness.example.com NfCpuwAAAABlU/EA6jGirBgHMLu0oLki4UyfXH/wd93N+Yz8C8tcusTZBi5SQrN5qe9lZjAk8mxeiDE2r5W0t/o0omR8Nn9C2rPSAQ==\n"
+        );
+    }
+
     #[test]
     fn keys_that_are_none_are_refused() {
         for wrong in [

@@ -8,13 +8,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::{
     checkpoint::{CheckpointError, NoteKey},
+    cosign,
     sequence::{self, SequenceError},
     tree,
 };
@@ -28,6 +26,8 @@ use crate::{
 const SEQUENCE_EVERY: Duration = Duration::from_millis(100);
 /// Which of the keys that all processes share signs checkpoints.
 const PURPOSE: &str = "audit_log";
+/// And which cosigns those of others.
+const WITNESS_PURPOSE: &str = "witness";
 
 /// Why the log is not kept.
 #[derive(Debug, thiserror::Error)]
@@ -63,66 +63,111 @@ pub async fn key(store: &Store, sealing: &Sealing, issuer: &str) -> Result<NoteK
     Ok(key)
 }
 
+/// The key of a witness of this name.
+///
+/// # Errors
+/// When the key does not open, or the database fails.
+pub async fn witness_key(
+    store: &Store,
+    sealing: &Sealing,
+    name: &str,
+) -> Result<NoteKey, KeyError> {
+    let seed = keys::shared(store, sealing, WITNESS_PURPOSE).await?;
+    Ok(NoteKey::witness(name, &seed))
+}
+
 /// A log is called by an URL without its scheme (C2SP tlog-checkpoint); a plus would end the name of its key.
 fn origin(issuer: &str) -> String {
     let bare = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
     format!("{}/audit", bare.trim_end_matches('/').replace('+', "%2B"))
 }
 
-pub(crate) async fn run(app: SharedApp, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(SEQUENCE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
-    let mut signed = Instant::now();
-    loop {
+/// Makes leaves of records.
+pub(crate) async fn run(app: SharedApp, stopped: watch::Receiver<bool>) {
+    let mut rounds = Rounds::new(SEQUENCE_EVERY, stopped);
+    while rounds.next().await {
+        let kept = sequence::catch_up(&app.store).await;
+        if let Ok(size) = &kept {
+            metrics::gauge!("writ_log_size").set(gauge(*size));
+        }
+        rounds.ended(kept.map(drop).map_err(LogError::from));
+    }
+}
+
+/// Signs the log, and has it seen.
+pub(crate) async fn sign_now_and_then(app: SharedApp, stopped: watch::Receiver<bool>) {
+    let mut rounds = Rounds::new(app.config.audit.checkpoint_interval, stopped);
+    while rounds.next().await {
+        rounds.ended(sign_and_show(&app).await);
+    }
+}
+
+async fn sign_and_show(app: &App) -> Result<(), LogError> {
+    let size = app.store.log_state().await?.size;
+    if let Some(signed) = checkpoint(app, size).await? {
+        cosign::by_all(app, &signed).await;
+    }
+    Ok(())
+}
+
+/// Something that is done again and again, until the service ends.
+struct Rounds {
+    ticks: tokio::time::Interval,
+    stopped: watch::Receiver<bool>,
+    failing: bool,
+}
+
+impl Rounds {
+    fn new(every: Duration, stopped: watch::Receiver<bool>) -> Self {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            ticks,
+            stopped,
+            failing: false,
+        }
+    }
+
+    /// Whether it is time again, or over.
+    async fn next(&mut self) -> bool {
         tokio::select! {
-            _ = ticks.tick() => {}
-            () = crate::serve::told_to_stop(&mut stopped) => break,
+            _ = self.ticks.tick() => true,
+            () = crate::serve::told_to_stop(&mut self.stopped) => false,
         }
-        let mut kept = sequence::catch_up(&app.store).await.map_err(LogError::from);
-        if let Ok(size) = kept
-            && signed.elapsed() >= app.config.audit.checkpoint_interval
-        {
-            signed = Instant::now();
-            kept = checkpoint(&app, size).await.map(|()| size);
-        }
-        match kept {
-            Ok(size) => {
-                metrics::gauge!("writ_log_size").set(gauge(size));
-                failing = false;
-            }
+    }
+
+    fn ended(&mut self, kept: Result<(), LogError>) {
+        if let Err(error) = &kept {
+            metrics::counter!("writ_log_errors_total").increment(1);
             // Told once, and again when it was well in between: a broken log does not fill another.
-            Err(error) => {
-                metrics::counter!("writ_log_errors_total").increment(1);
-                if !failing {
-                    tracing::error!(%error, "the audit log does not go on; records are kept, and it is tried again");
-                }
-                failing = true;
+            if !self.failing {
+                tracing::error!(%error, "the audit log does not go on; records are kept, and it is tried again");
             }
         }
+        self.failing = kept.is_err();
     }
 }
 
 /// For the end, when nothing is put on record any more: all of it is in a checkpoint.
 pub(crate) async fn finish(app: &App) {
-    let last = async || {
+    let last = async {
         let size = sequence::catch_up(&app.store).await?;
         checkpoint(app, size).await
     };
-    if let Err(error) = last().await {
+    if let Err(error) = last.await {
         tracing::error!(%error, "the last records are in no checkpoint");
     }
 }
 
 /// Signs a log of this size, where it has grown since.
-async fn checkpoint(app: &App, size: u64) -> Result<(), LogError> {
+async fn checkpoint(app: &App, size: u64) -> Result<Option<Signed>, LogError> {
     let newest = app.store.newest_checkpoint().await?;
     if newest.is_some_and(|newest| newest.size >= size) || size == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let signed = sign(&app.store, &app.log_key, size, app.clock.now()).await?;
     if let Some(directory) = &app.config.audit.checkpoint_dir {
-        let directory = directory.clone();
+        let (directory, signed) = (directory.clone(), signed.clone());
         let written = tokio::task::spawn_blocking(move || lay_down(&directory, &signed)).await;
         written.map_err(|panic| LogError::Write {
             path: PathBuf::new(),
@@ -132,7 +177,7 @@ async fn checkpoint(app: &App, size: u64) -> Result<(), LogError> {
     metrics::gauge!("writ_log_checkpoint_size").set(gauge(size));
     metrics::gauge!("writ_log_checkpoint_time_seconds")
         .set(gauge(crate::clock::unix(app.clock.now())));
-    Ok(())
+    Ok(Some(signed))
 }
 
 /// Signs a log of this size.

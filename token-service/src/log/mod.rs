@@ -3,12 +3,15 @@
 //!
 //! A record is committed with what it is about; within a second [`sequence`] makes it a [`leaf`] at the log's end, in the
 //! order of the commits, and of its [`tree`]. Every few seconds [`keep`] signs how long the log is and its root, a
-//! [`checkpoint`], and lays it somewhere else. [`verify`] goes over the whole of it, without the service.
+//! [`checkpoint`], lays it somewhere else and has witnesses [`cosign`] it; [`witness`] is what one does for others. [`proofs`] answers servers that ask about their tokens, and [`verify`] goes over the whole of it, without the service.
 
 pub mod checkpoint;
+pub mod cosign;
 pub mod erase;
 pub mod keep;
 pub mod leaf;
+pub(crate) mod proofs;
 pub mod sequence;
 pub mod tree;
 pub mod verify;
+pub(crate) mod witness;

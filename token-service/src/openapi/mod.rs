@@ -14,7 +14,7 @@ use utoipa::{
     },
 };
 
-use crate::{app::SharedApp, authzen, config::Config, federation, gateway, oauth};
+use crate::{app::SharedApp, authzen, config::Config, federation, gateway, log, oauth};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -51,6 +51,8 @@ pub fn document(config: &Config) -> OpenApi {
         federation::api(),
         gateway::api(),
         authzen::api(),
+        log::proofs::api(),
+        log::witness::api(),
     ] {
         document.merge(part);
     }

@@ -170,6 +170,10 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        listeners.push(tokio::spawn(log::keep::sign_now_and_then(
+            Arc::clone(&app),
+            stopped.clone(),
+        )));
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,
@@ -222,6 +226,7 @@ fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<S
     let at = oauth::metadata::Endpoints::of(&app.config.issuer);
     oauth::public_routes(&app.config)
         .merge(authzen::metadata_routes(&app.config))
+        .merge(log::witness::routes(&app.config))
         .layer(middleware::from_fn_with_state(
             Arc::clone(app),
             limits::by_address,
@@ -232,6 +237,7 @@ fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<S
             post(oauth::introspect::serve),
         )
         .merge(authzen::public_routes(app))
+        .merge(log::proofs::routes(&app.config))
         .route("/openapi.json", get(openapi::serve))
         .merge(health::routes(metrics))
 }

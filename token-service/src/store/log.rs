@@ -10,7 +10,7 @@ use crate::{
     clock::rfc3339,
     log::{
         leaf::{Leaf, LeafHash, Logged, Opening, Personal},
-        tree::{TileId, Tiles, leaf_tile},
+        tree::{Hash, TileId, Tiles, leaf_tile},
     },
 };
 
@@ -335,6 +335,107 @@ impl Store {
         tx.audit(&record).await?;
         tx.commit().await?;
         Ok(erased)
+    }
+}
+
+/// What a witness cosigned last of a log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Witnessed {
+    /// How many records.
+    pub size: u64,
+    /// The root of their tree.
+    pub root: Hash,
+}
+
+impl Store {
+    /// How many records of this log a witness has cosigned.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cosigned(&self, witness: &str) -> Result<u64, StoreError> {
+        let size = sqlx::query_scalar("SELECT size FROM cosigned WHERE witness = $1")
+            .bind(witness)
+            .fetch_optional(&mut *self.read().await?)
+            .await?;
+        Ok(unsigned(size.unwrap_or(0)))
+    }
+
+    /// Adds a witness's line to a checkpoint.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn add_cosignature(
+        &self,
+        size: u64,
+        witness: &str,
+        line: &str,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE checkpoints SET note = note || $1 WHERE size = $2")
+            .bind(line)
+            .bind(signed(size))
+            .execute(tx.conn())
+            .await?;
+        sqlx::query(
+            "INSERT INTO cosigned (witness, size) VALUES ($1, $2)
+             ON CONFLICT (witness) DO UPDATE SET size = excluded.size",
+        )
+        .bind(witness)
+        .bind(signed(size))
+        .execute(tx.conn())
+        .await?;
+        tx.commit().await
+    }
+
+    /// What this service cosigned last of somebody's log.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn witnessed(&self, origin: &str) -> Result<Option<Witnessed>, StoreError> {
+        let row = sqlx::query("SELECT size, root FROM witnessed WHERE origin = $1")
+            .bind(origin)
+            .fetch_optional(&mut *self.read().await?)
+            .await?;
+        let witnessed = |row: SqliteRow| {
+            let root: Vec<u8> = row.try_get("root")?;
+            let root = <[u8; 32]>::try_from(root);
+            Ok(Witnessed {
+                size: unsigned(row.try_get("size")?),
+                root: Hash(root.map_err(|_| StoreError::Malformed {
+                    table: "witnessed log",
+                    id: origin.to_owned(),
+                    problem: "its root must have 32 bytes".to_owned(),
+                })?),
+            })
+        };
+        row.map(witnessed).transpose()
+    }
+
+    /// Keeps what is cosigned now. `false` where something else was cosigned since `last`: then nothing is kept.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn witness(
+        &self,
+        origin: &str,
+        last: Option<&Witnessed>,
+        now: &Witnessed,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write().await?;
+        let kept = sqlx::query(
+            "INSERT INTO witnessed (origin, size, root) VALUES ($1, $2, $3)
+             ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root
+             WHERE witnessed.size = $4 AND witnessed.root = $5",
+        )
+        .bind(origin)
+        .bind(signed(now.size))
+        .bind(&now.root.0[..])
+        .bind(signed(last.map_or(0, |last| last.size)))
+        .bind(last.map_or(&[][..], |last| &last.root.0[..]))
+        .execute(tx.conn())
+        .await?;
+        tx.commit().await?;
+        Ok(kept.rows_affected() > 0)
     }
 }
 
