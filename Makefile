@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them.
 #
 # Each installs what it needs first, into this directory (.venv, tests/**/node_modules, target); the Rust
-# toolchain by rustup, the tests' Chromium and nginx by apt where that may be. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
+# toolchain by rustup, the tests' Chromium, nginx and PostgreSQL by apt where that may be. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
 
 export ENVOY
 export PATH := $(PATH):$(CURDIR)/.venv/bin
@@ -41,7 +41,9 @@ test: ## Run every test: unit, in wasmtime and V8, end to end on a real Envoy
 	@$(DEPS) build idp clients
 	@$(MAKE) --no-print-directory wasm
 	@echo "==> building and running the tests (cargo $(TEST))"
-	@$(BUILT) $(CARGO) $(TEST) --workspace
+	@$(BUILT) sh tests/postgres.sh $(CARGO) $(TEST) --workspace
+	@echo "==> running the service's tests once more, on PostgreSQL"
+	@WRIT_TEST_STORE=postgres sh tests/postgres.sh $(CARGO) $(TEST) --workspace --lib --test service --test oauth_issuer
 	@echo "==> running the policy engine's tests as the filter does: in wasm, in V8"
 	@$(WASI_RUNNER) $(CARGO) test --quiet --target wasm32-wasip1 -p writ-policy --features authoring \
 		--test adapters --test builtins --test cases --test engine --test jwt --test undefined

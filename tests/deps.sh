@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the Makefile's commands need, into the repository (the Rust toolchain by rustup, Chromium and nginx
-# by apt), and says what it does. What is there already is left alone.
+# Installs what the Makefile's commands need, into the repository (the Rust toolchain by rustup, Chromium, nginx and
+# PostgreSQL by apt), and says what it does. What is there already is left alone.
 #
 #   tests/deps.sh build     Rust with the wasm target, a C compiler, Envoy
 #   tests/deps.sh idp       the identity provider that people sign in at
-#   tests/deps.sh clients   the Python and JavaScript clients and the browser that the end-to-end tests use
+#   tests/deps.sh clients   the Python and JavaScript clients, the browser and the servers that the tests use
 #   tests/deps.sh lint      cargo-deny
 #   tests/deps.sh fuzz      cargo-fuzz, where there is a nightly Rust for it
 
@@ -123,6 +123,14 @@ bundle_server() {
     apt_install nginx-light || fail "nginx is missing: on Debian 'apt install nginx-light', on macOS 'brew install nginx'"
 }
 
+# A package of its own makes a cluster that runs from then on; the tests start one of theirs.
+postgresql() {
+    [ -z "${WRIT_TEST_POSTGRES:-}" ] || return 0
+    have pg_config || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && return
+    apt_install postgresql ||
+        fail "PostgreSQL is missing: on Debian 'apt install postgresql', on macOS 'brew install postgresql', or set WRIT_TEST_POSTGRES"
+}
+
 deny() {
     cargo deny --version >/dev/null 2>&1 && return
     [ -x target/tools/bin/cargo-deny ] && return
@@ -142,7 +150,7 @@ for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
         idp) identity_provider ;;
-        clients) python_clients; javascript_clients; browser; bundle_server ;;
+        clients) python_clients; javascript_clients; browser; bundle_server; postgresql ;;
         lint) rust; deny ;;
         fuzz) rust; fuzz ;;
         *) fail "tests/deps.sh knows build, idp, clients, lint and fuzz, not '$part'" ;;

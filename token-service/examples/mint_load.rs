@@ -272,7 +272,7 @@ impl Drop for Service {
 async fn keys(dir: &Path) -> Result<Keys> {
     let data_dir = dir.join("data").display().to_string();
     let config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)])?;
-    let store = Store::open(&config.data_dir).await?;
+    let store = Store::open(&config.place()).await?;
     let keys = Keys::open(&store, &config, Arc::new(SystemClock)).await?;
     store.close().await;
     Ok(keys)

@@ -286,14 +286,18 @@ mod tests {
     };
 
     use super::*;
-    use crate::{clock::SystemClock, store::policies::NewRevision};
+    use crate::{
+        clock::SystemClock,
+        store::{Place, policies::NewRevision},
+    };
 
     impl App {
         /// A service that nobody can reach, with its data in a directory.
         pub(crate) async fn in_directory(dir: &Path) -> Self {
             let data_dir = dir.join("data").display().to_string();
-            let config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)]).unwrap();
-            let store = Store::open(&config.data_dir).await.unwrap();
+            let mut config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)]).unwrap();
+            config.store = Some(Place::of_test(&config.data_dir));
+            let store = Store::open(&config.place()).await.unwrap();
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let keys = Keys::open(&store, &config, Arc::clone(&clock));
             let keys = keys.await.unwrap();

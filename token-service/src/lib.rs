@@ -30,4 +30,7 @@ pub mod serve;
 pub mod snapshot;
 pub mod store;
 pub mod task;
+#[cfg(test)]
+#[path = "../tests/shared/database.rs"]
+mod test_database;
 pub mod verify;

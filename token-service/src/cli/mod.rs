@@ -40,7 +40,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "writ", version, propagate_version = true)]
 pub struct Cli {
-    /// Where database and keys are kept [default: ./writ-data].
+    /// Where the database is kept, unless the configuration names another [default: ./writ-data].
     #[arg(long, global = true, value_name = "DIR", env = "WRIT_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// The configuration file; everything in it has a default.
@@ -271,7 +271,7 @@ impl Cli {
                 Command::Doctor(doctor) => doctor.run(&config, output).await,
                 Command::Audit(audit::Command::Verify(verify)) => verify.run(&config, output).await,
                 command => {
-                    let store = Store::open(&config.data_dir).await?;
+                    let store = Store::open(&config.place()).await?;
                     let done = command.run(&config, &store, output).await;
                     store.close().await;
                     done

@@ -36,6 +36,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         issuer_follows_listener: source.values.issuer.is_none(),
         issuer,
         data_dir: data_dir(source)?,
+        store: super::store::check(source)?,
         public,
         gateway: gateway::check(source)?,
         snapshot_ttl: gateway::snapshot_ttl(source)?,

@@ -13,6 +13,7 @@ mod policy;
 mod rate_limits;
 mod raw;
 mod registration;
+pub(crate) mod store;
 mod workloads;
 
 use std::{
@@ -31,6 +32,7 @@ pub use workloads::{Cluster, TrustDomain, Workloads};
 use crate::{
     http::{limits::Rates, network::Network},
     keys::Algorithm,
+    store::Place,
 };
 
 /// The checked configuration.
@@ -38,8 +40,10 @@ use crate::{
 pub struct Config {
     /// The issuer identifier (RFC 8414 section 2), compared exactly; without a slash at its end.
     pub issuer: String,
-    /// Where database and keys are kept.
+    /// Where what belongs to this machine is kept, and the database unless `store` says otherwise.
     pub data_dir: PathBuf,
+    /// Where the database is, where that is not the data directory. See [`Config::place`].
+    pub store: Option<Place>,
     /// Where agents, browsers and servers come in.
     pub public: SocketAddr,
     /// Where gateways come in.

@@ -19,6 +19,8 @@ pub(super) struct RawConfig {
     pub(super) issuer: Option<String>,
     pub(super) data_dir: Option<String>,
     #[serde(default)]
+    pub(super) store: super::store::RawStore,
+    #[serde(default)]
     pub(super) public: RawPublic,
     #[serde(default)]
     pub(super) gateway: RawGateway,
@@ -70,9 +72,10 @@ pub(super) struct RawOutbound {
 }
 
 /// A field's path in the file and its variable in the environment.
-const FIELDS: [(&str, &str); 11] = [
+const FIELDS: [(&str, &str); 12] = [
     ("issuer", "WRIT_ISSUER"),
     ("data_dir", "WRIT_DATA_DIR"),
+    ("store.url", "WRIT_STORE_URL"),
     ("public.listen", "WRIT_PUBLIC__LISTEN"),
     ("gateway.listen", "WRIT_GATEWAY__LISTEN"),
     ("policy.dir", "WRIT_POLICY__DIR"),
@@ -154,6 +157,7 @@ impl Source {
         match field {
             "issuer" => &mut v.issuer,
             "data_dir" => &mut v.data_dir,
+            "store.url" => &mut v.store.url,
             "public.listen" => &mut v.public.listen,
             "gateway.listen" => &mut v.gateway.listen,
             "policy.dir" => &mut v.policy.dir,
@@ -164,6 +168,11 @@ impl Source {
             "tokens.refresh_idle_ttl" => &mut v.tokens.refresh_idle_ttl,
             _ => &mut v.tokens.discovery_ttl,
         }
+    }
+
+    /// Whether a field's value came from the environment.
+    pub(super) fn is_overridden(&self, field: &str) -> bool {
+        self.overridden.contains(field)
     }
 
     /// An error about a field, naming where its value came from.

@@ -1,6 +1,9 @@
+use std::os::unix::fs::PermissionsExt as _;
+
 use writ_policy::kept::Carried;
 
 use super::*;
+use crate::keys::EncryptionKey;
 
 fn load(toml: &str) -> Result<Config, ConfigError> {
     load_with(toml, &[])
@@ -266,4 +269,141 @@ fn an_encryption_key_comes_from_a_private_file_or_a_variable() {
             .to_string()
             .contains("keys.encryption_key_env")
     );
+}
+
+/// What refuses a `[store]`.
+fn store_refusal(store: &str) -> String {
+    let refused = load(&format!("[store]\n{store}\n")).unwrap_err();
+    let told = refused.to_string();
+    assert!(told.contains("writ.toml: store."), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    told
+}
+
+fn store_url(store: &str) -> String {
+    let config = load(&format!("[store]\n{store}\n")).unwrap();
+    match config.place() {
+        Place::Postgres(url) => url.to_string(),
+        Place::Directory(dir) => panic!("{}", dir.display()),
+    }
+}
+
+#[test]
+fn without_a_store_the_database_is_in_the_data_directory() {
+    let config = load("data_dir = \"/srv/writ\"").unwrap();
+    assert_eq!(config.place(), Place::Directory("/srv/writ".into()));
+}
+
+#[test]
+fn a_store_elsewhere_is_reached_over_verified_tls_unless_somebody_says_otherwise() {
+    for (given, used) in [
+        (
+            "postgres://writ@db.example/writ",
+            "postgres://writ@db.example/writ?sslmode=verify-full",
+        ),
+        (
+            "postgres://writ@db.example/writ?sslmode=require",
+            "postgres://writ@db.example/writ?sslmode=require",
+        ),
+        (
+            "postgres://writ@localhost:5433/writ",
+            "postgres://writ@localhost:5433/writ",
+        ),
+        (
+            "postgres://writ@127.0.0.1/writ",
+            "postgres://writ@127.0.0.1/writ",
+        ),
+        ("postgres://writ@[::1]/writ", "postgres://writ@[::1]/writ"),
+        (
+            "postgres:///writ?host=/run/postgresql",
+            "postgres:///writ?host=/run/postgresql",
+        ),
+        (
+            "postgres://writ@%2Frun%2Fpostgresql/writ",
+            "postgres://writ@%2Frun%2Fpostgresql/writ",
+        ),
+        (
+            "postgres:///writ?host=db.example",
+            "postgres:///writ?host=db.example&sslmode=verify-full",
+        ),
+    ] {
+        assert_eq!(store_url(&format!("url = \"{given}\"")), used);
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_meant_is_refused_with_its_field() {
+    for (url, why) in [
+        ("db.example", "is not a URL"),
+        ("mysql://db.example/writ", "must be postgres://"),
+        ("postgres://db.example", "must name a database"),
+        (
+            "postgres://writ:hunter2@db.example/writ",
+            "no password in a file",
+        ),
+        (
+            "postgres://writ@db.example/writ?password=hunter2",
+            "no password among its parameters",
+        ),
+        (
+            "postgres://writ@db.example/writ?sslmod=require",
+            "unknown parameter \"sslmod\"",
+        ),
+        (
+            "postgres://writ@db.example/writ?sslmode=maybe",
+            "sslmode must be one of",
+        ),
+        (
+            "postgres://writ@db.example/writ?sslrootcert=/nowhere",
+            "\"/nowhere\" cannot be read",
+        ),
+    ] {
+        let told = store_refusal(&format!("url = \"{url}\""));
+        assert!(told.contains(why), "{told}");
+    }
+    let told = store_refusal("password_file = \"/nowhere\"");
+    assert!(told.contains("goes with `store.url`"), "{told}");
+    let told =
+        store_refusal("url = \"postgres://writ@db.example/writ\"\npassword_file = \"/nowhere\"");
+    assert!(
+        told.contains("store.password_file") && told.contains("cannot be read"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_environment_may_hold_the_password_of_the_store() {
+    let url = "postgres://writ:hunter2@localhost/writ";
+    let config = load_with("", &[("WRIT_STORE_URL", url)]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let Place::Postgres(used) = config.place() else {
+        panic!("not on PostgreSQL")
+    };
+    assert_eq!(used.password(), Some("hunter2"));
+    let wrong = load_with("", &[("WRIT_STORE_URL", "mysql://u:hunter2@db/writ")]).unwrap_err();
+    let told = wrong.to_string();
+    assert!(
+        told.contains("environment variable WRIT_STORE_URL"),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn the_example_of_the_guide_is_loaded_with_the_password_of_its_file() {
+    let guide =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"));
+    let guide = guide.unwrap();
+    let (_, example) = guide.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let secrets = tempfile::tempdir().unwrap();
+    std::fs::write(secrets.path().join("writ-database"), "50% of/it@\n").unwrap();
+    let seal = secrets.path().join("writ-seal");
+    std::fs::write(&seal, EncryptionKey::generate().as_bytes()).unwrap();
+    std::fs::set_permissions(&seal, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let example = example.replace("/run/secrets", &secrets.path().display().to_string());
+    let Place::Postgres(url) = load(&example).unwrap().place() else {
+        panic!("not on PostgreSQL")
+    };
+    assert_eq!(url.password(), Some("%35%30%25%20%6F%66%2F%69%74%40"));
 }

@@ -2,8 +2,13 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
+use url::Url;
+
 use super::Finding;
-use crate::store::Store;
+use crate::{
+    config::{Config, store::is_here},
+    store::{Condition, Place, Store},
+};
 
 const CHECK: &str = "database";
 const MIB: u64 = 1024 * 1024;
@@ -12,27 +17,58 @@ const LITTLE: u64 = 1024 * MIB;
 /// Below this the service is about to refuse everything.
 const NONE: u64 = 100 * MIB;
 
-pub(super) async fn examine(store: &Store, data_dir: &Path) -> Vec<Finding> {
-    let mut found = vec![integrity(store).await, version(store).await];
-    found.extend(files(data_dir));
-    found.push(room(data_dir));
+pub(super) async fn examine(store: &Store, config: &Config) -> Vec<Finding> {
+    let mut found = vec![condition(store).await, version(store).await];
+    match config.place() {
+        Place::Directory(dir) => {
+            found.extend(files(&dir));
+            found.push(room(&dir));
+        }
+        Place::Postgres(url) => found.extend(transport(&url)),
+    }
     found
 }
 
-async fn integrity(store: &Store) -> Finding {
-    let fix = "stop the service and restore a backup";
+async fn condition(store: &Store) -> Finding {
+    let restore = "stop the service and restore a backup";
     match store.condition().await {
-        Err(error) => Finding::problem(CHECK, error.to_string(), fix),
-        Ok(condition) if condition.damage != "ok" => {
-            Finding::problem(CHECK, format!("it is damaged: {}", condition.damage), fix)
+        Err(error) => Finding::problem(CHECK, error.to_string(), restore),
+        Ok(Condition::Sqlite { damage, .. }) if damage != "ok" => {
+            Finding::problem(CHECK, format!("it is damaged: {damage}"), restore)
         }
-        Ok(condition) if condition.journal_mode != "wal" => Finding::problem(
+        Ok(Condition::Sqlite { journal_mode, .. }) if journal_mode != "wal" => Finding::problem(
             CHECK,
-            format!("its journal mode is {}", condition.journal_mode),
+            format!("its journal mode is {journal_mode}"),
             "let `writ serve` open it: it sets WAL; no other program may change that",
         ),
-        Ok(_) => Finding::ok(CHECK, "whole, in WAL mode"),
+        Ok(Condition::Sqlite { .. }) => Finding::ok(CHECK, "whole, in WAL mode"),
+        Ok(Condition::Postgres { standby: true, .. }) => Finding::problem(
+            CHECK,
+            "it is a standby: nobody can write to it",
+            "let `store.url` name the primary, or an address that follows it",
+        ),
+        Ok(Condition::Postgres { durable: false, .. }) => Finding::problem(
+            CHECK,
+            "the server answers before a commit is safe on disk (fsync or full_page_writes is off)",
+            "switch both on: a token must not outlive its record",
+        ),
+        Ok(Condition::Postgres { version, .. }) => {
+            Finding::ok(CHECK, format!("PostgreSQL {version}, durable"))
+        }
     }
+}
+
+fn transport(url: &Url) -> Option<Finding> {
+    let mode = url.query_pairs().find(|(name, _)| name == "sslmode");
+    let weak = mode.filter(|(_, mode)| !mode.starts_with("verify-") && !is_here(url))?;
+    Some(Finding::warning(
+        CHECK,
+        format!(
+            "sslmode is {}: whoever is in between can pose as the server",
+            weak.1
+        ),
+        "let `store.url` say sslmode=verify-full, with sslrootcert where the authority is your own",
+    ))
 }
 
 async fn version(store: &Store) -> Finding {
@@ -55,7 +91,7 @@ async fn version(store: &Store) -> Finding {
 }
 
 fn files(data_dir: &Path) -> Option<Finding> {
-    let path = data_dir.join("writ.db");
+    let path = Place::file(data_dir);
     let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
     (mode & 0o077 != 0).then(|| {
         Finding::problem(

@@ -99,11 +99,7 @@ impl Finding {
 pub async fn examine(config: &Config, envoy: Option<&Url>, clock: &Arc<dyn Clock>) -> Vec<Finding> {
     let mut found = vec![Finding::ok(
         "configuration",
-        format!(
-            "issuer {}, data in {}",
-            config.issuer,
-            config.data_dir.display()
-        ),
+        format!("issuer {}, database {}", config.issuer, config.place()),
     )];
     let registry = of_database(config, clock, &mut found).await;
     let outbound = Outbound::new(
@@ -132,15 +128,15 @@ async fn of_database(
     clock: &Arc<dyn Clock>,
     found: &mut Vec<Finding>,
 ) -> Option<Registry> {
-    let store = match Store::look_at(&config.data_dir).await {
+    let store = match Store::look_at(&config.place()).await {
         Ok(store) => store,
         Err(error) => {
-            let fix = "set `data_dir` to where the service keeps its data, and run as its user";
+            let fix = "set `data_dir` or `store.url` to where the service keeps its data, and run as its user";
             found.push(Finding::problem("database", error.to_string(), fix));
             return None;
         }
     };
-    found.extend(database::examine(&store, &config.data_dir).await);
+    found.extend(database::examine(&store, config).await);
     found.extend(keys::examine(&store, config, clock.now()).await);
     found.extend(clock::of_records(&store, clock.now()).await);
     let registry = servers::examine(&store, found).await;

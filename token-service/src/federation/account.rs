@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{Failure, claims, id_token::SignedIn};
 use crate::{
@@ -27,7 +27,7 @@ const MAX_BASE: usize = 90;
 
 /// The name of the active user that this identity is tied to; a new one when it is tied to none.
 pub(super) async fn tie(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     config: &Config,
     signed_in: &SignedIn,
     wanted: &str,
@@ -58,7 +58,7 @@ pub(super) async fn tie(
 /// # Errors
 /// When provider or user is switched off, or the provider has ended what came before; when the store fails.
 pub async fn user_of(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     granted: &IdJag<'_>,
     now: Timestamp,
 ) -> Result<User, Failure> {
@@ -83,7 +83,7 @@ pub async fn user_of(
 
 /// The active user that this identity is tied to, for what has begun at `since` (RFC 3339).
 async fn find(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     identity: Identity<'_>,
     since: &str,
 ) -> Result<Option<User>, Failure> {
@@ -101,7 +101,7 @@ async fn find(
 
 /// The name of a new user, tied to this identity.
 async fn add(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     identity: Identity<'_>,
     wanted: &str,
     now: Timestamp,
@@ -113,7 +113,7 @@ async fn add(
 
 /// Keeps what the provider says about a user now.
 pub(super) async fn keep(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     user: &str,
     profile: &Profile,
 ) -> Result<(), StoreError> {
@@ -122,7 +122,7 @@ pub(super) async fn keep(
 
 /// The wanted name, or one like it that nobody has: whoever has it, it is somebody else.
 async fn free_name(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     identity: Identity<'_>,
     wanted: &str,
 ) -> Result<UserName, Failure> {
@@ -193,7 +193,9 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_given_a_name_that_somebody_has() {
         let dir = tempfile::tempdir().unwrap();
-        let store = crate::store::Store::open(dir.path()).await.unwrap();
+        let store = crate::store::Store::open(&crate::store::Place::of_test(dir.path()))
+            .await
+            .unwrap();
         let now = Timestamp::now();
         let mut tx = store.write().await.unwrap();
         let hash = crate::oauth::password::PasswordHash::new("correct horse").unwrap();

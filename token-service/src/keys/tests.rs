@@ -1,6 +1,5 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +16,9 @@ use super::{
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::private_file::PrivateFileError;
-use crate::store::Store;
 use crate::store::audit::Filter;
+use crate::store::{Place, Store};
+use crate::test_database;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -34,7 +34,7 @@ impl Clock for SetClock {
 
 /// A data directory, and what a service on it would be configured with.
 struct Home {
-    dir: TempDir,
+    _dir: TempDir,
     config: Config,
     clock: Arc<SetClock>,
 }
@@ -44,9 +44,10 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::load(None, []).unwrap();
         config.data_dir = dir.path().join("data");
+        config.store = Some(Place::of_test(&config.data_dir));
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         Self {
-            dir,
+            _dir: dir,
             config,
             clock: Arc::new(SetClock(Mutex::new(start))),
         }
@@ -66,7 +67,7 @@ impl Home {
     }
 
     async fn store(&self) -> Store {
-        Store::open(&self.config.data_dir).await.unwrap()
+        Store::open(&self.config.place()).await.unwrap()
     }
 
     async fn open(&self, store: &Store) -> Result<Keys, KeyError> {
@@ -355,23 +356,6 @@ async fn a_wrong_or_missing_encryption_key_stops_the_start_and_says_which() {
 }
 
 /// Everything that lies in a directory.
-fn bytes_in(directory: &Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            all.extend(bytes_in(&path));
-        } else {
-            all.extend(fs::read(path).unwrap());
-        }
-    }
-    all
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
-}
-
 #[tokio::test]
 async fn with_an_encryption_key_no_private_key_lies_on_the_disk_in_clear() {
     let home = Home::new();
@@ -390,26 +374,24 @@ async fn with_an_encryption_key_no_private_key_lies_on_the_disk_in_clear() {
                 .to_string()
         })
         .collect();
+    let data_dir = home.config.data_dir.clone();
+    let lies = async |text: &str| test_database::keeps(&data_dir, text.as_bytes()).await;
     // The second line of each PEM: base64 of the key itself.
-    let secrets = || {
-        pems.iter()
-            .map(|pem| pem.lines().nth(1).unwrap().as_bytes())
-    };
-    let lying = bytes_in(home.dir.path());
-    assert!(
-        secrets().all(|secret| contains(&lying, secret)),
-        "the test sees what is there"
-    );
+    let secrets: Vec<&str> = pems.iter().map(|pem| pem.lines().nth(1).unwrap()).collect();
+    for secret in &secrets {
+        assert!(lies(secret).await, "the test sees what is there");
+    }
 
     let home = home.encrypted_with(&EncryptionKey::generate());
     home.open(&store).await.unwrap();
-    let lying = bytes_in(home.dir.path());
-    assert!(!secrets().any(|secret| contains(&lying, secret)));
-    assert!(!contains(&lying, b"PRIVATE KEY"));
+    for secret in secrets {
+        assert!(!lies(secret).await);
+    }
+    assert!(!lies("PRIVATE KEY").await);
 
     home.rotate(&store, Rotation::Immediate).await;
     store.close().await;
-    assert!(!contains(&bytes_in(home.dir.path()), b"PRIVATE KEY"));
+    assert!(!lies("PRIVATE KEY").await);
 }
 
 #[tokio::test]
@@ -442,8 +424,8 @@ async fn a_key_that_processes_share_is_kept_as_signing_keys_are() {
     let key = ask(&store, &home, "one").await.unwrap();
     assert_eq!(ask(&store, &home, "one").await.unwrap(), key);
     assert_ne!(ask(&store, &home, "two").await.unwrap(), key);
-    let lying = |home: &Home| contains(&bytes_in(home.dir.path()), &key);
-    assert!(lying(&home), "the test sees what is there");
+    let lies = async |home: &Home| test_database::keeps(&home.config.data_dir, &key).await;
+    assert!(lies(&home).await, "the test sees what is there");
 
     let text = EncryptionKey::generate();
     let home = home.encrypted_with(&text);
@@ -452,7 +434,7 @@ async fn a_key_that_processes_share_is_kept_as_signing_keys_are() {
         ask(&store, &home, purpose).await.unwrap();
     }
     assert_eq!(ask(&store, &home, "one").await.unwrap(), key);
-    assert!(!lying(&home));
+    assert!(!lies(&home).await);
 
     let next = EncryptionKey::generate();
     let to = EncryptionKey::parse(&next, "the new key").unwrap();

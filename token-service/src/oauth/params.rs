@@ -27,8 +27,8 @@ pub enum ParamsError {
     /// Far more than any request needs.
     #[error("there are too many parameters, or one has too long a name")]
     TooMany,
-    /// Percent-decoding does not give UTF-8.
-    #[error("the parameters are not percent-encoded UTF-8")]
+    /// Percent-decoding does not give UTF-8, or gives a NUL.
+    #[error("the parameters are not percent-encoded UTF-8, or hold a NUL")]
     NotText,
     /// The body is of another kind.
     #[error("the body must be application/x-www-form-urlencoded")]
@@ -55,8 +55,10 @@ impl Params {
             if count >= MAX_PARAMETERS || name.len() > MAX_NAME {
                 return Err(ParamsError::TooMany);
             }
-            // The decoder replaces what is not UTF-8; such a value was never meant by anybody.
-            if name.contains('\u{FFFD}') || value.contains('\u{FFFD}') {
+            // The decoder replaces what is not UTF-8; such a value was never meant by anybody. Nor is a NUL, which databases
+            // do not keep.
+            let never_meant = ['\u{FFFD}', '\0'];
+            if name.contains(never_meant) || value.contains(never_meant) {
                 return Err(ParamsError::NotText);
             }
             if read.contains_key(name.as_ref()) {
@@ -150,6 +152,7 @@ mod tests {
     #[test]
     fn what_is_not_text_or_too_much_is_refused() {
         assert_eq!(Params::parse(b"a=%ff").unwrap_err(), ParamsError::NotText);
+        assert_eq!(Params::parse(b"a=b%00").unwrap_err(), ParamsError::NotText);
         let many = (0..65).map(|i| format!("p{i}=1&")).collect::<String>();
         assert_eq!(
             Params::parse(many.as_bytes()).unwrap_err(),

@@ -177,6 +177,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::test_database;
 
     const RULES: &str = "package writ\n\ncall := {\"allow\": true}\n";
     const FAILS: &str = "package writ_test\n\ntest_no if false\n";
@@ -203,9 +204,10 @@ mod tests {
         }
     }
 
-    async fn sql(app: &App, statement: &'static str) {
+    async fn sql(app: &App, statement: String) {
         let mut tx = app.store.write().await.unwrap();
-        sqlx::query(statement).execute(tx.conn()).await.unwrap();
+        let changed = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(tx.conn());
+        changed.await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -214,10 +216,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let app = App::in_directory(dir.path()).await;
         let (mut poller, bundle) = (Poller::default(), packed(&[("rules.rego", RULES)]));
-        sql(&app, "CREATE TRIGGER full BEFORE INSERT ON policy_revisions BEGIN SELECT RAISE(ABORT, 'full'); END").await;
+        let [refuse, take] = test_database::refusing(&app.config.data_dir, "policy_revisions");
+        sql(&app, refuse).await;
         let failed = poller.take(&app, &server(), bundle.clone()).await;
         assert!(matches!(failed, Err(PollError::Store(_))), "{failed:?}");
-        sql(&app, "DROP TRIGGER full").await;
+        sql(&app, take).await;
         poller.take(&app, &server(), bundle).await.unwrap();
         assert_eq!(app.store.policy_in_force().await.unwrap(), Some(1));
     }

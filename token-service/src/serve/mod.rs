@@ -90,7 +90,7 @@ impl Running {
         clock: Arc<dyn Clock>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, ServeError> {
-        let store = Store::open(&config.data_dir).await?;
+        let store = Store::open(&config.place()).await?;
         let keys = Keys::open(&store, &config, Arc::clone(&clock)).await?;
 
         let public = listen(config.public).await?;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use writ_policy::event::CallResult;
 
@@ -71,15 +71,12 @@ fn salt() -> String {
 }
 
 /// Appends records in order.
-pub(super) async fn append(
-    conn: &mut SqliteConnection,
-    records: &[Record],
-) -> Result<(), StoreError> {
+pub(super) async fn append(conn: &mut AnyConnection, records: &[Record]) -> Result<(), StoreError> {
     append_all(conn, &records.iter().collect::<Vec<_>>()).await
 }
 
 pub(super) async fn append_all(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     records: &[&Record],
 ) -> Result<(), StoreError> {
     if records.is_empty() {
@@ -98,7 +95,7 @@ pub(super) async fn append_all(
 /// Appends what gateways reported. An outcome names its token only; whose call it was is taken from that token's own
 /// record.
 pub(super) async fn append_reported(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     records: &[&Record],
 ) -> Result<(), StoreError> {
     if records.is_empty() {
@@ -257,6 +254,7 @@ impl Store {
     ) -> Result<Vec<Entry>, StoreError> {
         let (mut conditions, texts) = filter.conditions();
         conditions.push(format!("a.seq > {seq}"));
+        conditions.push(self.settled().await?);
         let order = format!("ORDER BY a.seq LIMIT {limit}");
         self.entries(&conditions, &texts, &order).await
     }
@@ -304,7 +302,7 @@ impl Store {
     }
 }
 
-pub(super) fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
+pub(super) fn entry(row: &AnyRow) -> Result<Entry, StoreError> {
     let id: String = row.try_get("id")?;
     let word = |column: &str| -> Result<Option<serde_json::Value>, StoreError> {
         Ok(row

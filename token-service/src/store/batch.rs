@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{
-    StoreError,
-    audit::{self, audit_insert, personal_insert},
+    StoreError, audit,
     commit::{Mint, SingleUse, Spent},
-    inputs::{self, Kept, input_insert},
+    dialect::Dialect,
+    inputs::{self, Kept},
     registry,
     reported::{self, Report, Reported},
-    tally, tasks, timed_out, tokens,
+    tally, tasks, tokens,
 };
 use crate::audit::Record;
 use writ_policy::kept::KeptInput;
@@ -81,33 +81,34 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
     Some(same)
 }
 
+/// How the transaction for this work begins.
+pub(super) fn begin(conn: &AnyConnection, work: &[&Work]) -> (&'static str, Option<&'static str>) {
+    let counts = |w: &&Work| match w {
+        Work::Decision { mint, .. } => mint.charge.is_some(),
+        Work::Rogue(_) | Work::Report(_) => true,
+        Work::Consume { .. } | Work::Record(_) | Work::Close => false,
+    };
+    match work.iter().any(counts) {
+        true => Dialect::of(conn).begin_counting(),
+        false => Dialect::of(conn).begin_batch(),
+    }
+}
+
 /// Begins, writes and commits in one trip to the database: with few callers, trips are what a mint costs most.
 pub(super) async fn commit_decisions(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     same: &SameDecisions<'_>,
 ) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
-    let current: i64 = sqlx::query_scalar(concat!(
-        "BEGIN IMMEDIATE; ",
-        audit_insert!(),
-        " FROM jsonb_each($1) WHERE $3 = (SELECT revision FROM registry_revision) ORDER BY key; ",
-        personal_insert!(),
-        " FROM jsonb_each($1) WHERE $3 = (SELECT revision FROM registry_revision); ",
-        "INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each($2) ",
-        "WHERE $3 = (SELECT revision FROM registry_revision); ",
-        input_insert!(),
-        " FROM jsonb_each($4) WHERE $3 = (SELECT revision FROM registry_revision); ",
-        "SELECT revision FROM registry_revision; ",
-        "COMMIT",
-    ))
-    .bind(audit::rows(&same.records)?)
-    .bind(tokens::rows(&same.minted)?)
-    .bind(same.revision)
-    .bind(inputs::rows(&same.inputs)?)
-    .fetch_all(conn)
-    .await
-    .map_err(timed_out)?
-    .pop()
-    .ok_or(sqlx::Error::RowNotFound)?;
+    let sql = Dialect::of(conn).commit_decisions();
+    let current: i64 = sqlx::query_scalar(sql)
+        .bind(audit::rows(&same.records)?)
+        .bind(tokens::rows(&same.minted)?)
+        .bind(same.revision)
+        .bind(inputs::rows(&same.inputs)?)
+        .fetch_all(conn)
+        .await?
+        .pop()
+        .ok_or(sqlx::Error::RowNotFound)?;
     let answer = |_| match current == same.revision {
         true => Ok(Spent::Now),
         false => Err(StoreError::Stale),
@@ -117,7 +118,7 @@ pub(super) async fn commit_decisions(
 
 /// Writes the work of all callers and returns their answers, in order.
 pub(super) async fn write(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     work: &[&Work],
 ) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
     let current = registry::revision(conn).await?;

@@ -1,7 +1,7 @@
 //! What users have agreed to, so that they are not asked the same again.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::StoreError;
 use crate::clock::rfc3339;
@@ -26,7 +26,7 @@ pub struct Consent<'a> {
 /// # Errors
 /// When the database fails.
 pub async fn remember(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     consent: &Consent<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -41,8 +41,8 @@ pub async fn remember(
         .filter(|w| !w.is_empty())
         .collect();
     sqlx::query(
-        "INSERT INTO consents (user, client_id, redirect_host, resource, scope, given_at) \
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user, client_id, redirect_host, resource) \
+        "INSERT INTO consents (user_name, client_id, redirect_host, resource, scope, given_at) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (user_name, client_id, redirect_host, resource) \
          DO UPDATE SET scope = excluded.scope, given_at = excluded.given_at",
     )
     .bind(consent.user)
@@ -60,10 +60,7 @@ pub async fn remember(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn covers(
-    conn: &mut SqliteConnection,
-    consent: &Consent<'_>,
-) -> Result<bool, StoreError> {
+pub async fn covers(conn: &mut AnyConnection, consent: &Consent<'_>) -> Result<bool, StoreError> {
     let before = remembered(conn, consent).await?;
     Ok(before.is_some_and(|before| {
         let known = |word: &str| before.split(' ').any(|one| one == word);
@@ -75,12 +72,12 @@ pub async fn covers(
 }
 
 async fn remembered(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     consent: &Consent<'_>,
 ) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
         "SELECT scope FROM consents \
-         WHERE user = ? AND client_id = ? AND redirect_host = ? AND resource = ?",
+         WHERE user_name = $1 AND client_id = $2 AND redirect_host = $3 AND resource = $4",
     )
     .bind(consent.user)
     .bind(consent.client_id)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{StoreError, oauth::SWEEP};
 use crate::clock::rfc3339;
@@ -13,13 +13,13 @@ use crate::clock::rfc3339;
 /// # Errors
 /// When the database fails.
 pub async fn end_everything(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     user: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     super::oauth::end_sessions_of(conn, user).await?;
     super::grants::end_all_of(conn, user, now).await?;
-    sqlx::query("DELETE FROM authorization_codes WHERE user = ? AND grant_id IS NULL")
+    sqlx::query("DELETE FROM authorization_codes WHERE user_name = $1 AND grant_id IS NULL")
         .bind(user)
         .execute(conn)
         .await?;
@@ -31,12 +31,12 @@ pub async fn end_everything(
 /// # Errors
 /// When the database fails.
 pub async fn end_all_of_agent(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     client_id: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     super::grants::end_all_of_client(conn, client_id, now).await?;
-    sqlx::query("DELETE FROM authorization_codes WHERE client_id = ? AND grant_id IS NULL")
+    sqlx::query("DELETE FROM authorization_codes WHERE client_id = $1 AND grant_id IS NULL")
         .bind(client_id)
         .execute(conn)
         .await?;
@@ -48,13 +48,13 @@ pub async fn end_all_of_agent(
 /// # Errors
 /// [`StoreError::NotFound`] when nothing is left of it; when the database fails.
 pub async fn end_session(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     sid: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let was_open = super::oauth::end_session_known_as(conn, sid).await?;
     let grants = super::grants::end_all_of_session(conn, sid, now).await?;
-    sqlx::query("DELETE FROM authorization_codes WHERE session_id = ? AND grant_id IS NULL")
+    sqlx::query("DELETE FROM authorization_codes WHERE session_id = $1 AND grant_id IS NULL")
         .bind(sid)
         .execute(conn)
         .await?;
@@ -72,23 +72,23 @@ pub async fn end_session(
 /// # Errors
 /// When the database fails.
 pub async fn remember(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     (issuer, sid): (&str, &str),
     user: &str,
     now: Timestamp,
     keep_until: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "DELETE FROM upstream_sessions WHERE (issuer, sid, user) IN \
-         (SELECT issuer, sid, user FROM upstream_sessions WHERE keep_until <= ? LIMIT ?)",
+        "DELETE FROM upstream_sessions WHERE (issuer, sid, user_name) IN \
+         (SELECT issuer, sid, user_name FROM upstream_sessions WHERE keep_until <= $1 LIMIT $2)",
     )
     .bind(rfc3339(now))
     .bind(SWEEP)
     .execute(&mut *conn)
     .await?;
     sqlx::query(
-        "INSERT INTO upstream_sessions (issuer, sid, user, keep_until) VALUES (?, ?, ?, ?) \
-         ON CONFLICT DO UPDATE SET keep_until = excluded.keep_until",
+        "INSERT INTO upstream_sessions (issuer, sid, user_name, keep_until) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (issuer, sid, user_name) DO UPDATE SET keep_until = excluded.keep_until",
     )
     .bind(issuer)
     .bind(sid)
@@ -104,14 +104,14 @@ pub async fn remember(
 /// # Errors
 /// When the database fails.
 pub async fn users_of(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     issuer: &str,
     subject: Option<&str>,
     sid: Option<&str>,
 ) -> Result<BTreeSet<String>, StoreError> {
     let users: Vec<String> = sqlx::query_scalar(
-        "SELECT user FROM identities WHERE issuer = ?1 AND subject = ?2 \
-         UNION SELECT user FROM upstream_sessions WHERE issuer = ?1 AND sid = ?3",
+        "SELECT user_name FROM identities WHERE issuer = $1 AND subject = $2 \
+         UNION SELECT user_name FROM upstream_sessions WHERE issuer = $1 AND sid = $3",
     )
     .bind(issuer)
     .bind(subject)

@@ -4,7 +4,7 @@
 //! client: the whole family ends (RFC 9700 section 4.14.2), and with it whatever was derived from it.
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreError, oauth};
 use crate::{clock::rfc3339, secret::SecretHash};
@@ -55,20 +55,20 @@ pub enum Presented {
 /// # Errors
 /// When the database fails.
 pub async fn begin(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     family: &Family,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "DELETE FROM grants WHERE id IN (SELECT id FROM grants WHERE expires_at <= ? LIMIT ?)",
+        "DELETE FROM grants WHERE id IN (SELECT id FROM grants WHERE expires_at <= $1 LIMIT $2)",
     )
     .bind(rfc3339(now))
     .bind(SWEEP)
     .execute(&mut *conn)
     .await?;
     sqlx::query(
-        "INSERT INTO grants (id, client_id, user, resource, scope, auth_time, session_id, dpop_jkt, created_at, \
-         expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO grants (id, client_id, user_name, resource, scope, auth_time, session_id, dpop_jkt, created_at, \
+         expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&family.id)
     .bind(&family.client_id)
@@ -90,23 +90,25 @@ pub async fn begin(
 /// # Errors
 /// When the database fails.
 pub async fn add_refresh_token(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     grant_id: &str,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM refresh_tokens WHERE grant_id = ? AND expires_at <= ?")
+    sqlx::query("DELETE FROM refresh_tokens WHERE grant_id = $1 AND expires_at <= $2")
         .bind(grant_id)
         .bind(rfc3339(now))
         .execute(&mut *conn)
         .await?;
-    sqlx::query("INSERT INTO refresh_tokens (secret_hash, grant_id, expires_at) VALUES (?, ?, ?)")
-        .bind(secret.as_bytes())
-        .bind(grant_id)
-        .bind(rfc3339(expires_at))
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO refresh_tokens (secret_hash, grant_id, expires_at) VALUES ($1, $2, $3)",
+    )
+    .bind(secret.as_bytes())
+    .bind(grant_id)
+    .bind(rfc3339(expires_at))
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -115,13 +117,13 @@ pub async fn add_refresh_token(
 /// # Errors
 /// When the database fails.
 pub async fn present(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     now: Timestamp,
 ) -> Result<Presented, StoreError> {
     let Some(row) = sqlx::query(
         "SELECT grants.*, refresh_tokens.expires_at AS token_expires_at, used_at \
-         FROM refresh_tokens JOIN grants ON grants.id = grant_id WHERE secret_hash = ?",
+         FROM refresh_tokens JOIN grants ON grants.id = grant_id WHERE secret_hash = $1",
     )
     .bind(secret.as_bytes())
     .fetch_optional(conn)
@@ -147,11 +149,11 @@ pub async fn present(
 /// # Errors
 /// When the database fails.
 pub async fn use_up(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE refresh_tokens SET used_at = ? WHERE secret_hash = ?")
+    sqlx::query("UPDATE refresh_tokens SET used_at = $1 WHERE secret_hash = $2")
         .bind(rfc3339(now))
         .bind(secret.as_bytes())
         .execute(conn)
@@ -164,11 +166,11 @@ pub async fn use_up(
 /// # Errors
 /// When the database fails.
 pub async fn end(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     grant_id: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE grants SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+    sqlx::query("UPDATE grants SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
         .bind(rfc3339(now))
         .bind(grant_id)
         .execute(&mut *conn)
@@ -181,11 +183,11 @@ pub async fn end(
 /// # Errors
 /// When the database fails.
 pub async fn end_all_of(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     user: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE grants SET revoked_at = ? WHERE user = ? AND revoked_at IS NULL RETURNING id";
+    let sql = "UPDATE grants SET revoked_at = $1 WHERE user_name = $2 AND revoked_at IS NULL RETURNING id";
     end_those(conn, sql, user, now).await.map(drop)
 }
 
@@ -194,12 +196,11 @@ pub async fn end_all_of(
 /// # Errors
 /// When the database fails.
 pub async fn end_all_of_client(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     client_id: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE grants SET revoked_at = ? WHERE client_id = ? AND revoked_at IS NULL RETURNING id";
+    let sql = "UPDATE grants SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL RETURNING id";
     end_those(conn, sql, client_id, now).await.map(drop)
 }
 
@@ -208,17 +209,16 @@ pub async fn end_all_of_client(
 /// # Errors
 /// When the database fails.
 pub async fn end_all_of_session(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     sid: &str,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    let sql =
-        "UPDATE grants SET revoked_at = ? WHERE session_id = ? AND revoked_at IS NULL RETURNING id";
+    let sql = "UPDATE grants SET revoked_at = $1 WHERE session_id = $2 AND revoked_at IS NULL RETURNING id";
     end_those(conn, sql, sid, now).await
 }
 
 async fn end_those(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     sql: &'static str,
     whose: &str,
     now: Timestamp,
@@ -240,7 +240,7 @@ pub fn dead_by(now: Timestamp) -> Timestamp {
     now.checked_add(DEAD_AFTER).unwrap_or(Timestamp::MAX)
 }
 
-fn family(row: &SqliteRow) -> Result<Family, StoreError> {
+fn family(row: &AnyRow) -> Result<Family, StoreError> {
     let id: String = row.try_get("id")?;
     let expires_at =
         row.try_get::<&str, _>("expires_at")?
@@ -253,7 +253,7 @@ fn family(row: &SqliteRow) -> Result<Family, StoreError> {
     Ok(Family {
         id,
         client_id: row.try_get("client_id")?,
-        user: row.try_get("user")?,
+        user: row.try_get("user_name")?,
         resource: row.try_get("resource")?,
         scope: row.try_get("scope")?,
         auth_time: u64::try_from(row.try_get::<i64, _>("auth_time")?).unwrap_or(0),

@@ -4,7 +4,7 @@
 //! given to somebody else later, or be claimed by somebody else elsewhere.
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{StoreError, users::UserName};
 use crate::clock::rfc3339;
@@ -45,17 +45,19 @@ pub struct Profile {
 /// # Errors
 /// When the database fails.
 pub async fn find(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     identity: Identity<'_>,
 ) -> Result<Option<Tied>, StoreError> {
-    let row = sqlx::query("SELECT user, ended_at FROM identities WHERE issuer = ? AND subject = ?")
-        .bind(identity.issuer)
-        .bind(identity.subject)
-        .fetch_optional(conn)
-        .await?;
+    let row = sqlx::query(
+        "SELECT user_name, ended_at FROM identities WHERE issuer = $1 AND subject = $2",
+    )
+    .bind(identity.issuer)
+    .bind(identity.subject)
+    .fetch_optional(conn)
+    .await?;
     row.map(|row| {
         Ok(Tied {
-            user: row.try_get("user")?,
+            user: row.try_get("user_name")?,
             ended_at: row.try_get("ended_at")?,
         })
     })
@@ -66,17 +68,13 @@ pub async fn find(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn name_is_taken(
-    conn: &mut SqliteConnection,
-    name: &UserName,
-) -> Result<bool, StoreError> {
-    let taken: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?1) OR EXISTS (SELECT 1 FROM agents WHERE id = ?1)",
-    )
-    .bind(name.as_str())
-    .fetch_one(conn)
-    .await?;
-    Ok(taken)
+pub async fn name_is_taken(conn: &mut AnyConnection, name: &UserName) -> Result<bool, StoreError> {
+    let taken =
+        sqlx::query("SELECT 1 FROM users WHERE name = $1 UNION SELECT 1 FROM agents WHERE id = $1")
+            .bind(name.as_str())
+            .fetch_optional(conn)
+            .await?;
+    Ok(taken.is_some())
 }
 
 /// Adds a user without a password who signs in as this identity.
@@ -85,14 +83,14 @@ pub async fn name_is_taken(
 /// [`StoreError::Exists`] when the identity is tied already or the name is taken, [`StoreError::Conflict`] when the
 /// name is an agent's id; when the database fails.
 pub async fn add(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     identity: Identity<'_>,
     name: &UserName,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     super::users::add_without_password(conn, name, now).await?;
     let tied = sqlx::query(
-        "INSERT INTO identities (issuer, subject, user, created_at) VALUES (?, ?, ?, ?) \
+        "INSERT INTO identities (issuer, subject, user_name, created_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (issuer, subject) DO NOTHING",
     )
     .bind(identity.issuer)
@@ -115,17 +113,17 @@ pub async fn add(
 /// # Errors
 /// When the database fails.
 pub async fn update(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     user: &str,
     profile: &Profile,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE users SET groups = ?, display_name = ?, email = ?, email_verified = ? WHERE name = ?",
+        "UPDATE users SET groups = $1, display_name = $2, email = $3, email_verified = $4 WHERE name = $5",
     )
     .bind(super::json(&profile.groups)?)
     .bind(&profile.display_name)
     .bind(&profile.email)
-    .bind(profile.email_verified)
+    .bind(i64::from(profile.email_verified))
     .bind(user)
     .execute(conn)
     .await?;
@@ -137,11 +135,11 @@ pub async fn update(
 /// # Errors
 /// When the database fails.
 pub async fn end_sign_ins(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     identity: Identity<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE identities SET ended_at = ? WHERE issuer = ? AND subject = ?")
+    sqlx::query("UPDATE identities SET ended_at = $1 WHERE issuer = $2 AND subject = $3")
         .bind(rfc3339(now))
         .bind(identity.issuer)
         .bind(identity.subject)

@@ -1,7 +1,7 @@
 //! Initial access tokens (RFC 7591 section 3): how often and until when they are good, and what they vouch for.
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{StoreError, registrations::Registered};
 use crate::{clock::rfc3339, registry::Labels, secret::SecretHash};
@@ -28,20 +28,20 @@ pub struct InitialToken {
 /// # Errors
 /// When the database fails.
 pub async fn add(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     token: &InitialToken,
     secret: &SecretHash,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO initial_access_tokens (id, secret_hash, owner, labels, count, expires_at, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&token.id)
     .bind(secret.as_bytes())
     .bind(&token.owner)
     .bind(super::json(&token.labels)?)
-    .bind(token.count)
+    .bind(i64::from(token.count))
     .bind(&token.expires_at)
     .bind(rfc3339(now))
     .execute(conn)
@@ -53,7 +53,7 @@ pub async fn add(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<InitialToken>, StoreError> {
+pub async fn list(conn: &mut AnyConnection) -> Result<Vec<InitialToken>, StoreError> {
     let rows = sqlx::query("SELECT * FROM initial_access_tokens ORDER BY created_at, id")
         .fetch_all(conn)
         .await?;
@@ -64,8 +64,8 @@ pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<InitialToken>, Stor
 ///
 /// # Errors
 /// [`StoreError::NotFound`] when there is none of this id.
-pub async fn revoke(conn: &mut SqliteConnection, id: &str) -> Result<(), StoreError> {
-    let deleted = sqlx::query("DELETE FROM initial_access_tokens WHERE id = ?")
+pub async fn revoke(conn: &mut AnyConnection, id: &str) -> Result<(), StoreError> {
+    let deleted = sqlx::query("DELETE FROM initial_access_tokens WHERE id = $1")
         .bind(id)
         .execute(conn)
         .await?;
@@ -83,12 +83,12 @@ pub async fn revoke(conn: &mut SqliteConnection, id: &str) -> Result<(), StoreEr
 /// # Errors
 /// When the database fails.
 pub async fn find(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     now: Timestamp,
 ) -> Result<Option<InitialToken>, StoreError> {
     let row = sqlx::query(
-        "SELECT * FROM initial_access_tokens WHERE secret_hash = ? AND used < count AND expires_at > ?",
+        "SELECT * FROM initial_access_tokens WHERE secret_hash = $1 AND used < count AND expires_at > $2",
     )
     .bind(secret.as_bytes())
     .bind(rfc3339(now))
@@ -101,9 +101,9 @@ pub async fn find(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn spend(conn: &mut SqliteConnection, id: &str) -> Result<bool, StoreError> {
+pub async fn spend(conn: &mut AnyConnection, id: &str) -> Result<bool, StoreError> {
     let spent = sqlx::query(
-        "UPDATE initial_access_tokens SET used = used + 1 WHERE id = ? AND used < count",
+        "UPDATE initial_access_tokens SET used = used + 1 WHERE id = $1 AND used < count",
     )
     .bind(id)
     .execute(conn)
@@ -116,14 +116,14 @@ pub async fn spend(conn: &mut SqliteConnection, id: &str) -> Result<bool, StoreE
 /// # Errors
 /// When the database fails.
 pub async fn vouch(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     what: Registered,
     id: &str,
     labels: &Labels,
 ) -> Result<(), StoreError> {
     let sql = match what {
-        Registered::Server => "UPDATE servers SET token_labels = ?1 WHERE id = ?2",
-        _ => "UPDATE agents SET token_labels = ?1 WHERE id = ?2",
+        Registered::Server => "UPDATE servers SET token_labels = $1 WHERE id = $2",
+        _ => "UPDATE agents SET token_labels = $1 WHERE id = $2",
     };
     sqlx::query(sql)
         .bind(super::json(labels)?)
@@ -138,13 +138,13 @@ pub async fn vouch(
 /// # Errors
 /// When the database fails.
 pub async fn vouched(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     what: Registered,
     id: &str,
 ) -> Result<Option<Labels>, StoreError> {
     let sql = match what {
-        Registered::Server => "SELECT token_labels FROM servers WHERE id = ?",
-        _ => "SELECT token_labels FROM agents WHERE id = ?",
+        Registered::Server => "SELECT token_labels FROM servers WHERE id = $1",
+        _ => "SELECT token_labels FROM agents WHERE id = $1",
     };
     let labels: Option<Option<String>> = sqlx::query_scalar(sql)
         .bind(id)
@@ -160,7 +160,7 @@ pub async fn vouched(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn self_registered(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub async fn self_registered(conn: &mut AnyConnection) -> Result<i64, StoreError> {
     Ok(
         sqlx::query_scalar("SELECT COUNT(*) FROM agents WHERE origin <> 'admin'")
             .fetch_one(conn)
@@ -168,16 +168,20 @@ pub async fn self_registered(conn: &mut SqliteConnection) -> Result<i64, StoreEr
     )
 }
 
-fn read(row: &SqliteRow) -> Result<InitialToken, StoreError> {
+fn read(row: &AnyRow) -> Result<InitialToken, StoreError> {
     let id: String = row.try_get("id")?;
     Ok(InitialToken {
         owner: row.try_get("owner")?,
         labels: labels_of(&id, row.try_get("labels")?)?,
-        count: row.try_get("count")?,
-        used: row.try_get("used")?,
+        count: count(row.try_get("count")?),
+        used: count(row.try_get("used")?),
         expires_at: row.try_get("expires_at")?,
         id,
     })
+}
+
+fn count(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(u32::MAX)
 }
 
 fn labels_of(id: &str, text: &str) -> Result<Labels, StoreError> {

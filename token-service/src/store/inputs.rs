@@ -1,7 +1,7 @@
 //! What policies were asked, beside the records of what they decided: kept for a while, to be asked again.
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use writ_policy::kept::KeptInput;
 
 use super::{Store, StoreError, audit};
@@ -27,14 +27,11 @@ pub(super) fn rows(kept: &[Kept<'_>]) -> Result<String, StoreError> {
     super::json(&kept.iter().map(row).collect::<Vec<_>>())
 }
 
-pub(super) async fn insert(
-    conn: &mut SqliteConnection,
-    kept: &[Kept<'_>],
-) -> Result<(), StoreError> {
+pub(super) async fn insert(conn: &mut AnyConnection, kept: &[Kept<'_>]) -> Result<(), StoreError> {
     if kept.is_empty() {
         return Ok(());
     }
-    sqlx::query(concat!(input_insert!(), " FROM jsonb_each(?)"))
+    sqlx::query(concat!(input_insert!(), " FROM jsonb_each($1)"))
         .bind(rows(kept)?)
         .execute(conn)
         .await?;
@@ -65,7 +62,7 @@ pub struct Decided {
     pub input: Option<KeptInput>,
 }
 
-const SELECT: &str = "SELECT a.*, NULL AS tally_count, i.record IS NOT NULL AS is_kept, i.input AS input, i.lacks AS lacks
+const SELECT: &str = "SELECT a.*, NULL AS tally_count, CAST(i.record IS NOT NULL AS INTEGER) AS is_kept, i.input AS input, i.lacks AS lacks
          FROM records AS a LEFT JOIN decision_inputs AS i ON i.record = a.id ";
 
 impl Store {
@@ -79,13 +76,14 @@ impl Store {
         seq: i64,
         limit: u32,
     ) -> Result<Vec<Decided>, StoreError> {
+        let settled = self.settled().await?;
         // Whatever else is denied is denied without a policy, but for tokens for another subject, which another rule decides.
         let sql = format!(
-            "{SELECT} WHERE a.seq > ?1 AND (?2 IS NULL OR a.time >= ?2) AND (?3 IS NULL OR a.time < ?3)
-               AND (?4 IS NULL OR a.agent = ?4) AND (?5 IS NULL OR a.server = ?5)
+            "{SELECT} WHERE a.seq > $1 AND ($2 IS NULL OR a.time >= $2) AND ($3 IS NULL OR a.time < $3)
+               AND ($4 IS NULL OR a.agent = $4) AND ($5 IS NULL OR a.server = $5)
                AND (a.kind = 'mint' OR a.kind = 'denied' AND a.method <> 'token_exchange'
                     AND a.detail ->> 'cause' IN ('policy', 'undefined', 'wrong_shape', 'error', 'limit'))
-             ORDER BY a.seq LIMIT ?6"
+               AND {settled} ORDER BY a.seq LIMIT $6"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(seq)
@@ -93,7 +91,7 @@ impl Store {
             .bind(of.until.as_deref())
             .bind(of.agent.as_deref())
             .bind(of.server.as_deref())
-            .bind(limit)
+            .bind(i64::from(limit))
             .fetch_all(&mut *self.read().await?)
             .await?;
         rows.iter().map(decided).collect()
@@ -104,7 +102,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn decided(&self, id: &str) -> Result<Option<Decided>, StoreError> {
-        let sql = format!("{SELECT} WHERE a.id = ?");
+        let sql = format!("{SELECT} WHERE a.id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id)
             .fetch_optional(&mut *self.read().await?)
@@ -122,7 +120,7 @@ impl Store {
             let mut tx = self.write().await?;
             let swept = sqlx::query(
                 "DELETE FROM decision_inputs WHERE record IN (
-                   SELECT record FROM decision_inputs WHERE record < ? ORDER BY record LIMIT ?)",
+                   SELECT record FROM decision_inputs WHERE record < $1 ORDER BY record LIMIT $2)",
             )
             .bind(&first)
             .bind(i64::try_from(SWEPT).unwrap_or(i64::MAX))
@@ -137,7 +135,7 @@ impl Store {
     }
 }
 
-fn decided(row: &SqliteRow) -> Result<Decided, StoreError> {
+fn decided(row: &AnyRow) -> Result<Decided, StoreError> {
     let entry = audit::entry(row)?;
     let lacks: Option<String> = row.try_get("lacks")?;
     let lacks = lacks.map(serde_json::Value::String);
@@ -150,11 +148,11 @@ fn decided(row: &SqliteRow) -> Result<Decided, StoreError> {
             problem: e.to_string(),
         })?,
     };
-    let is_kept: bool = row.try_get("is_kept")?;
+    let is_kept: i64 = row.try_get("is_kept")?;
     Ok(Decided {
         seq: entry.seq,
         record: entry.record,
-        input: is_kept.then_some(kept),
+        input: (is_kept != 0).then_some(kept),
     })
 }
 
@@ -171,7 +169,9 @@ mod tests {
     #[tokio::test]
     async fn inputs_are_deleted_when_their_time_has_come_and_records_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let store = Store::open(&crate::store::Place::of_test(dir.path()))
+            .await
+            .unwrap();
         let input = Value::from_json_str(r#"{"mcp":{}}"#).unwrap();
         let kept = KeptInput::of(&input, Carried::Kept, MOST_KEPT);
         let now = Timestamp::now();

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use zeroize::Zeroizing;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, dialect::Dialect};
 use crate::{
     clock::rfc3339,
     keys::{Algorithm, Term},
@@ -61,7 +61,7 @@ impl Private {
 ///
 /// # Errors
 /// When the database fails or holds something that this version does not write.
-pub async fn all(conn: &mut SqliteConnection) -> Result<Vec<KeyRow>, StoreError> {
+pub async fn all(conn: &mut AnyConnection) -> Result<Vec<KeyRow>, StoreError> {
     sqlx::query("SELECT * FROM signing_keys ORDER BY alg, signs_from, kid")
         .fetch_all(conn)
         .await?
@@ -74,16 +74,16 @@ pub async fn all(conn: &mut SqliteConnection) -> Result<Vec<KeyRow>, StoreError>
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add(conn: &mut SqliteConnection, row: &KeyRow) -> Result<(), StoreError> {
+pub async fn add(conn: &mut AnyConnection, row: &KeyRow) -> Result<(), StoreError> {
     succeeded(&mut *conn, row.alg, row.term.signs_from, row.term.overlap).await?;
     sqlx::query(
         "INSERT INTO signing_keys (kid, alg, private, sealed, announced_at, signs_from, overlap_s) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&row.kid)
     .bind(row.alg.name())
     .bind(row.private.bytes())
-    .bind(row.private.is_sealed())
+    .bind(i64::from(row.private.is_sealed()))
     .bind(rfc3339(row.term.announced_at))
     .bind(rfc3339(row.term.signs_from))
     .bind(seconds(row.term.overlap))
@@ -97,19 +97,19 @@ pub async fn add(conn: &mut SqliteConnection, row: &KeyRow) -> Result<(), StoreE
 /// # Errors
 /// When the database fails.
 pub async fn promote(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     row: &KeyRow,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE signing_keys SET signs_until = ?1 WHERE alg = ?2 AND kid <> ?3 AND signs_until > ?1",
+        "UPDATE signing_keys SET signs_until = $1 WHERE alg = $2 AND kid <> $3 AND signs_until > $1",
     )
     .bind(rfc3339(now))
     .bind(row.alg.name())
     .bind(&row.kid)
     .execute(&mut *conn)
     .await?;
-    sqlx::query("UPDATE signing_keys SET signs_from = ? WHERE kid = ?")
+    sqlx::query("UPDATE signing_keys SET signs_from = $1 WHERE kid = $2")
         .bind(rfc3339(now))
         .bind(&row.kid)
         .execute(conn)
@@ -121,8 +121,8 @@ pub async fn promote(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn remove(conn: &mut SqliteConnection, kid: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM signing_keys WHERE kid = ?")
+pub async fn remove(conn: &mut AnyConnection, kid: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM signing_keys WHERE kid = $1")
         .bind(kid)
         .execute(conn)
         .await?;
@@ -134,13 +134,13 @@ pub async fn remove(conn: &mut SqliteConnection, kid: &str) -> Result<(), StoreE
 /// # Errors
 /// When the database fails.
 pub async fn replace(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     kid: &str,
     private: &Private,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE signing_keys SET private = ?, sealed = ? WHERE kid = ?")
+    sqlx::query("UPDATE signing_keys SET private = $1, sealed = $2 WHERE kid = $3")
         .bind(private.bytes())
-        .bind(private.is_sealed())
+        .bind(i64::from(private.is_sealed()))
         .bind(kid)
         .execute(conn)
         .await?;
@@ -152,13 +152,13 @@ pub async fn replace(
 /// # Errors
 /// When the database fails.
 pub async fn lengthen(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     overlap: Duration,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE signing_keys SET overlap_s = ?1 \
-         WHERE overlap_s < ?1 AND (signs_until IS NULL OR signs_until > ?2)",
+        "UPDATE signing_keys SET overlap_s = $1 \
+         WHERE overlap_s < $1 AND (signs_until IS NULL OR signs_until > $2)",
     )
     .bind(seconds(overlap))
     .bind(rfc3339(now))
@@ -168,14 +168,14 @@ pub async fn lengthen(
 }
 
 async fn succeeded(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     alg: Algorithm,
     from: Timestamp,
     overlap: Duration,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE signing_keys SET signs_until = ?1, overlap_s = max(overlap_s, ?2) \
-         WHERE alg = ?3 AND (signs_until IS NULL OR signs_until > ?1)",
+        "UPDATE signing_keys SET signs_until = $1, overlap_s = CASE WHEN overlap_s > $2 THEN overlap_s ELSE $2 END \
+         WHERE alg = $3 AND (signs_until IS NULL OR signs_until > $1)",
     )
     .bind(rfc3339(from))
     .bind(seconds(overlap))
@@ -194,20 +194,22 @@ impl Store {
         all(&mut *self.read().await?).await
     }
 
-    /// Writes the log into the database and empties it, so that nothing that was overwritten lies on in it. Tried once:
-    /// while somebody reads, it stays until the next time.
+    /// Writes SQLite's log into the database and empties it, so that nothing that was overwritten lies on in it. Tried once:
+    /// while somebody reads, it stays until the next time. PostgreSQL keeps its log as its administrator wants it.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn empty_log(&self) -> Result<(), StoreError> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&self.writer)
-            .await?;
+        if self.dialect == Dialect::Sqlite {
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(&self.writer)
+                .await?;
+        }
         Ok(())
     }
 }
 
-fn key(row: &SqliteRow) -> Result<KeyRow, StoreError> {
+fn key(row: &AnyRow) -> Result<KeyRow, StoreError> {
     let kid: String = row.try_get("kid")?;
     let malformed = |problem: String| StoreError::Malformed {
         table: "signing key",
@@ -220,9 +222,9 @@ fn key(row: &SqliteRow) -> Result<KeyRow, StoreError> {
     };
     let alg: &str = row.try_get("alg")?;
     let private: Vec<u8> = row.try_get("private")?;
-    let private = match row.try_get("sealed")? {
-        true => Private::Sealed(private),
-        false => Private::Clear(Zeroizing::new(
+    let private = match row.try_get::<i64, _>("sealed")? {
+        1 => Private::Sealed(private),
+        _ => Private::Clear(Zeroizing::new(
             String::from_utf8(private).map_err(|_| malformed("it is not PEM".to_owned()))?,
         )),
     };

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{Store, StoreError};
 use crate::{
@@ -130,16 +130,17 @@ impl Store {
     /// # Errors
     /// When the database fails, or holds what this version does not write.
     pub async fn unsequenced(&self, seq: i64, limit: u32) -> Result<Vec<Unsequenced>, StoreError> {
+        let settled = self.settled().await?;
         let sql = format!(
             "{SELECT} FROM audit AS a JOIN audit_personal AS p ON p.record = a.id
-             WHERE a.seq > $1 ORDER BY a.seq LIMIT $2"
+             WHERE a.seq > $1 AND {settled} ORDER BY a.seq LIMIT $2"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(seq)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.read().await?)
             .await?;
-        let unsequenced = |row: &SqliteRow| {
+        let unsequenced = |row: &AnyRow| {
             let leaf = leaf(row, String::new())?;
             let opening = opening(row, &leaf.id)?;
             let opening = opening.ok_or_else(|| malformed(&leaf.id, "it was erased too soon"))?;
@@ -177,7 +178,8 @@ impl Store {
         }
         sqlx::query(
             "INSERT INTO leaves (leaf, seq, personal)
-             SELECT value ->> 'leaf', value ->> 'seq', value ->> 'personal' FROM jsonb_each($1) ORDER BY key",
+             SELECT CAST(value ->> 'leaf' AS BIGINT), CAST(value ->> 'seq' AS BIGINT), value ->> 'personal'
+             FROM jsonb_each($1) ORDER BY key",
         )
         .bind(super::json(leaves)?)
         .execute(tx.conn())
@@ -238,7 +240,7 @@ impl Store {
         let mut ids: Vec<TileId> = places.iter().map(|place| leaf_tile(*place)).collect();
         ids.dedup();
         let tiles = self.tiles(ids).await?;
-        let logged = |(row, index): (&SqliteRow, u64)| {
+        let logged = |(row, index): (&AnyRow, u64)| {
             let leaf = leaf(row, row.try_get("personal")?)?;
             Ok(Logged {
                 index,
@@ -396,7 +398,7 @@ impl Store {
             .bind(origin)
             .fetch_optional(&mut *self.read().await?)
             .await?;
-        let witnessed = |row: SqliteRow| {
+        let witnessed = |row: AnyRow| {
             let root: Vec<u8> = row.try_get("root")?;
             let root = <[u8; 32]>::try_from(root);
             Ok(Witnessed {
@@ -439,7 +441,7 @@ impl Store {
     }
 }
 
-fn checkpoint(row: &SqliteRow) -> Result<Signed, StoreError> {
+fn checkpoint(row: &AnyRow) -> Result<Signed, StoreError> {
     Ok(Signed {
         size: unsigned(row.try_get("size")?),
         time: row.try_get("time")?,
@@ -447,7 +449,7 @@ fn checkpoint(row: &SqliteRow) -> Result<Signed, StoreError> {
     })
 }
 
-fn leaf(row: &SqliteRow, personal: String) -> Result<Leaf, StoreError> {
+fn leaf(row: &AnyRow, personal: String) -> Result<Leaf, StoreError> {
     Ok(Leaf {
         agent: row.try_get("agent")?,
         content_digest: row.try_get("content_digest")?,
@@ -472,7 +474,7 @@ fn leaf(row: &SqliteRow, personal: String) -> Result<Leaf, StoreError> {
 }
 
 /// None where it was erased.
-fn opening(row: &SqliteRow, id: &str) -> Result<Option<Opening>, StoreError> {
+fn opening(row: &AnyRow, id: &str) -> Result<Option<Opening>, StoreError> {
     let Some(salt) = row.try_get("salt")? else {
         return Ok(None);
     };

@@ -1,8 +1,9 @@
 //! The store: the only place that speaks SQL.
 //!
-//! SQLite in WAL mode with an fsync at every commit. Many readers, one writing connection: a person's or
+//! SQLite in WAL mode, or PostgreSQL, with an fsync at every commit. Many readers, one writing connection: a person's or
 //! administrator's change takes it as a [`WriteTx`]; what happens per call goes through [`commit`], which
-//! puts everything that is waiting into one transaction, so that an fsync is shared.
+//! puts everything that is waiting into one transaction, so that an fsync is shared. Processes on the same database leave
+//! each other's changes whole: SQLite's one writer, and on PostgreSQL a lock that stands for it, see to that.
 
 pub mod audit;
 mod batch;
@@ -10,21 +11,25 @@ pub mod commit;
 mod condition;
 pub mod consents;
 pub mod departures;
+mod dialect;
 mod error;
 pub mod grants;
 pub mod identities;
 pub mod initial_tokens;
 pub mod inputs;
 pub mod keys;
+mod layout;
 pub mod log;
 pub mod oauth;
 pub mod pins;
+mod place;
 pub mod policies;
 pub mod providers;
 pub mod pushed;
 pub mod registrations;
 mod registry;
 pub mod reported;
+mod settled;
 pub mod shadow;
 pub mod shared_keys;
 pub mod sign_ins;
@@ -38,30 +43,29 @@ mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
 };
 
+pub use condition::Condition;
 pub use error::StoreError;
+pub use place::Place;
 
 use crate::audit::Record;
+use dialect::Dialect;
+use place::Role;
 
 /// How long anything waits for the database before it gives up.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// The database's layout, step by step.
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
-
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    readers: SqlitePool,
-    writer: SqlitePool,
+    readers: AnyPool,
+    writer: AnyPool,
+    dialect: Dialect,
     turns: Turns,
     commits: commit::Commits,
 }
@@ -72,49 +76,48 @@ impl Store {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub async fn look_at(data_dir: &Path) -> Result<Self, StoreError> {
-        let path = data_dir.join("writ.db");
-        std::fs::metadata(&path).map_err(|source| StoreError::File {
-            path: path.display().to_string(),
-            source,
-        })?;
-        let options = options(&path).pragma("query_only", "ON");
-        let readers = pool().connect_lazy_with(options.clone());
-        let turns = Turns::default();
-        Ok(Self {
-            writer: readers.clone(),
-            readers,
-            commits: commit::Commits::start(writer::Writer::new(options, turns.clone())),
-            turns,
-        })
+    pub async fn look_at(place: &Place) -> Result<Self, StoreError> {
+        if let Place::Directory(dir) = place {
+            let path = Place::file(dir);
+            std::fs::metadata(&path).map_err(|source| StoreError::File {
+                path: path.display().to_string(),
+                source,
+            })?;
+        }
+        let first = place.connect(Role::Reader).await?;
+        drop(first);
+        Self::on(place, Role::Reader)
     }
 
-    /// Opens the database in the data directory, making both when absent (0700 and 0600), and brings its
-    /// layout up to date.
+    /// Opens the database, making a data directory and the file in it when absent (0700 and 0600), and brings its layout up
+    /// to date.
     ///
     /// # Errors
-    /// When a file cannot be made or read, or the database is of a later version.
-    pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        private_directory(data_dir)?;
-        let path = data_dir.join("writ.db");
-        private_file(&path)?;
-        let options = options(&path).journal_mode(SqliteJournalMode::Wal);
-        let writer = pool()
-            .max_connections(1)
-            // What is deleted is gone: signing keys are.
-            .connect_with(options.clone().pragma("secure_delete", "ON"))
-            .await?;
-        MIGRATIONS.run(&writer).await?;
-        let readers = pool()
-            .max_connections(4)
-            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+    /// When a file cannot be made or read, the database cannot be reached, or it is of a later version.
+    pub async fn open(place: &Place) -> Result<Self, StoreError> {
+        if let Place::Directory(dir) = place {
+            private_directory(dir)?;
+            private_file(&Place::file(dir))?;
+        }
+        let mut first = place.connect(Role::Builder).await?;
+        layout::bring_up_to_date(&mut first).await?;
+        drop(first);
+        Self::on(place, Role::Writer)
+    }
+
+    fn on(place: &Place, writer: Role) -> Result<Self, StoreError> {
         let turns = Turns::default();
-        let commits = commit::Commits::start(writer::Writer::new(options, turns.clone()));
+        // One at a time writes; another is there should its connection be lost.
+        let most = match place.dialect() {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => 2,
+        };
         Ok(Self {
-            readers,
-            writer,
+            readers: place.pool(Role::Reader, 4)?,
+            writer: place.pool(writer, most)?,
+            dialect: place.dialect(),
+            commits: commit::Commits::start(writer::Writer::new(place.clone(), turns.clone())),
             turns,
-            commits,
         })
     }
 
@@ -122,22 +125,22 @@ impl Store {
     ///
     /// # Errors
     /// When none becomes free in time.
-    pub async fn read(&self) -> Result<sqlx::pool::PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await.map_err(timed_out)
+    pub async fn read(&self) -> Result<sqlx::pool::PoolConnection<Any>, StoreError> {
+        Ok(self.readers.acquire().await?)
     }
 
-    /// Begins a transaction that writes. Nobody else in this process writes meanwhile: keep it short, and do slow
+    /// Begins a transaction that writes. Nobody else writes meanwhile, here or in another process: keep it short, and do slow
     /// work (password hashing, signing) before it.
     ///
     /// # Errors
     /// When its turn does not come in time.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         let turn = self.turns.take().await?;
-        let tx = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(timed_out)?;
+        let (begin, lock) = self.dialect.begin_alone();
+        let mut tx = self.writer.begin_with(begin).await?;
+        if let Some(lock) = lock {
+            sqlx::raw_sql(lock).execute(&mut *tx).await?;
+        }
         Ok(WriteTx { tx, _turn: turn })
     }
 
@@ -166,33 +169,16 @@ impl Store {
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(WAIT)
-}
-
-fn pool() -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .acquire_timeout(WAIT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-}
-
 /// A transaction that writes; rolled back when dropped.
 #[derive(Debug)]
 pub struct WriteTx {
-    tx: Transaction<'static, Sqlite>,
+    tx: Transaction<'static, Any>,
     _turn: OwnedMutexGuard<()>,
 }
 
 impl WriteTx {
     /// The connection, for the functions of this module.
-    pub fn conn(&mut self) -> &mut SqliteConnection {
+    pub fn conn(&mut self) -> &mut AnyConnection {
         &mut self.tx
     }
 
@@ -228,17 +214,6 @@ impl Turns {
 /// Rows as one JSON text, for `json_each`: one statement and one bound value, however many rows.
 fn json<T: serde::Serialize + ?Sized>(rows: &T) -> Result<String, StoreError> {
     serde_json::to_string(rows).map_err(|e| StoreError::Database(sqlx::Error::Encode(Box::new(e))))
-}
-
-/// A connection that does not become free, or a lock that is not released, is [`StoreError::Busy`].
-fn timed_out(error: sqlx::Error) -> StoreError {
-    /// SQLite's primary result code for a lock held by somebody else (`SQLITE_BUSY`).
-    const BUSY: &str = "5";
-    match &error {
-        sqlx::Error::PoolTimedOut => StoreError::Busy,
-        sqlx::Error::Database(e) if e.code().as_deref() == Some(BUSY) => StoreError::Busy,
-        _ => StoreError::Database(error),
-    }
 }
 
 fn private_directory(path: &Path) -> Result<(), StoreError> {
@@ -301,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn who_writes_takes_turns() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let store = Store::open(&Place::of_test(dir.path())).await.unwrap();
         let first = store.write().await.unwrap();
         let record = Record::admin(jiff::Timestamp::now(), "test", "test");
         let second = tokio::spawn({

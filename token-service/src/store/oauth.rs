@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::StoreError;
 use crate::{clock::rfc3339, registry::Revocation, secret::SecretHash};
@@ -29,7 +29,7 @@ pub struct Upstream<'a> {
 /// # Errors
 /// When the database fails.
 pub async fn start_session(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     user: &str,
     upstream: Option<&Upstream<'_>>,
@@ -38,15 +38,15 @@ pub async fn start_session(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM sessions WHERE secret_hash IN \
-         (SELECT secret_hash FROM sessions WHERE expires_at <= ? LIMIT ?)",
+         (SELECT secret_hash FROM sessions WHERE expires_at <= $1 LIMIT $2)",
     )
     .bind(rfc3339(now))
     .bind(SWEEP)
     .execute(&mut *conn)
     .await?;
     sqlx::query(
-        "INSERT INTO sessions (secret_hash, user, created_at, expires_at, issuer, upstream_sid, id_token) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sessions (secret_hash, user_name, created_at, expires_at, issuer, upstream_sid, id_token) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(secret.as_bytes())
     .bind(user)
@@ -78,14 +78,14 @@ pub struct Session {
 /// # Errors
 /// When the database fails.
 pub async fn session(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     now: Timestamp,
 ) -> Result<Option<Session>, StoreError> {
     let Some(row) = sqlx::query(
-        "SELECT user, created_at AS since, signed_in_for, issuer FROM sessions \
-         WHERE secret_hash = ? AND expires_at > ? \
-         AND NOT EXISTS (SELECT 1 FROM inactive_users WHERE name = user)",
+        "SELECT user_name, created_at AS since, signed_in_for, issuer FROM sessions \
+         WHERE secret_hash = $1 AND expires_at > $2 \
+         AND NOT EXISTS (SELECT 1 FROM inactive_users WHERE name = user_name)",
     )
     .bind(secret.as_bytes())
     .bind(rfc3339(now))
@@ -94,7 +94,7 @@ pub async fn session(
     else {
         return Ok(None);
     };
-    let user: String = row.try_get("user")?;
+    let user: String = row.try_get("user_name")?;
     let since = row
         .try_get::<&str, _>("since")?
         .parse()
@@ -128,11 +128,11 @@ pub fn request_digest(query: &str) -> [u8; 32] {
 /// # Errors
 /// When the database fails.
 pub async fn set_signed_in_for(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
     request: Option<&[u8]>,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE sessions SET signed_in_for = ? WHERE secret_hash = ?")
+    sqlx::query("UPDATE sessions SET signed_in_for = $1 WHERE secret_hash = $2")
         .bind(request)
         .bind(secret.as_bytes())
         .execute(conn)
@@ -145,12 +145,12 @@ pub async fn set_signed_in_for(
 /// # Errors
 /// When the database fails.
 pub async fn session_upstream(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     secret: &SecretHash,
 ) -> Result<Option<(String, String)>, StoreError> {
     Ok(sqlx::query_as(
         "SELECT issuer, id_token FROM sessions \
-         WHERE secret_hash = ? AND issuer IS NOT NULL AND id_token IS NOT NULL",
+         WHERE secret_hash = $1 AND issuer IS NOT NULL AND id_token IS NOT NULL",
     )
     .bind(secret.as_bytes())
     .fetch_optional(conn)
@@ -161,11 +161,8 @@ pub async fn session_upstream(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_session(
-    conn: &mut SqliteConnection,
-    secret: &SecretHash,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE secret_hash = ?")
+pub async fn end_session(conn: &mut AnyConnection, secret: &SecretHash) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE secret_hash = $1")
         .bind(secret.as_bytes())
         .execute(conn)
         .await?;
@@ -176,17 +173,14 @@ pub async fn end_session(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_session_known_as(
-    conn: &mut SqliteConnection,
-    sid: &str,
-) -> Result<bool, StoreError> {
+pub async fn end_session_known_as(conn: &mut AnyConnection, sid: &str) -> Result<bool, StoreError> {
     let all: Vec<Vec<u8>> = sqlx::query_scalar("SELECT secret_hash FROM sessions")
         .fetch_all(&mut *conn)
         .await?;
     let Some(hash) = all.into_iter().find(|hash| known_as(hash) == sid) else {
         return Ok(false);
     };
-    sqlx::query("DELETE FROM sessions WHERE secret_hash = ?")
+    sqlx::query("DELETE FROM sessions WHERE secret_hash = $1")
         .bind(hash)
         .execute(conn)
         .await?;
@@ -197,8 +191,8 @@ pub async fn end_session_known_as(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_sessions_of(conn: &mut SqliteConnection, user: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE user = ?")
+pub async fn end_sessions_of(conn: &mut AnyConnection, user: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE user_name = $1")
         .bind(user)
         .execute(conn)
         .await?;
@@ -251,7 +245,7 @@ pub enum Redeemed {
 /// # Errors
 /// When the database fails.
 pub async fn add_code(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     code: &SecretHash,
     grant: &CodeGrant,
     now: Timestamp,
@@ -260,16 +254,16 @@ pub async fn add_code(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM authorization_codes WHERE code_hash IN \
-         (SELECT code_hash FROM authorization_codes WHERE keep_until <= ? LIMIT ?)",
+         (SELECT code_hash FROM authorization_codes WHERE keep_until <= $1 LIMIT $2)",
     )
     .bind(rfc3339(now))
     .bind(SWEEP)
     .execute(&mut *conn)
     .await?;
     sqlx::query(
-        "INSERT INTO authorization_codes (code_hash, client_id, user, redirect_uri, resource, \
+        "INSERT INTO authorization_codes (code_hash, client_id, user_name, redirect_uri, resource, \
          scope, code_challenge, nonce, auth_time, session_id, expires_at, keep_until) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(code.as_bytes())
     .bind(&grant.client_id)
@@ -294,14 +288,14 @@ pub async fn add_code(
 /// # Errors
 /// When the database fails.
 pub async fn redeem_code(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     code: &SecretHash,
     grant_id: &str,
     now: Timestamp,
 ) -> Result<Redeemed, StoreError> {
     let Some(row) = sqlx::query(
-        "SELECT client_id, user, redirect_uri, resource, scope, code_challenge, nonce, auth_time, \
-         session_id, expires_at, grant_id FROM authorization_codes WHERE code_hash = ?",
+        "SELECT client_id, user_name, redirect_uri, resource, scope, code_challenge, nonce, auth_time, \
+         session_id, expires_at, grant_id FROM authorization_codes WHERE code_hash = $1",
     )
     .bind(code.as_bytes())
     .fetch_optional(&mut *conn)
@@ -316,7 +310,7 @@ pub async fn redeem_code(
     if row.try_get::<&str, _>("expires_at")? <= rfc3339(now).as_str() {
         return Ok(Redeemed::Expired);
     }
-    sqlx::query("UPDATE authorization_codes SET grant_id = ? WHERE code_hash = ?")
+    sqlx::query("UPDATE authorization_codes SET grant_id = $1 WHERE code_hash = $2")
         .bind(grant_id)
         .bind(code.as_bytes())
         .execute(conn)
@@ -324,10 +318,10 @@ pub async fn redeem_code(
     Ok(Redeemed::Granted(grant))
 }
 
-fn code_grant(row: &SqliteRow) -> Result<CodeGrant, StoreError> {
+fn code_grant(row: &AnyRow) -> Result<CodeGrant, StoreError> {
     Ok(CodeGrant {
         client_id: row.try_get("client_id")?,
-        user: row.try_get("user")?,
+        user: row.try_get("user_name")?,
         redirect_uri: row.try_get("redirect_uri")?,
         resource: row.try_get("resource")?,
         scope: row.try_get("scope")?,
@@ -352,21 +346,21 @@ pub enum Assertion {
 /// # Errors
 /// When the database fails.
 pub async fn use_assertion(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     digest: &[u8; 32],
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<Assertion, StoreError> {
     sqlx::query(
         "DELETE FROM client_assertions WHERE digest IN \
-         (SELECT digest FROM client_assertions WHERE expires_at <= ? LIMIT ?)",
+         (SELECT digest FROM client_assertions WHERE expires_at <= $1 LIMIT $2)",
     )
     .bind(rfc3339(now))
     .bind(SWEEP)
     .execute(&mut *conn)
     .await?;
     let added = sqlx::query(
-        "INSERT INTO client_assertions (digest, expires_at) VALUES (?, ?) \
+        "INSERT INTO client_assertions (digest, expires_at) VALUES ($1, $2) \
          ON CONFLICT (digest) DO NOTHING",
     )
     .bind(digest.as_slice())
@@ -384,17 +378,17 @@ pub async fn use_assertion(
 /// # Errors
 /// When the database fails.
 pub async fn revoke_token(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     token_id: &str,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM revoked_tokens WHERE expires_at <= ?")
+    sqlx::query("DELETE FROM revoked_tokens WHERE expires_at <= $1")
         .bind(rfc3339(now))
         .execute(&mut *conn)
         .await?;
     sqlx::query(
-        "INSERT INTO revoked_tokens (token_id, expires_at) VALUES (?, ?) \
+        "INSERT INTO revoked_tokens (token_id, expires_at) VALUES ($1, $2) \
          ON CONFLICT (token_id) DO NOTHING",
     )
     .bind(token_id)
@@ -409,11 +403,11 @@ pub async fn revoke_token(
 /// # Errors
 /// When the database fails.
 pub async fn revoked_since(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     number: i64,
 ) -> Result<Vec<Revocation>, StoreError> {
     let rows: Vec<(i64, String, String)> =
-        sqlx::query_as("SELECT number, token_id, expires_at FROM revoked_tokens WHERE number > ?")
+        sqlx::query_as("SELECT number, token_id, expires_at FROM revoked_tokens WHERE number > $1")
             .bind(number)
             .fetch_all(conn)
             .await?;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AnyConnection, Row as _};
 use writ_policy::pin::{Definition, Pin, Pins};
 
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, dialect::Dialect, stops};
 use crate::{audit::Record, clock::rfc3339};
 
 /// A tool that is pinned.
@@ -29,7 +29,7 @@ impl Store {
     pub async fn pins(&self, server: &str) -> Result<Vec<Pinned>, StoreError> {
         let mut conn = self.read().await?;
         known(&mut conn, server).await?;
-        let rows = sqlx::query("SELECT * FROM pins WHERE server = ? ORDER BY tool")
+        let rows = sqlx::query("SELECT * FROM pins WHERE server = $1 ORDER BY tool")
             .bind(server)
             .fetch_all(&mut *conn)
             .await?;
@@ -63,9 +63,9 @@ impl Store {
         let mut records = Vec::new();
         for tool in tools {
             let set = sqlx::query(
-                "INSERT INTO pins (server, tool, pin, definition, pinned_by, pinned_at) VALUES (?, ?, ?, ?, ?, ?)
-                 ON CONFLICT DO UPDATE SET pin = excluded.pin, definition = excluded.definition,
-                     pinned_by = excluded.pinned_by, pinned_at = excluded.pinned_at WHERE pin <> excluded.pin",
+                "INSERT INTO pins (server, tool, pin, definition, pinned_by, pinned_at) VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (server, tool) DO UPDATE SET pin = excluded.pin, definition = excluded.definition,
+                     pinned_by = excluded.pinned_by, pinned_at = excluded.pinned_at WHERE pins.pin <> excluded.pin",
             )
             .bind(server)
             .bind(&tool.name)
@@ -99,7 +99,7 @@ impl Store {
         known(tx.conn(), server).await?;
         let named = tools.map(super::json).transpose()?;
         let gone: Vec<String> = sqlx::query_scalar(
-            "DELETE FROM pins WHERE server = ?1 AND (?2 IS NULL OR tool IN (SELECT value FROM json_each(?2)))
+            "DELETE FROM pins WHERE server = $1 AND ($2 IS NULL OR tool IN (SELECT value FROM json_each($2)))
              RETURNING tool",
         )
         .bind(server)
@@ -144,11 +144,10 @@ fn record(
 }
 
 /// The pins of all servers, by their ids.
-pub(super) async fn read(conn: &mut SqliteConnection) -> Result<HashMap<String, Pins>, StoreError> {
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT server, json_group_object(tool, pin) FROM pins GROUP BY server")
-            .fetch_all(conn)
-            .await?;
+pub(super) async fn read(conn: &mut AnyConnection) -> Result<HashMap<String, Pins>, StoreError> {
+    let rows: Vec<(String, String)> = sqlx::query_as(Dialect::of(conn).pins())
+        .fetch_all(conn)
+        .await?;
     let of_server = |(server, pins): (String, String)| {
         let pins = serde_json::from_str(&pins).map_err(|e| malformed(&server, &e))?;
         Ok((server, pins))
@@ -168,16 +167,12 @@ fn malformed(server: &str, problem: &serde_json::Error) -> StoreError {
     }
 }
 
-async fn known(conn: &mut SqliteConnection, server: &str) -> Result<(), StoreError> {
-    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?)")
-        .bind(server)
-        .fetch_one(conn)
-        .await?;
-    match known {
-        true => Ok(()),
-        false => Err(StoreError::NotFound {
-            what: "server",
-            id: server.to_owned(),
-        }),
-    }
+async fn known(conn: &mut AnyConnection, server: &str) -> Result<(), StoreError> {
+    stops::known_as(
+        conn,
+        "SELECT 1 FROM servers WHERE id = $1",
+        "server",
+        server,
+    )
+    .await
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, WriteTx};
 use crate::{audit::Record, clock::rfc3339};
@@ -85,7 +85,7 @@ const SELECT: &str =
      FROM policy_revisions AS p LEFT JOIN policy_in_force AS f ON f.number = p.number ";
 
 /// The number of the revision in force; none while nothing has been published.
-pub(super) async fn in_force(conn: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
+pub(super) async fn in_force(conn: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar("SELECT number FROM policy_in_force")
         .fetch_optional(conn)
         .await?)
@@ -100,7 +100,7 @@ pub(super) async fn publish(
 ) -> Result<Option<i64>, StoreError> {
     let files = super::json(new.files)?;
     let same: Option<i64> = sqlx::query_scalar(
-        "SELECT number FROM policy_revisions JOIN policy_in_force USING (number) WHERE files = ?",
+        "SELECT number FROM policy_revisions JOIN policy_in_force USING (number) WHERE files = $1",
     )
     .bind(&files)
     .fetch_optional(tx.conn())
@@ -128,8 +128,8 @@ pub(super) async fn insert(
     now: Timestamp,
 ) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(
-        "INSERT INTO policy_revisions (revision, files, message, author, origin, named, published_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING number",
+        "INSERT INTO policy_revisions (number, revision, files, message, author, origin, named, published_at)
+         SELECT coalesce(max(number), 0) + 1, $1, $2, $3, $4, $5, $6, $7 FROM policy_revisions RETURNING number",
     )
     .bind(new.revision)
     .bind(super::json(new.files)?)
@@ -143,17 +143,16 @@ pub(super) async fn insert(
 }
 
 async fn is_last_bundle(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     url: &str,
     digest: &[u8; 32],
 ) -> Result<bool, StoreError> {
-    Ok(
-        sqlx::query_scalar("SELECT count(*) > 0 FROM policy_bundle WHERE url = ? AND digest = ?")
-            .bind(url)
-            .bind(digest.as_slice())
-            .fetch_one(conn)
-            .await?,
-    )
+    let last = sqlx::query("SELECT 1 FROM policy_bundle WHERE url = $1 AND digest = $2")
+        .bind(url)
+        .bind(digest.as_slice())
+        .fetch_optional(conn)
+        .await?;
+    Ok(last.is_some())
 }
 
 async fn put_in_force(
@@ -166,7 +165,7 @@ async fn put_in_force(
 ) -> Result<(), StoreError> {
     let before = in_force(tx.conn()).await?;
     sqlx::query(
-        "INSERT INTO policy_in_force (id, number, since) VALUES (1, ?, ?)
+        "INSERT INTO policy_in_force (id, number, since) VALUES (1, $1, $2)
          ON CONFLICT (id) DO UPDATE SET number = excluded.number, since = excluded.since",
     )
     .bind(number)
@@ -174,7 +173,7 @@ async fn put_in_force(
     .execute(tx.conn())
     .await?;
     let revision: String =
-        sqlx::query_scalar("SELECT revision FROM policy_revisions WHERE number = ?")
+        sqlx::query_scalar("SELECT revision FROM policy_revisions WHERE number = $1")
             .bind(number)
             .fetch_one(tx.conn())
             .await?;
@@ -234,7 +233,7 @@ impl Store {
         }
         publish(&mut tx, new, now).await?;
         sqlx::query(
-            "INSERT INTO policy_bundle (id, url, digest) VALUES (1, ?, ?)
+            "INSERT INTO policy_bundle (id, url, digest) VALUES (1, $1, $2)
              ON CONFLICT (id) DO UPDATE SET url = excluded.url, digest = excluded.digest",
         )
         .bind(url)
@@ -276,9 +275,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn policy_history(&self, limit: u32) -> Result<Vec<Published>, StoreError> {
-        let sql = format!("{SELECT} ORDER BY p.number DESC LIMIT ?");
+        let sql = format!("{SELECT} ORDER BY p.number DESC LIMIT $1");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(limit)
+            .bind(i64::from(limit))
             .fetch_all(&mut *self.read().await?)
             .await?;
         rows.iter().map(published).collect()
@@ -304,7 +303,7 @@ impl Store {
     /// # Errors
     /// When there is none of that name, or the database fails.
     pub async fn published_policy(&self, which: &Which) -> Result<Published, StoreError> {
-        let sql = format!("{SELECT} WHERE p.number = ?1 OR revision = ?2 ORDER BY p.number DESC");
+        let sql = format!("{SELECT} WHERE p.number = $1 OR revision = $2 ORDER BY p.number DESC");
         let (number, revision) = match which {
             Which::Number(number) => (Some(*number), None),
             Which::Revision(revision) => (None, Some(revision)),
@@ -326,7 +325,7 @@ impl Store {
     /// When there is none of that number, it cannot be read, or the database fails.
     pub async fn policy_files(&self, number: i64) -> Result<BTreeMap<String, String>, StoreError> {
         let files: Option<String> =
-            sqlx::query_scalar("SELECT files FROM policy_revisions WHERE number = ?")
+            sqlx::query_scalar("SELECT files FROM policy_revisions WHERE number = $1")
                 .bind(number)
                 .fetch_optional(&mut *self.read().await?)
                 .await?;
@@ -339,7 +338,7 @@ impl Store {
     }
 }
 
-fn published(row: &SqliteRow) -> Result<Published, StoreError> {
+fn published(row: &AnyRow) -> Result<Published, StoreError> {
     Ok(Published {
         number: row.try_get("number")?,
         revision: row.try_get("revision")?,

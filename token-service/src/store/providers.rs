@@ -2,7 +2,7 @@
 //!
 //! The configuration names them; an administrator can switch one off at once, with everybody who comes from it.
 
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{Store, StoreError};
 use crate::registry::Status;
@@ -28,16 +28,16 @@ impl Store {
         let named = super::json(named)?;
         sqlx::query(
             "UPDATE identity_providers SET configured = 0 \
-             WHERE configured = 1 AND issuer NOT IN (SELECT value ->> 1 FROM json_each(?))",
+             WHERE configured = 1 AND issuer NOT IN (SELECT value ->> 1 FROM jsonb_each($1))",
         )
         .bind(&named)
         .execute(tx.conn())
         .await?;
         sqlx::query(
             "INSERT INTO identity_providers (id, issuer, configured, status) \
-             SELECT value ->> 0, value ->> 1, 1, 'approved' FROM json_each(?) WHERE true \
+             SELECT value ->> 0, value ->> 1, 1, 'approved' FROM jsonb_each($1) WHERE true \
              ON CONFLICT (issuer) DO UPDATE SET id = excluded.id, configured = 1 \
-             WHERE id <> excluded.id OR configured = 0",
+             WHERE identity_providers.id <> excluded.id OR identity_providers.configured = 0",
         )
         .bind(&named)
         .execute(tx.conn())
@@ -50,7 +50,7 @@ impl Store {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<KnownProvider>, StoreError> {
+pub async fn list(conn: &mut AnyConnection) -> Result<Vec<KnownProvider>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, issuer, status FROM identity_providers WHERE configured = 1 ORDER BY id",
     )
@@ -74,7 +74,7 @@ pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<KnownProvider>, Sto
 ///
 /// # Errors
 /// [`StoreError::NotFound`] when it names none of this id; when the database fails.
-pub async fn find(conn: &mut SqliteConnection, id: &str) -> Result<KnownProvider, StoreError> {
+pub async fn find(conn: &mut AnyConnection, id: &str) -> Result<KnownProvider, StoreError> {
     let mut all = list(conn).await?;
     all.retain(|p| p.id == id);
     all.pop().ok_or_else(|| unknown(id))
@@ -84,14 +84,14 @@ pub async fn find(conn: &mut SqliteConnection, id: &str) -> Result<KnownProvider
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_on(conn: &mut SqliteConnection, issuer: &str) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM identity_providers \
-         WHERE issuer = ? AND configured = 1 AND status = 'approved')",
+pub async fn is_on(conn: &mut AnyConnection, issuer: &str) -> Result<bool, StoreError> {
+    let on = sqlx::query(
+        "SELECT 1 FROM identity_providers WHERE issuer = $1 AND configured = 1 AND status = 'approved'",
     )
     .bind(issuer)
-    .fetch_one(conn)
-    .await?)
+    .fetch_optional(conn)
+    .await?;
+    Ok(on.is_some())
 }
 
 /// Switches a provider on or off. The registry's revision moves on, so that the tokens of everybody who comes from it
@@ -100,12 +100,12 @@ pub async fn is_on(conn: &mut SqliteConnection, issuer: &str) -> Result<bool, St
 /// # Errors
 /// [`StoreError::NotFound`] when the configuration names none of this id; when the database fails.
 pub async fn set_active(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     id: &str,
     active: bool,
 ) -> Result<(), StoreError> {
     let changed =
-        sqlx::query("UPDATE identity_providers SET status = ? WHERE id = ? AND configured = 1")
+        sqlx::query("UPDATE identity_providers SET status = $1 WHERE id = $2 AND configured = 1")
             .bind(if active { "approved" } else { "disabled" })
             .bind(id)
             .execute(conn)

@@ -1,7 +1,7 @@
 //! Authorization requests that clients pushed (RFC 9126), until they are answered or run out.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::StoreError;
 use crate::{clock::rfc3339, secret::SecretHash};
@@ -14,7 +14,7 @@ const SWEEP: i64 = 64;
 /// # Errors
 /// When the database fails.
 pub async fn add(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     reference: &SecretHash,
     client_id: &str,
     parameters: &str,
@@ -23,7 +23,7 @@ pub async fn add(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "DELETE FROM pushed_requests WHERE secret_hash IN \
-         (SELECT secret_hash FROM pushed_requests WHERE expires_at <= ? LIMIT ?)",
+         (SELECT secret_hash FROM pushed_requests WHERE expires_at <= $1 LIMIT $2)",
     )
     .bind(rfc3339(now))
     .bind(SWEEP)
@@ -31,7 +31,7 @@ pub async fn add(
     .await?;
     sqlx::query(
         "INSERT INTO pushed_requests (secret_hash, client_id, parameters, expires_at) \
-         VALUES (?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4)",
     )
     .bind(reference.as_bytes())
     .bind(client_id)
@@ -47,14 +47,14 @@ pub async fn add(
 /// # Errors
 /// When the database fails.
 pub async fn find(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     reference: &SecretHash,
     client_id: &str,
     now: Timestamp,
 ) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
         "SELECT parameters FROM pushed_requests \
-         WHERE secret_hash = ? AND client_id = ? AND expires_at > ?",
+         WHERE secret_hash = $1 AND client_id = $2 AND expires_at > $3",
     )
     .bind(reference.as_bytes())
     .bind(client_id)
@@ -68,11 +68,11 @@ pub async fn find(
 /// # Errors
 /// When the database fails.
 pub async fn keep(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     reference: &SecretHash,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE pushed_requests SET expires_at = ? WHERE secret_hash = ?")
+    sqlx::query("UPDATE pushed_requests SET expires_at = $1 WHERE secret_hash = $2")
         .bind(rfc3339(expires_at))
         .bind(reference.as_bytes())
         .execute(conn)
@@ -84,11 +84,8 @@ pub async fn keep(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn use_up(
-    conn: &mut SqliteConnection,
-    reference: &SecretHash,
-) -> Result<bool, StoreError> {
-    let used = sqlx::query("DELETE FROM pushed_requests WHERE secret_hash = ?")
+pub async fn use_up(conn: &mut AnyConnection, reference: &SecretHash) -> Result<bool, StoreError> {
+    let used = sqlx::query("DELETE FROM pushed_requests WHERE secret_hash = $1")
         .bind(reference.as_bytes())
         .execute(conn)
         .await?;

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{Store, StoreError, WriteTx, registry};
 use crate::{
@@ -67,7 +67,7 @@ impl Store {
         let id = gateway.id.as_str();
         let added = sqlx::query(
             "INSERT INTO gateways (id, kind, secret_hash, certificate_san, certificate_sha256, status, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(id)
         .bind(gateway.kind.as_str())
@@ -89,11 +89,12 @@ impl Store {
         .await;
         added.map_err(|e| refused(e, "gateway", id))?;
         for server in &gateway.servers {
-            let added = sqlx::query("INSERT INTO gateway_servers (gateway, server) VALUES (?, ?)")
-                .bind(id)
-                .bind(server)
-                .execute(tx.conn())
-                .await;
+            let added =
+                sqlx::query("INSERT INTO gateway_servers (gateway, server) VALUES ($1, $2)")
+                    .bind(id)
+                    .bind(server)
+                    .execute(tx.conn())
+                    .await;
             added.map_err(|e| refused(e, "server", server))?;
         }
         audited(tx, now, "gateway add", id).await
@@ -110,7 +111,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let set = sqlx::query("UPDATE gateways SET kind = ? WHERE id = ?")
+        let set = sqlx::query("UPDATE gateways SET kind = $1 WHERE id = $2")
             .bind(kind.as_str())
             .bind(id)
             .execute(tx.conn())
@@ -135,9 +136,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let sql = match what {
-            Registered::Server => "SELECT status FROM servers WHERE id = ?",
-            Registered::Agent => "SELECT status FROM agents WHERE id = ?",
-            Registered::Gateway => "SELECT status FROM gateways WHERE id = ?",
+            Registered::Server => "SELECT status FROM servers WHERE id = $1",
+            Registered::Agent => "SELECT status FROM agents WHERE id = $1",
+            Registered::Gateway => "SELECT status FROM gateways WHERE id = $1",
         };
         let status: Option<String> = sqlx::query_scalar(sql)
             .bind(id)
@@ -209,7 +210,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let updated = sqlx::query("UPDATE servers SET methods = ? WHERE id = ?")
+        let updated = sqlx::query("UPDATE servers SET methods = $1 WHERE id = $2")
             .bind(super::json(&methods)?)
             .bind(server)
             .execute(tx.conn())
@@ -248,14 +249,14 @@ impl Store {
 /// # Errors
 /// When the id, the resource or the audience is taken, or the audience is somebody's resource.
 pub async fn insert_server(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     server: &Server,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let added = sqlx::query(
         "INSERT INTO servers (id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, name,
          owner, upstream, tools, methods, may_call, origin, registration_hash, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(server.id.as_str())
     .bind(&server.resource)
@@ -286,14 +287,14 @@ pub async fn insert_server(
 /// # Errors
 /// When the id is taken.
 pub async fn insert_agent(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     agent: &Agent,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let added = sqlx::query(
         "INSERT INTO agents (id, name, auth_method, secret_hash, jwks, jwks_uri, workload, redirect_uris, grants, tools,
          labels, metadata, status, origin, registration_hash, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(agent.id.as_str())
     .bind(&agent.name)
@@ -322,11 +323,11 @@ pub async fn insert_agent(
 ///
 /// # Errors
 /// When there is none with this id.
-pub async fn update_agent(conn: &mut SqliteConnection, agent: &Agent) -> Result<(), StoreError> {
+pub async fn update_agent(conn: &mut AnyConnection, agent: &Agent) -> Result<(), StoreError> {
     let updated = sqlx::query(
-        "UPDATE agents SET name = ?, auth_method = ?, secret_hash = ?, jwks = ?, jwks_uri = ?, workload = ?,
-         redirect_uris = ?, grants = ?, tools = ?, labels = ?, metadata = ?, status = ?, registration_hash = ?
-         WHERE id = ?",
+        "UPDATE agents SET name = $1, auth_method = $2, secret_hash = $3, jwks = $4, jwks_uri = $5, workload = $6,
+         redirect_uris = $7, grants = $8, tools = $9, labels = $10, metadata = $11, status = $12, registration_hash = $13
+         WHERE id = $14",
     )
     .bind(&agent.name)
     .bind(agent.auth.as_str())
@@ -355,10 +356,10 @@ pub async fn update_agent(conn: &mut SqliteConnection, agent: &Agent) -> Result<
 ///
 /// # Errors
 /// When there is none with this id, or the resource is taken.
-pub async fn update_server(conn: &mut SqliteConnection, server: &Server) -> Result<(), StoreError> {
+pub async fn update_server(conn: &mut AnyConnection, server: &Server) -> Result<(), StoreError> {
     let updated = sqlx::query(
-        "UPDATE servers SET resource = ?, enforcement = ?, status = ?, labels = ?, scopes = ?, name = ?, owner = ?,
-         upstream = ?, tools = ?, methods = ?, may_call = ?, registration_hash = ? WHERE id = ?",
+        "UPDATE servers SET resource = $1, enforcement = $2, status = $3, labels = $4, scopes = $5, name = $6, owner = $7,
+         upstream = $8, tools = $9, methods = $10, may_call = $11, registration_hash = $12 WHERE id = $13",
     )
     .bind(&server.resource)
     .bind(word(&server.enforcement)?)
@@ -388,22 +389,22 @@ pub async fn update_server(conn: &mut SqliteConnection, server: &Server) -> Resu
 /// # Errors
 /// When there is none with this id.
 pub async fn remove(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     what: Registered,
     id: &str,
 ) -> Result<(), StoreError> {
     let sql = match what {
-        Registered::Server => "DELETE FROM servers WHERE id = ?",
-        Registered::Agent => "DELETE FROM agents WHERE id = ?",
-        Registered::Gateway => "DELETE FROM gateways WHERE id = ?",
+        Registered::Server => "DELETE FROM servers WHERE id = $1",
+        Registered::Agent => "DELETE FROM agents WHERE id = $1",
+        Registered::Gateway => "DELETE FROM gateways WHERE id = $1",
     };
     let removed = sqlx::query(sql).bind(id).execute(&mut *conn).await?;
     if what == Registered::Agent {
         for sql in [
-            "DELETE FROM authorization_codes WHERE client_id = ?",
-            "DELETE FROM grants WHERE client_id = ?",
-            "DELETE FROM consents WHERE client_id = ?",
-            "DELETE FROM pushed_requests WHERE client_id = ?",
+            "DELETE FROM authorization_codes WHERE client_id = $1",
+            "DELETE FROM grants WHERE client_id = $1",
+            "DELETE FROM consents WHERE client_id = $1",
+            "DELETE FROM pushed_requests WHERE client_id = $1",
         ] {
             sqlx::query(sql).bind(id).execute(&mut *conn).await?;
         }
@@ -418,9 +419,9 @@ async fn set(
     status: Status,
 ) -> Result<(), StoreError> {
     let sql = match what {
-        Registered::Server => "UPDATE servers SET status = ?1 WHERE id = ?2",
-        Registered::Agent => "UPDATE agents SET status = ?1 WHERE id = ?2",
-        Registered::Gateway => "UPDATE gateways SET status = ?1 WHERE id = ?2",
+        Registered::Server => "UPDATE servers SET status = $1 WHERE id = $2",
+        Registered::Agent => "UPDATE agents SET status = $1 WHERE id = $2",
+        Registered::Gateway => "UPDATE gateways SET status = $1 WHERE id = $2",
     };
     let set = sqlx::query(sql)
         .bind(word(&status)?)
@@ -458,7 +459,7 @@ fn word<T: Serialize>(value: &T) -> Result<String, StoreError> {
 /// Says what a constraint means to an administrator.
 fn refused(error: sqlx::Error, what: &'static str, id: &str) -> StoreError {
     let Some(e) = error.as_database_error() else {
-        return StoreError::Database(error);
+        return error.into();
     };
     let message = e.message();
     if message.contains("audience_is_resource") {
@@ -496,6 +497,6 @@ fn refused(error: sqlx::Error, what: &'static str, id: &str) -> StoreError {
             id: id.to_owned(),
         }
     } else {
-        StoreError::Database(error)
+        error.into()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Connection as _, Row as _, any::AnyRow};
 use writ_policy::pin::Pins;
 
 use super::{Store, StoreError, oauth, pins, stops, users};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The registry's revision as this connection sees it.
-pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub(super) async fn revision(conn: &mut AnyConnection) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar("SELECT revision FROM registry_revision")
         .fetch_one(conn)
         .await?)
@@ -59,7 +59,7 @@ impl Store {
     }
 }
 
-pub(super) async fn servers(conn: &mut SqliteConnection) -> Result<Vec<Server>, StoreError> {
+pub(super) async fn servers(conn: &mut AnyConnection) -> Result<Vec<Server>, StoreError> {
     let rows = sqlx::query("SELECT * FROM servers ORDER BY id")
         .fetch_all(&mut *conn)
         .await?;
@@ -73,14 +73,14 @@ pub(super) async fn servers(conn: &mut SqliteConnection) -> Result<Vec<Server>, 
         .collect()
 }
 
-pub(super) async fn agents(conn: &mut SqliteConnection) -> Result<Vec<Agent>, StoreError> {
+pub(super) async fn agents(conn: &mut AnyConnection) -> Result<Vec<Agent>, StoreError> {
     let rows = sqlx::query("SELECT * FROM agents ORDER BY id")
         .fetch_all(conn)
         .await?;
     rows.iter().map(agent).collect()
 }
 
-pub(super) async fn gateways(conn: &mut SqliteConnection) -> Result<Vec<Gateway>, StoreError> {
+pub(super) async fn gateways(conn: &mut AnyConnection) -> Result<Vec<Gateway>, StoreError> {
     let rows = sqlx::query(
         "SELECT *, (SELECT json_group_array(server) FROM gateway_servers WHERE gateway = id) AS servers
          FROM gateways ORDER BY id",
@@ -90,7 +90,7 @@ pub(super) async fn gateways(conn: &mut SqliteConnection) -> Result<Vec<Gateway>
     rows.iter().map(gateway).collect()
 }
 
-fn server(row: &SqliteRow) -> Result<Server, StoreError> {
+fn server(row: &AnyRow) -> Result<Server, StoreError> {
     let r = Reader {
         table: "server",
         row,
@@ -116,7 +116,7 @@ fn server(row: &SqliteRow) -> Result<Server, StoreError> {
     })
 }
 
-fn agent(row: &SqliteRow) -> Result<Agent, StoreError> {
+fn agent(row: &AnyRow) -> Result<Agent, StoreError> {
     let r = Reader {
         table: "agent",
         row,
@@ -145,7 +145,7 @@ fn agent(row: &SqliteRow) -> Result<Agent, StoreError> {
     })
 }
 
-fn gateway(row: &SqliteRow) -> Result<Gateway, StoreError> {
+fn gateway(row: &AnyRow) -> Result<Gateway, StoreError> {
     let r = Reader {
         table: "gateway",
         row,
@@ -176,7 +176,7 @@ fn gateway_proof(r: &Reader<'_>) -> Result<GatewayProof, StoreError> {
 /// Reads checked values out of a row.
 struct Reader<'a> {
     table: &'static str,
-    row: &'a SqliteRow,
+    row: &'a AnyRow,
 }
 
 impl Reader<'_> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use writ_policy::kept::KeptInput;
 
 use super::{StoreError, tally::Tried};
@@ -45,7 +45,7 @@ pub struct Report {
 
 /// The events that have not been reported before; from now on they have.
 pub(super) async fn fresh<'a>(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     report: &'a Report,
 ) -> Result<Vec<&'a Reported>, StoreError> {
     let keys: Vec<String> = report
@@ -57,8 +57,8 @@ pub(super) async fn fresh<'a>(
         HashSet::new()
     } else {
         sqlx::query_scalar(
-            "INSERT OR IGNORE INTO reported (key, seen_at) SELECT unhex(value), ?2 FROM json_each(?1)
-             RETURNING hex(key)",
+            "INSERT INTO reported (key, seen_at) SELECT unhex(value), $2 FROM json_each($1) WHERE true
+             ON CONFLICT (key) DO NOTHING RETURNING hex(key)",
         )
         .bind(super::json(&keys)?)
         .bind(i64::try_from(report.now).unwrap_or(i64::MAX))
@@ -73,8 +73,8 @@ pub(super) async fn fresh<'a>(
 }
 
 /// Forgets what was reported long ago.
-pub(super) async fn sweep(conn: &mut SqliteConnection, now: u64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM reported WHERE seen_at < ?")
+pub(super) async fn sweep(conn: &mut AnyConnection, now: u64) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM reported WHERE seen_at < $1")
         .bind(i64::try_from(now.saturating_sub(REMEMBERED_S)).unwrap_or(i64::MAX))
         .execute(conn)
         .await?;

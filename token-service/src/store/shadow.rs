@@ -96,14 +96,10 @@ impl Store {
         for (what, sql, ids) in [
             (
                 "server",
-                "SELECT EXISTS (SELECT 1 FROM servers WHERE id = ?1)",
+                "SELECT 1 FROM servers WHERE id = $1",
                 &scope.servers,
             ),
-            (
-                "agent",
-                "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1)",
-                &scope.agents,
-            ),
+            ("agent", "SELECT 1 FROM agents WHERE id = $1", &scope.agents),
         ] {
             for id in ids {
                 stops::known_as(tx.conn(), sql, what, id).await?;
@@ -114,7 +110,7 @@ impl Store {
             Candidate::Published(number) => *number,
         };
         sqlx::query(
-            "INSERT INTO policy_shadow (id, number, servers, agents, since) VALUES (1, ?, ?, ?, ?)
+            "INSERT INTO policy_shadow (id, number, servers, agents, since) VALUES (1, $1, $2, $3, $4)
              ON CONFLICT (id) DO UPDATE SET number = excluded.number, servers = excluded.servers,
                  agents = excluded.agents, since = excluded.since",
         )

@@ -1,6 +1,6 @@
 //! Keys that all processes on one database share, as rows. What they are sealed with is [`crate::keys`]'s business.
 
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::StoreError;
 
@@ -27,7 +27,7 @@ impl std::fmt::Debug for SharedKeyRow {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn all(conn: &mut SqliteConnection) -> Result<Vec<SharedKeyRow>, StoreError> {
+pub async fn all(conn: &mut AnyConnection) -> Result<Vec<SharedKeyRow>, StoreError> {
     sqlx::query("SELECT * FROM shared_keys ORDER BY purpose")
         .fetch_all(conn)
         .await?
@@ -41,10 +41,10 @@ pub async fn all(conn: &mut SqliteConnection) -> Result<Vec<SharedKeyRow>, Store
 /// # Errors
 /// When the database fails.
 pub async fn find(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     purpose: &str,
 ) -> Result<Option<SharedKeyRow>, StoreError> {
-    sqlx::query("SELECT * FROM shared_keys WHERE purpose = ?")
+    sqlx::query("SELECT * FROM shared_keys WHERE purpose = $1")
         .bind(purpose)
         .fetch_optional(conn)
         .await?
@@ -57,23 +57,23 @@ pub async fn find(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put(conn: &mut SqliteConnection, row: &SharedKeyRow) -> Result<(), StoreError> {
+pub async fn put(conn: &mut AnyConnection, row: &SharedKeyRow) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO shared_keys (purpose, key, sealed) VALUES (?, ?, ?) \
+        "INSERT INTO shared_keys (purpose, key, sealed) VALUES ($1, $2, $3) \
          ON CONFLICT (purpose) DO UPDATE SET key = excluded.key, sealed = excluded.sealed",
     )
     .bind(&row.purpose)
     .bind(row.key.as_slice())
-    .bind(row.sealed)
+    .bind(i64::from(row.sealed))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-fn row(row: &SqliteRow) -> Result<SharedKeyRow, StoreError> {
+fn row(row: &AnyRow) -> Result<SharedKeyRow, StoreError> {
     Ok(SharedKeyRow {
         purpose: row.try_get("purpose")?,
         key: row.try_get("key")?,
-        sealed: row.try_get("sealed")?,
+        sealed: row.try_get::<i64, _>("sealed")? != 0,
     })
 }

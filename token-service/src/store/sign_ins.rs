@@ -2,7 +2,7 @@
 //! out.
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AnyConnection, Row as _};
 
 use super::StoreError;
 use crate::{clock::rfc3339, secret::SecretHash};
@@ -12,10 +12,10 @@ pub const ON_THE_WAY: SignedDuration = SignedDuration::from_mins(10);
 /// The most of a kind on the way at once; beyond it, those that set out first are forgotten.
 const MOST: i64 = 10_000;
 
-const OLD_SIGN_INS: &str = "DELETE FROM pending_sign_ins WHERE created_at <= ?1 OR created_at <= \
-    (SELECT created_at FROM pending_sign_ins ORDER BY created_at DESC LIMIT 1 OFFSET ?2)";
-const OLD_LOGOUTS: &str = "DELETE FROM pending_logouts WHERE created_at <= ?1 OR created_at <= \
-    (SELECT created_at FROM pending_logouts ORDER BY created_at DESC LIMIT 1 OFFSET ?2)";
+const OLD_SIGN_INS: &str = "DELETE FROM pending_sign_ins WHERE created_at <= $1 OR created_at <= \
+    (SELECT created_at FROM pending_sign_ins ORDER BY created_at DESC LIMIT 1 OFFSET $2)";
+const OLD_LOGOUTS: &str = "DELETE FROM pending_logouts WHERE created_at <= $1 OR created_at <= \
+    (SELECT created_at FROM pending_logouts ORDER BY created_at DESC LIMIT 1 OFFSET $2)";
 
 /// A sign-in on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct PendingSignIn {
 /// # Errors
 /// When the database fails.
 pub async fn set_out(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     state: &SecretHash,
     browser: &SecretHash,
     issuer: &str,
@@ -40,7 +40,7 @@ pub async fn set_out(
 ) -> Result<(), StoreError> {
     make_room(conn, OLD_SIGN_INS, now).await?;
     sqlx::query(
-        "INSERT INTO pending_sign_ins (state_hash, browser, issuer, query, created_at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO pending_sign_ins (state_hash, browser, issuer, query, created_at) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(state.as_bytes())
     .bind(browser.as_bytes())
@@ -58,14 +58,14 @@ pub async fn set_out(
 /// # Errors
 /// When the database fails.
 pub async fn come_back(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     state: &SecretHash,
     browser: &SecretHash,
     issuer: &str,
     now: Timestamp,
 ) -> Result<Option<PendingSignIn>, StoreError> {
     let row = sqlx::query(
-        "DELETE FROM pending_sign_ins WHERE state_hash = ? AND browser = ? AND issuer = ? AND created_at > ? \
+        "DELETE FROM pending_sign_ins WHERE state_hash = $1 AND browser = $2 AND issuer = $3 AND created_at > $4 \
          RETURNING query, created_at",
     )
     .bind(state.as_bytes())
@@ -88,18 +88,20 @@ pub async fn come_back(
 /// # Errors
 /// When the database fails.
 pub async fn set_out_to_leave(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     state: &SecretHash,
     location: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     make_room(conn, OLD_LOGOUTS, now).await?;
-    sqlx::query("INSERT INTO pending_logouts (state_hash, location, created_at) VALUES (?, ?, ?)")
-        .bind(state.as_bytes())
-        .bind(location)
-        .bind(rfc3339(now))
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO pending_logouts (state_hash, location, created_at) VALUES ($1, $2, $3)",
+    )
+    .bind(state.as_bytes())
+    .bind(location)
+    .bind(rfc3339(now))
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -108,12 +110,12 @@ pub async fn set_out_to_leave(
 /// # Errors
 /// When the database fails.
 pub async fn has_left(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     state: &SecretHash,
     now: Timestamp,
 ) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
-        "DELETE FROM pending_logouts WHERE state_hash = ? AND created_at > ? RETURNING location",
+        "DELETE FROM pending_logouts WHERE state_hash = $1 AND created_at > $2 RETURNING location",
     )
     .bind(state.as_bytes())
     .bind(rfc3339(earliest(now)))
@@ -135,19 +137,19 @@ pub enum LogoutToken {
 /// # Errors
 /// When the database fails.
 pub async fn use_logout_token(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     issuer: &str,
     jti: &str,
     sid: Option<&str>,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<LogoutToken, StoreError> {
-    sqlx::query("DELETE FROM upstream_logouts WHERE expires_at <= ?")
+    sqlx::query("DELETE FROM upstream_logouts WHERE expires_at <= $1")
         .bind(rfc3339(now))
         .execute(&mut *conn)
         .await?;
     let added = sqlx::query(
-        "INSERT INTO upstream_logouts (issuer, jti, sid, expires_at) VALUES (?, ?, ?, ?) \
+        "INSERT INTO upstream_logouts (issuer, jti, sid, expires_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (issuer, jti) DO NOTHING",
     )
     .bind(issuer)
@@ -167,19 +169,20 @@ pub async fn use_logout_token(
 /// # Errors
 /// When the database fails.
 pub async fn is_ended(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     issuer: &str,
     sid: &str,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM upstream_logouts WHERE issuer = ? AND sid = ? AND expires_at > ?)",
+    let ended = sqlx::query(
+        "SELECT 1 FROM upstream_logouts WHERE issuer = $1 AND sid = $2 AND expires_at > $3",
     )
     .bind(issuer)
     .bind(sid)
     .bind(rfc3339(now))
-    .fetch_one(conn)
-    .await?)
+    .fetch_optional(conn)
+    .await?;
+    Ok(ended.is_some())
 }
 
 fn earliest(now: Timestamp) -> Timestamp {
@@ -188,7 +191,7 @@ fn earliest(now: Timestamp) -> Timestamp {
 
 /// Clears away what is no longer on its way, and the oldest of too many.
 async fn make_room(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     statement: &'static str,
     now: Timestamp,
 ) -> Result<(), StoreError> {

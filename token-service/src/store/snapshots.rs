@@ -44,7 +44,7 @@ impl Store {
         let mut tx = self.write().await?;
         let number = |epoch: u64| i64::try_from(epoch).unwrap_or(i64::MAX);
         let done = sqlx::query(
-            "UPDATE snapshots SET epoch = ?, first_key = ?, last_key = ? WHERE epoch = ? AND last_key = ?",
+            "UPDATE snapshots SET epoch = $1, first_key = $2, last_key = $3 WHERE epoch = $4 AND last_key = $5",
         )
         .bind(number(after.epoch))
         .bind(after.first_key)

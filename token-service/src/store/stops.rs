@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use writ_policy::stops::{Lockdown, Stops};
 
 use super::{Store, StoreError, departures, grants, oauth, tasks};
@@ -77,13 +77,14 @@ impl Store {
                 oauth::revoke_token(conn, txn, now, grants::dead_by(now)).await?;
             }
             Revocation::Subject(name) => {
-                let known = "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?1 UNION SELECT 1 FROM agents WHERE id = ?1)";
+                let known =
+                    "SELECT 1 FROM users WHERE name = $1 UNION SELECT 1 FROM agents WHERE id = $1";
                 known_as(conn, known, "user", name).await?;
                 departures::end_everything(conn, name, now).await?;
                 revoke_until(conn, "subject", name, now).await?;
             }
             Revocation::Agent(id) => {
-                let known = "SELECT EXISTS (SELECT 1 FROM agents WHERE id = ?1)";
+                let known = "SELECT 1 FROM agents WHERE id = $1";
                 known_as(conn, known, "agent", id).await?;
                 departures::end_all_of_agent(conn, id, now).await?;
                 revoke_until(conn, "agent", id, now).await?;
@@ -111,7 +112,7 @@ impl Store {
         let record = match lockdown {
             Some(allow) => {
                 sqlx::query(
-                    "INSERT INTO lockdown (id, allow) VALUES (1, ?) ON CONFLICT DO UPDATE SET allow = excluded.allow",
+                    "INSERT INTO lockdown (id, allow) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET allow = excluded.allow",
                 )
                 .bind(super::json(allow)?)
                 .execute(tx.conn())
@@ -144,7 +145,7 @@ impl Store {
     }
 }
 
-pub(super) async fn read(conn: &mut SqliteConnection) -> Result<Stops, StoreError> {
+pub(super) async fn read(conn: &mut AnyConnection) -> Result<Stops, StoreError> {
     let rows: Vec<(String, String, i64)> =
         sqlx::query_as("SELECT what, id, until FROM revoked_until")
             .fetch_all(&mut *conn)
@@ -174,13 +175,13 @@ pub(super) async fn read(conn: &mut SqliteConnection) -> Result<Stops, StoreErro
 
 /// Nothing is done about what is not there.
 pub(super) async fn known_as(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     sql: &'static str,
     what: &'static str,
     id: &str,
 ) -> Result<(), StoreError> {
-    let known: bool = sqlx::query_scalar(sql).bind(id).fetch_one(conn).await?;
-    if known {
+    let known = sqlx::query(sql).bind(id).fetch_optional(conn).await?;
+    if known.is_some() {
         return Ok(());
     }
     Err(StoreError::NotFound {
@@ -190,18 +191,19 @@ pub(super) async fn known_as(
 }
 
 async fn revoke_until(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     what: &str,
     id: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM revoked_until WHERE expires_at <= ?")
+    sqlx::query("DELETE FROM revoked_until WHERE expires_at <= $1")
         .bind(rfc3339(now))
         .execute(&mut *conn)
         .await?;
     sqlx::query(
-        "INSERT INTO revoked_until (what, id, until, expires_at) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET until = max(until, excluded.until), expires_at = excluded.expires_at",
+        "INSERT INTO revoked_until (what, id, until, expires_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (what, id) DO UPDATE SET expires_at = excluded.expires_at,
+             until = CASE WHEN revoked_until.until > excluded.until THEN revoked_until.until ELSE excluded.until END",
     )
     .bind(what)
     .bind(id)
@@ -235,7 +237,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_issued_while_a_revocation_waits_for_its_turn_is_taken_back_too() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let store = Store::open(&crate::store::Place::of_test(dir.path()))
+            .await
+            .unwrap();
         let mut tx = store.write().await.unwrap();
         sqlx::query("INSERT INTO users (name, password_hash, groups, status, created_at) VALUES ('alice', 'none', '[]', 'approved', '')")
             .execute(tx.conn())

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{StoreError, audit};
 use crate::{
@@ -42,7 +42,7 @@ pub struct Tried {
 
 type Key<'a> = (String, &'a str, &'a str, &'a str);
 
-pub(super) async fn count(conn: &mut SqliteConnection, tried: &[&Tried]) -> Result<(), StoreError> {
+pub(super) async fn count(conn: &mut AnyConnection, tried: &[&Tried]) -> Result<(), StoreError> {
     let mut merged: BTreeMap<Key<'_>, Tried> = BTreeMap::new();
     for t in tried {
         let key = (
@@ -69,11 +69,12 @@ pub(super) async fn count(conn: &mut SqliteConnection, tried: &[&Tried]) -> Resu
 }
 
 /// Moves an existing count; `false` when there is none.
-async fn add(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<bool, StoreError> {
+async fn add(conn: &mut AnyConnection, key: &Key<'_>, t: &Tried) -> Result<bool, StoreError> {
     let (day, kind, source_ip, server) = key;
     let moved = sqlx::query(
-        "UPDATE tallies SET count = count + ?5, first = min(first, ?6), last = max(last, ?7)
-         WHERE day = ?1 AND kind = ?2 AND source_ip = ?3 AND server = ?4",
+        "UPDATE tallies SET count = count + $5, first = CASE WHEN first < $6 THEN first ELSE $6 END,
+             last = CASE WHEN last > $7 THEN last ELSE $7 END
+         WHERE day = $1 AND kind = $2 AND source_ip = $3 AND server = $4",
     )
     .bind(day)
     .bind(kind)
@@ -88,9 +89,9 @@ async fn add(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<bo
 }
 
 /// Begins a count with a record in the trail, in the overflow when the day has enough of them.
-async fn begin(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<(), StoreError> {
+async fn begin(conn: &mut AnyConnection, key: &Key<'_>, t: &Tried) -> Result<(), StoreError> {
     let (day, kind, source_ip, server) = key;
-    let distinct: i64 = sqlx::query_scalar("SELECT count(*) FROM tallies WHERE day = ?")
+    let distinct: i64 = sqlx::query_scalar("SELECT count(*) FROM tallies WHERE day = $1")
         .bind(day)
         .fetch_one(&mut *conn)
         .await?;
@@ -114,7 +115,7 @@ async fn begin(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<
     });
     sqlx::query(
         "INSERT INTO tallies (day, kind, source_ip, server, record_id, first, last, count)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(day)
     .bind(kind)
@@ -131,12 +132,12 @@ async fn begin(conn: &mut SqliteConnection, key: &Key<'_>, t: &Tried) -> Result<
 
 /// Counts a rogue access and says whether it still gets a record of its own.
 pub(super) async fn rogue_is_recorded(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     record: &Record,
 ) -> Result<bool, StoreError> {
     let count: i64 = sqlx::query_scalar(
-        "INSERT INTO rogue_counts (day, server, reporter, count) VALUES (substr(?1, 1, 10), ?2, ?3, 1)
-         ON CONFLICT DO UPDATE SET count = count + 1
+        "INSERT INTO rogue_counts (day, server, reporter, count) VALUES (substr($1, 1, 10), $2, $3, 1)
+         ON CONFLICT (day, server, reporter) DO UPDATE SET count = rogue_counts.count + 1
          RETURNING count",
     )
     .bind(&record.time)
@@ -145,7 +146,7 @@ pub(super) async fn rogue_is_recorded(
     .fetch_one(&mut *conn)
     .await?;
     if count == 1 {
-        sqlx::query("DELETE FROM rogue_counts WHERE day < substr(?, 1, 10)")
+        sqlx::query("DELETE FROM rogue_counts WHERE day < substr($1, 1, 10)")
             .bind(&record.time)
             .execute(conn)
             .await?;

@@ -1,7 +1,7 @@
 //! Tasks, and the counts of calls within them.
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, commit::Charge};
 use crate::{
@@ -38,14 +38,14 @@ pub struct Found {
 /// # Errors
 /// When the database fails.
 pub async fn counts(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     subject: &str,
     agent: &str,
     now: Timestamp,
 ) -> Result<Counts, StoreError> {
     let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM tasks WHERE subject = ?1 AND agent = ?2 AND closed_at IS NULL AND expires_at > ?3) AS open,
-                coalesce((SELECT calls FROM task_calls WHERE subject = ?1 AND agent = ?2 AND day = ?4), 0) AS today",
+        "SELECT (SELECT count(*) FROM tasks WHERE subject = $1 AND agent = $2 AND closed_at IS NULL AND expires_at > $3) AS open,
+                coalesce((SELECT calls FROM task_calls WHERE subject = $1 AND agent = $2 AND day = $4), 0) AS today",
     )
     .bind(subject)
     .bind(agent)
@@ -63,10 +63,10 @@ pub async fn counts(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add(conn: &mut SqliteConnection, task: &Task) -> Result<(), StoreError> {
+pub async fn add(conn: &mut AnyConnection, task: &Task) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO tasks (id, txn, subject, agent, purpose, tools, max_calls, opened_at, expires_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(&task.id)
     .bind(&task.txn)
@@ -86,12 +86,8 @@ pub async fn add(conn: &mut SqliteConnection, task: &Task) -> Result<(), StoreEr
 ///
 /// # Errors
 /// When the database fails.
-pub async fn close(
-    conn: &mut SqliteConnection,
-    id: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let closed = sqlx::query("UPDATE tasks SET closed_at = ? WHERE id = ? AND closed_at IS NULL")
+pub async fn close(conn: &mut AnyConnection, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let closed = sqlx::query("UPDATE tasks SET closed_at = $1 WHERE id = $2 AND closed_at IS NULL")
         .bind(rfc3339(now))
         .bind(id)
         .execute(conn)
@@ -104,11 +100,11 @@ pub async fn close(
 /// # Errors
 /// When the database fails.
 pub async fn close_transaction(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     txn: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE tasks SET closed_at = ? WHERE txn = ? AND closed_at IS NULL")
+    sqlx::query("UPDATE tasks SET closed_at = $1 WHERE txn = $2 AND closed_at IS NULL")
         .bind(rfc3339(now))
         .bind(txn)
         .execute(conn)
@@ -117,14 +113,11 @@ pub async fn close_transaction(
 }
 
 /// Counts one call, if nothing has changed since its decision; `false` otherwise.
-pub(super) async fn charge(
-    conn: &mut SqliteConnection,
-    charge: &Charge,
-) -> Result<bool, StoreError> {
+pub(super) async fn charge(conn: &mut AnyConnection, charge: &Charge) -> Result<bool, StoreError> {
     let counted = sqlx::query(
         "UPDATE tasks SET calls = calls + 1
-         WHERE id = ?1 AND closed_at IS NULL AND calls = ?2
-           AND coalesce((SELECT calls FROM task_calls WHERE subject = ?3 AND agent = ?4 AND day = ?5), 0) = ?6",
+         WHERE id = $1 AND closed_at IS NULL AND calls = $2
+           AND coalesce((SELECT calls FROM task_calls WHERE subject = $3 AND agent = $4 AND day = $5), 0) = $6",
     )
     .bind(&charge.task)
     .bind(signed(charge.calls))
@@ -138,8 +131,8 @@ pub(super) async fn charge(
         return Ok(false);
     }
     sqlx::query(
-        "INSERT INTO task_calls (subject, agent, day, calls) VALUES (?, ?, ?, 1)
-         ON CONFLICT DO UPDATE SET calls = calls + 1",
+        "INSERT INTO task_calls (subject, agent, day, calls) VALUES ($1, $2, $3, 1)
+         ON CONFLICT (subject, agent, day) DO UPDATE SET calls = task_calls.calls + 1",
     )
     .bind(&charge.subject)
     .bind(&charge.agent)
@@ -150,15 +143,15 @@ pub(super) async fn charge(
 }
 
 /// Deletes what ended long ago.
-pub(super) async fn sweep(conn: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn sweep(conn: &mut AnyConnection, now: Timestamp) -> Result<(), StoreError> {
     let before = |kept| now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
     sqlx::query(
-        "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE expires_at < ? LIMIT 10000)",
+        "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE expires_at < $1 LIMIT 10000)",
     )
     .bind(rfc3339(before(KEPT)))
     .execute(&mut *conn)
     .await?;
-    sqlx::query("DELETE FROM task_calls WHERE day < ?")
+    sqlx::query("DELETE FROM task_calls WHERE day < $1")
         .bind(day(before(COUNTS_KEPT)))
         .execute(conn)
         .await?;
@@ -173,8 +166,8 @@ impl Store {
     pub async fn task(&self, id: &str, now: Timestamp) -> Result<Option<Found>, StoreError> {
         let row = sqlx::query(
             "SELECT t.*, coalesce(c.calls, 0) AS today FROM tasks AS t
-             LEFT JOIN task_calls AS c ON c.subject = t.subject AND c.agent = t.agent AND c.day = ?2
-             WHERE t.id = ?1",
+             LEFT JOIN task_calls AS c ON c.subject = t.subject AND c.agent = t.agent AND c.day = $2
+             WHERE t.id = $1",
         )
         .bind(id)
         .bind(day(now))
@@ -194,8 +187,8 @@ impl Store {
     /// # Errors
     /// As for [`Store::task`].
     pub async fn tasks(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM tasks ORDER BY id DESC LIMIT ?")
-            .bind(limit)
+        let rows = sqlx::query("SELECT * FROM tasks ORDER BY id DESC LIMIT $1")
+            .bind(i64::from(limit))
             .fetch_all(&mut *self.read().await?)
             .await?;
         rows.iter().map(task).collect()
@@ -244,7 +237,7 @@ pub fn record(task: &Task, what: &str, now: Timestamp) -> Record {
     record
 }
 
-fn task(row: &SqliteRow) -> Result<Task, StoreError> {
+fn task(row: &AnyRow) -> Result<Task, StoreError> {
     let id: String = row.try_get("id")?;
     let malformed = |problem: String| StoreError::Malformed {
         table: "task",
@@ -275,7 +268,7 @@ fn task(row: &SqliteRow) -> Result<Task, StoreError> {
     })
 }
 
-fn count(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
+fn count(row: &AnyRow, column: &str) -> Result<u64, StoreError> {
     Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{
     Store, StoreError,
     commit::{SingleUse, Spent},
+    dialect::Dialect,
 };
 
 /// How long a token's row outlives the token, in seconds: longer than any clock's error.
@@ -19,13 +20,13 @@ pub(super) fn rows(minted: &[&SingleUse]) -> Result<String, StoreError> {
 }
 
 pub(super) async fn insert(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     minted: &[&SingleUse],
 ) -> Result<(), StoreError> {
     if minted.is_empty() {
         return Ok(());
     }
-    sqlx::query("INSERT INTO tokens (jti, exp) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?)")
+    sqlx::query("INSERT INTO tokens (jti, exp) SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM jsonb_each($1)")
         .bind(rows(minted)?)
         .execute(conn)
         .await?;
@@ -34,30 +35,26 @@ pub(super) async fn insert(
 
 /// Spends those of `jtis` that can be spent, and returns them.
 pub(super) async fn spend(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     jtis: &[&str],
     now: u64,
 ) -> Result<HashSet<String>, StoreError> {
     if jtis.is_empty() {
         return Ok(HashSet::new());
     }
-    let spent: Vec<String> = sqlx::query_scalar(
-        "UPDATE tokens SET consumed_at = ?2
-         WHERE jti IN (SELECT value FROM json_each(?1)) AND consumed_at IS NULL
-         RETURNING jti",
-    )
-    .bind(super::json(&jtis)?)
-    .bind(i64::try_from(now).unwrap_or(i64::MAX))
-    .fetch_all(conn)
-    .await?;
+    let spent: Vec<String> = sqlx::query_scalar(Dialect::of(conn).spend())
+        .bind(super::json(&jtis)?)
+        .bind(i64::try_from(now).unwrap_or(i64::MAX))
+        .fetch_all(conn)
+        .await?;
     Ok(spent.into_iter().collect())
 }
 
 /// Deletes the rows of tokens that nobody accepts any more.
-pub(super) async fn sweep(conn: &mut SqliteConnection, now: u64) -> Result<u64, StoreError> {
+pub(super) async fn sweep(conn: &mut AnyConnection, now: u64) -> Result<u64, StoreError> {
     let before = i64::try_from(now.saturating_sub(KEPT_PAST_EXPIRY_S)).unwrap_or(i64::MAX);
     let swept = sqlx::query(
-        "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens WHERE exp < ? LIMIT 10000)",
+        "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens WHERE exp < $1 LIMIT 10000)",
     )
     .bind(before)
     .execute(conn)
@@ -72,7 +69,7 @@ impl Store {
     /// When the database fails.
     pub async fn peek(&self, jti: &str) -> Result<Spent, StoreError> {
         let unspent: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM tokens WHERE jti = ? AND consumed_at IS NULL")
+            sqlx::query_scalar("SELECT 1 FROM tokens WHERE jti = $1 AND consumed_at IS NULL")
                 .bind(jti)
                 .fetch_optional(&mut *self.read().await?)
                 .await?;

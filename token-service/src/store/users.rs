@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::StoreError;
 use crate::{clock::rfc3339, oauth::password::PasswordHash, registry::Status};
@@ -87,7 +87,7 @@ impl User {
 /// [`StoreError::Exists`] when the name is taken, [`StoreError::Conflict`] when it is an agent's id; when the database
 /// fails.
 pub async fn add(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     name: &UserName,
     password: &PasswordHash,
     groups: &BTreeSet<String>,
@@ -96,7 +96,7 @@ pub async fn add(
     let groups = serde_json::Value::from_iter(groups.iter().map(String::as_str)).to_string();
     let added = sqlx::query(
         "INSERT INTO users (name, password_hash, groups, status, created_at) \
-         VALUES (?, ?, ?, 'approved', ?) ON CONFLICT (name) DO NOTHING",
+         VALUES ($1, $2, $3, 'approved', $4) ON CONFLICT (name) DO NOTHING",
     )
     .bind(name.as_str())
     .bind(password.as_str())
@@ -116,13 +116,13 @@ pub async fn add(
 
 /// Adds a user who signs in at a provider and has no password.
 pub(super) async fn add_without_password(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     name: &UserName,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let added = sqlx::query(
         "INSERT INTO users (name, password_hash, groups, status, created_at) \
-         VALUES (?, '', '[]', 'approved', ?) ON CONFLICT (name) DO NOTHING",
+         VALUES ($1, '', '[]', 'approved', $2) ON CONFLICT (name) DO NOTHING",
     )
     .bind(name.as_str())
     .bind(rfc3339(now))
@@ -144,7 +144,7 @@ macro_rules! select_users {
         "SELECT name, groups, display_name, email, email_verified, created_at, \
          CASE WHEN EXISTS (SELECT 1 FROM inactive_users AS i WHERE i.name = users.name) THEN 'disabled' ELSE status END AS status, \
          (SELECT json_group_array(coalesce(id, issuer)) FROM identities LEFT JOIN identity_providers USING (issuer) \
-          WHERE user = users.name) AS providers FROM users"
+          WHERE user_name = users.name) AS providers FROM users"
     };
 }
 
@@ -152,7 +152,7 @@ macro_rules! select_users {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<User>, StoreError> {
+pub async fn list(conn: &mut AnyConnection) -> Result<Vec<User>, StoreError> {
     sqlx::query(concat!(select_users!(), " ORDER BY name"))
         .fetch_all(conn)
         .await?
@@ -165,8 +165,8 @@ pub async fn list(conn: &mut SqliteConnection) -> Result<Vec<User>, StoreError> 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(conn: &mut SqliteConnection, name: &str) -> Result<Option<User>, StoreError> {
-    sqlx::query(concat!(select_users!(), " WHERE name = ?"))
+pub async fn find(conn: &mut AnyConnection, name: &str) -> Result<Option<User>, StoreError> {
+    sqlx::query(concat!(select_users!(), " WHERE name = $1"))
         .bind(name)
         .fetch_optional(conn)
         .await?
@@ -180,11 +180,11 @@ pub async fn find(conn: &mut SqliteConnection, name: &str) -> Result<Option<User
 /// # Errors
 /// When the database fails, or holds something that is no hash.
 pub async fn active_password(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     name: &str,
 ) -> Result<Option<PasswordHash>, StoreError> {
     let stored: Option<String> = sqlx::query_scalar(
-        "SELECT password_hash FROM users WHERE name = ? AND status = 'approved' AND password_hash <> ''",
+        "SELECT password_hash FROM users WHERE name = $1 AND status = 'approved' AND password_hash <> ''",
     )
     .bind(name)
     .fetch_optional(conn)
@@ -203,9 +203,7 @@ pub async fn active_password(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn disabled_subjects(
-    conn: &mut SqliteConnection,
-) -> Result<BTreeSet<String>, StoreError> {
+pub async fn disabled_subjects(conn: &mut AnyConnection) -> Result<BTreeSet<String>, StoreError> {
     let names = sqlx::query_scalar("SELECT name FROM inactive_users")
         .fetch_all(conn)
         .await?;
@@ -218,13 +216,13 @@ pub async fn disabled_subjects(
 /// # Errors
 /// [`StoreError::NotFound`] when there is no such user; when the database fails.
 pub async fn set_active(
-    conn: &mut SqliteConnection,
+    conn: &mut AnyConnection,
     name: &str,
     active: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let status = if active { "approved" } else { "disabled" };
-    let changed = sqlx::query("UPDATE users SET status = ? WHERE name = ?")
+    let changed = sqlx::query("UPDATE users SET status = $1 WHERE name = $2")
         .bind(status)
         .bind(name)
         .execute(&mut *conn)
@@ -249,11 +247,11 @@ fn refused(error: sqlx::Error) -> StoreError {
         Some(e) if e.message().contains(SUBJECT_IS_TAKEN) => StoreError::Conflict(
             "an agent has this id: a workload must never pass for a person; choose another name",
         ),
-        _ => StoreError::Database(error),
+        _ => error.into(),
     }
 }
 
-fn user(row: &SqliteRow) -> Result<User, StoreError> {
+fn user(row: &AnyRow) -> Result<User, StoreError> {
     let name: String = row.try_get("name")?;
     let malformed = |problem: String| StoreError::Malformed {
         table: "users",
@@ -274,7 +272,7 @@ fn user(row: &SqliteRow) -> Result<User, StoreError> {
         status,
         display_name: row.try_get("display_name")?,
         email: row.try_get("email")?,
-        email_verified: row.try_get("email_verified")?,
+        email_verified: row.try_get::<i64, _>("email_verified")? != 0,
         providers,
         created_at: row.try_get("created_at")?,
         name,

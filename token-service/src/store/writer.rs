@@ -3,28 +3,29 @@
 //! Held for as long as it works; after any failure it is closed, which rolls back whatever was open on it, and made
 //! anew for the next transaction.
 
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AnyConnection, Connection as _};
+use tokio::time::timeout;
 
 use super::{
     StoreError, Turns,
     batch::{self, Work},
     commit::Spent,
-    timed_out,
+    place::{PATIENCE, Place, Role},
 };
 
 /// What each caller of a transaction is told.
 pub(super) type Answers = Vec<Result<Spent, StoreError>>;
 
 pub(super) struct Writer {
-    options: SqliteConnectOptions,
+    place: Place,
     turns: Turns,
-    connection: Option<SqliteConnection>,
+    connection: Option<AnyConnection>,
 }
 
 impl Writer {
-    pub(super) fn new(options: SqliteConnectOptions, turns: Turns) -> Self {
+    pub(super) fn new(place: Place, turns: Turns) -> Self {
         Self {
-            options,
+            place,
             turns,
             connection: None,
         }
@@ -35,26 +36,40 @@ impl Writer {
         let _turn = self.turns.take().await?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.options.connect().await.map_err(timed_out)?,
+            None => connect(&self.place).await?,
         };
-        let answers = match batch::same_decisions(work) {
-            Some(decisions) => batch::commit_decisions(&mut connection, &decisions).await,
-            None => step_by_step(&mut connection, work).await,
-        }?;
+        let written = async {
+            match batch::same_decisions(work) {
+                Some(decisions) => batch::commit_decisions(&mut connection, &decisions).await,
+                None => step_by_step(&mut connection, work).await,
+            }
+        };
+        // A server that is gone without a word is waited for no longer than one that is busy.
+        let answers = timeout(PATIENCE, written)
+            .await
+            .map_err(|_| StoreError::Busy)??;
         self.connection = Some(connection);
         Ok(answers)
     }
 }
 
+async fn connect(place: &Place) -> Result<AnyConnection, StoreError> {
+    place.connect(Role::Committer).await.map_err(|error| {
+        tracing::error!(%error, "there is no database to commit to; it is tried again");
+        StoreError::Busy
+    })
+}
+
 async fn step_by_step(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     work: &[&Work],
 ) -> Result<Answers, StoreError> {
-    let mut tx = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(timed_out)?;
+    let (begin, locks) = batch::begin(connection, work);
+    let mut tx = connection.begin_with(begin).await?;
+    if let Some(locks) = locks {
+        sqlx::raw_sql(locks).execute(&mut *tx).await?;
+    }
     let answers = batch::write(&mut tx, work).await?;
-    tx.commit().await.map_err(timed_out)?;
+    tx.commit().await?;
     Ok(answers)
 }

@@ -5,6 +5,7 @@ use writ_token_service::{
 
 use crate::{
     browser::{Browser, Request, VERIFIER, a_code, redeem},
+    database,
     issuer::{CONFIDENTIAL, Issuer, OTHER_RESOURCE, PUBLIC, RESOURCE, SECRET, USER, WEB_REDIRECT},
 };
 
@@ -223,11 +224,11 @@ async fn a_repeated_parameter_or_another_body_is_no_request() {
 async fn there_is_no_token_without_its_record() {
     let issuer = Issuer::start().await;
     let code = a_code(&issuer).await;
-    let refuse_records =
-        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END";
-    for (sql, status) in [(refuse_records, 500), ("DROP TRIGGER full", 200)] {
+    let [refuse, take] = database::refusing(&issuer.running.app.config.data_dir, "audit");
+    for (sql, status) in [(refuse, 500), (take, 200)] {
         let mut tx = issuer.running.app.store.write().await.unwrap();
-        sqlx::query(sql).execute(tx.conn()).await.unwrap();
+        let changed = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(tx.conn());
+        changed.await.unwrap();
         tx.commit().await.unwrap();
         let (answered, answer) = redeem(&issuer, &code, &[]).await;
         assert_eq!(answered, status, "{answer}");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -16,13 +17,15 @@ use tempfile::TempDir;
 use writ_token_service::{
     audit::Record,
     clock::Clock,
-    config::Config,
+    config::{Config, GatewayListen},
     oauth::password::PasswordHash,
     registry::{Agent, AuthMethod, Grant, Id, RedirectUri, Server, Status},
     secret::SecretHash,
     serve::Running,
     store::{StoreError, audit::Filter, registrations::Registered, users},
 };
+
+use crate::database;
 
 pub(crate) const RESOURCE: &str = "https://ledger.test/mcp";
 pub(crate) const OTHER_RESOURCE: &str = "https://wiki.test/mcp";
@@ -78,6 +81,8 @@ impl Issuer {
             ("WRIT_PUBLIC__LISTEN", "127.0.0.1:0"),
             ("WRIT_GATEWAY__LISTEN", "127.0.0.1:0"),
         ]);
+        let url = database::url_of(Path::new(&directory));
+        environment.extend(url.as_ref().map(|url| ("WRIT_STORE_URL", url.as_str())));
         environment.extend(settings.iter().copied());
         let environment = environment
             .into_iter()
@@ -96,6 +101,19 @@ impl Issuer {
         };
         issuer.register().await;
         issuer
+    }
+
+    /// Another service on the same database, under the same issuer's name.
+    pub(crate) async fn beside(&self) -> Running {
+        let mine = &self.running.app.config;
+        let issuer = ("WRIT_ISSUER".to_owned(), self.url.clone());
+        let mut config = Config::load(None, [issuer]).unwrap();
+        config.data_dir.clone_from(&mine.data_dir);
+        config.store.clone_from(&mine.store);
+        config.public.set_port(0);
+        config.gateway = GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Running::start(config, clock, None).await.unwrap()
     }
 
     async fn register(&self) {

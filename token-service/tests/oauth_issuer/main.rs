@@ -8,6 +8,8 @@ mod browser;
 mod client_auth;
 mod client_documents;
 mod code;
+#[path = "../shared/database.rs"]
+mod database;
 mod doctor;
 mod dpop;
 mod federation;

@@ -204,7 +204,7 @@ async fn everybody_is_looked_at_again_at_each_refresh() {
     let issuer = Issuer::start().await;
     let first = granted(&issuer, "accounts:read").await;
     let mut tx = issuer.running.app.store.write().await.unwrap();
-    sqlx::query("UPDATE users SET groups = '[\"left\"]' WHERE name = ?")
+    sqlx::query("UPDATE users SET groups = '[\"left\"]' WHERE name = $1")
         .bind(USER)
         .execute(tx.conn())
         .await

@@ -1,23 +1,22 @@
 //! The trail itself: append-only, with the administrator in it, read as people and machines do.
 
 use jiff::Timestamp;
-use sqlx::Connection as _;
 use writ_token_service::{
     audit::Kind,
     registry::Status,
     store::{audit::Filter, registrations::Registered},
 };
 
-use crate::harness::{Service, call};
+use crate::{
+    database,
+    harness::{Service, call},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_can_be_neither_changed_nor_deleted() {
     let service = Service::start().await;
     service.mint(&call("echo")).await;
-    let path = service.running.app.config.data_dir.join("writ.db");
-    let mut conn = sqlx::SqliteConnection::connect(path.to_str().unwrap())
-        .await
-        .unwrap();
+    let mut conn = database::connect(&service.running.app.config.data_dir).await;
     for tamper in [
         "UPDATE audit SET agent = 'helper'",
         "UPDATE audit_personal SET subject = 'bob'",

@@ -47,7 +47,7 @@ impl Stage {
         .await;
         let mut tx = service.store().write().await.unwrap();
         for (name, groups) in [("alice", r#"["finance"]"#), ("alice@example.com", "[]")] {
-            sqlx::query("INSERT INTO users (name, password_hash, groups, status, created_at) VALUES (?, 'no password', ?, 'approved', '')")
+            sqlx::query("INSERT INTO users (name, password_hash, groups, status, created_at) VALUES ($1, 'no password', $2, 'approved', '')")
                 .bind(name)
                 .bind(groups)
                 .execute(tx.conn())

@@ -330,9 +330,9 @@ async fn a_gateway_without_its_secret_gets_nothing_and_is_counted() {
         assert!(response.headers().contains_key("www-authenticate"));
         assert_eq!(refusal(response).await, (401, "invalid_client".into()));
     }
-    let data_dir = service.running.app.config.data_dir.clone();
+    let place = service.running.app.config.place();
     service.running.stop().await;
-    let store = Store::open(&data_dir).await.unwrap();
+    let store = Store::open(&place).await.unwrap();
     let filter = Filter {
         kind: Some(Kind::Unauthenticated),
         ..Filter::default()

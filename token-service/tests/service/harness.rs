@@ -1,6 +1,6 @@
 //! A service in this process, on ports of its own, with two servers, two agents, a gateway for each server and a guard for the first.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -19,8 +19,10 @@ use writ_token_service::{
     secret::{self, SecretHash},
     serve::Running,
     snapshot::new_secret,
-    store::{Store, audit::Filter},
+    store::{Place, Store, audit::Filter},
 };
+
+use crate::database;
 
 pub const RESOURCE: &str = "http://127.0.0.1:10000/mcp";
 pub const AUDIENCE: &str = "urn:writ:ledger";
@@ -79,6 +81,8 @@ impl Service {
         config.public = "127.0.0.1:0".parse().unwrap();
         config.gateway = GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
         change(&mut config);
+        let place = || place(&config.data_dir);
+        config.store = Some(config.store.take().unwrap_or_else(place));
         let secrets = register(&config).await;
         let running = Running::start(config, Arc::new(SystemClock), None)
             .await
@@ -108,16 +112,26 @@ impl Service {
 
     /// A store of its own on the same database, as another process has it.
     pub async fn elsewhere(&self) -> Store {
-        Store::open(&self.running.app.config.data_dir)
+        Store::open(&self.running.app.config.place()).await.unwrap()
+    }
+
+    /// Another service on the same database, under the same issuer's name.
+    pub async fn beside(&self) -> Running {
+        let mine = &self.running.app.config;
+        let issuer = ("WRIT_ISSUER".to_owned(), mine.issuer.clone());
+        let mut config = Config::load(None, [issuer]).unwrap();
+        config.data_dir.clone_from(&mine.data_dir);
+        config.store.clone_from(&mine.store);
+        config.policy_dir.clone_from(&mine.policy_dir);
+        config.public = "127.0.0.1:0".parse().unwrap();
+        config.gateway = GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
+        Running::start(config, Arc::new(SystemClock), None)
             .await
             .unwrap()
     }
 
     pub fn gateway_url(&self, path: &str) -> String {
-        let GatewayListen::Loopback(address) = &self.running.gateway else {
-            panic!("not on TCP")
-        };
-        format!("http://{address}{path}")
+        gateway_url(&self.running, path)
     }
 
     pub fn public_url(&self, path: &str) -> String {
@@ -143,7 +157,12 @@ impl Service {
     }
 
     pub async fn exchange(&self, form: &Form) -> Response {
-        let request = self.http.post(self.gateway_url("/oauth/token"));
+        self.exchange_at(&self.running, form).await
+    }
+
+    /// The same at another service.
+    pub async fn exchange_at(&self, running: &Running, form: &Form) -> Response {
+        let request = self.http.post(gateway_url(running, "/oauth/token"));
         request
             .basic_auth("edge", Some(&self.gateway_secret))
             .form(&form.0)
@@ -219,8 +238,23 @@ impl Service {
     }
 }
 
+pub fn gateway_url(running: &Running, path: &str) -> String {
+    let GatewayListen::Loopback(address) = &running.gateway else {
+        panic!("not on TCP")
+    };
+    format!("http://{address}{path}")
+}
+
+/// Where the tests' store for a data directory is.
+pub fn place(data_dir: &Path) -> Place {
+    match database::url_of(data_dir) {
+        Some(url) => Place::Postgres(Box::new(url)),
+        None => Place::Directory(data_dir.to_owned()),
+    }
+}
+
 async fn register(config: &Config) -> [String; 5] {
-    let store = Store::open(&config.data_dir).await.unwrap();
+    let store = Store::open(&config.place()).await.unwrap();
     let now = Timestamp::now();
     let mut secrets = [const { String::new() }; 5];
     for secret in &mut secrets {

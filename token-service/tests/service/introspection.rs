@@ -1,7 +1,5 @@
 //! Introspection: single use, and what reaches a server past the gateway.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writ_token_service::{
@@ -10,7 +8,10 @@ use writ_token_service::{
     store::registrations::Registered,
 };
 
-use crate::harness::{Service, call, refusal};
+use crate::{
+    database,
+    harness::{Service, call, refusal},
+};
 
 async fn rogues(service: &Service) -> Vec<Record> {
     service
@@ -141,29 +142,14 @@ async fn rogue_credentials_are_on_record_and_nowhere_themselves() {
     );
 
     service.running.app.store.close().await;
+    let data_dir = &service.running.app.config.data_dir;
+    assert!(database::keeps(data_dir, b"ledger").await);
     for (credential, _) in brought {
-        assert!(!anywhere_in(
-            &service.running.app.config.data_dir,
-            credential.as_bytes()
-        ));
+        assert!(!database::keeps(data_dir, credential.as_bytes()).await);
     }
     for secret in [&service.gateway_secret, &service.server_secret] {
-        assert!(!anywhere_in(
-            &service.running.app.config.data_dir,
-            secret.as_bytes()
-        ));
+        assert!(!database::keeps(data_dir, secret.as_bytes()).await);
     }
-}
-
-fn anywhere_in(dir: &Path, needle: &[u8]) -> bool {
-    std::fs::read_dir(dir)
-        .unwrap()
-        .filter_map(Result::ok)
-        .filter(|e| e.path().is_file())
-        .any(|entry| {
-            let content = std::fs::read(entry.path()).unwrap();
-            content.windows(needle.len()).any(|window| window == needle)
-        })
 }
 
 #[tokio::test(flavor = "multi_thread")]

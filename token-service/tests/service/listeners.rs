@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use reqwest::{Client, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use writ_token_service::config::GatewayListen;
+use writ_token_service::{config::GatewayListen, store::Place};
 
 use crate::harness::Service;
 
@@ -96,7 +96,10 @@ async fn a_body_without_end_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_directory_and_database_are_their_owners() {
-    let service = Service::start().await;
+    let service = Service::start_with(|config| {
+        config.store = Some(Place::Directory(config.data_dir.clone()));
+    })
+    .await;
     let dir = &service.running.app.config.data_dir;
     let mode =
         |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

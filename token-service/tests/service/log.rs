@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use sha2::Sha256;
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::AssertSqlSafe;
 use writ_token_service::{
     audit::{Kind, Record},
     log::{
@@ -20,7 +20,10 @@ use writ_token_service::{
     store::{Store, audit::Filter},
 };
 
-use crate::harness::{Service, call};
+use crate::{
+    database,
+    harness::{Service, call, place},
+};
 
 /// A store with a log of some records.
 struct Log {
@@ -32,7 +35,7 @@ struct Log {
 impl Log {
     async fn of(records: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let store = Store::open(&place(dir.path())).await.unwrap();
         let key = keep::key(&store, &None, "https://writ.example")
             .await
             .unwrap();
@@ -83,19 +86,8 @@ impl Log {
 
     /// What somebody does who has the database, and takes the triggers off first.
     async fn tamper(&self, statements: &[&str]) {
-        let path = self.dir.path().join("writ.db");
-        let mut conn = sqlx::SqliteConnection::connect(path.to_str().unwrap())
-            .await
-            .unwrap();
-        let triggers: Vec<String> =
-            sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-                .fetch_all(&mut conn)
-                .await
-                .unwrap();
-        for trigger in triggers {
-            let drop = AssertSqlSafe(format!("DROP TRIGGER {trigger}"));
-            sqlx::query(drop).execute(&mut conn).await.unwrap();
-        }
+        let mut conn = database::connect(self.dir.path()).await;
+        database::drop_triggers(self.dir.path(), &mut conn).await;
         for statement in statements {
             let statement = AssertSqlSafe((*statement).to_owned());
             sqlx::query(statement).execute(&mut conn).await.unwrap();
@@ -106,8 +98,11 @@ impl Log {
 /// `writ --json audit …` on its database: status, output, errors.
 fn audit(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_writ"));
+    command.env_clear();
+    if let Some(url) = database::url_of(dir) {
+        command.env("WRIT_STORE_URL", url.as_str());
+    }
     let output = command
-        .env_clear()
         .arg("--data-dir")
         .arg(dir)
         .args(["--json", "audit"])
@@ -144,7 +139,7 @@ async fn what_was_committed_is_in_the_log_in_its_order_and_verifies() {
 #[tokio::test]
 async fn two_who_make_leaves_at_once_make_each_once() {
     let log = Log::of(0).await;
-    let other = Store::open(log.dir.path()).await.unwrap();
+    let other = Store::open(&place(log.dir.path())).await.unwrap();
     for n in 0..20 {
         let record = Record::admin(Timestamp::now(), "test", &n.to_string());
         log.store.record(record).await.unwrap();
@@ -346,8 +341,9 @@ async fn a_log_that_is_written_anew_is_found_out_by_any_checkpoint_that_was_kept
 #[tokio::test]
 async fn hashes_that_no_longer_make_the_tree_are_noticed() {
     let log = Log::of(300).await;
-    log.tamper(&["UPDATE tiles SET hashes = zeroblob(32) WHERE level = 1"])
-        .await;
+    let zeros = "00".repeat(32);
+    let zeroed = format!("UPDATE tiles SET hashes = unhex('{zeros}') WHERE level = 1");
+    log.tamper(&[&zeroed]).await;
     assert_eq!(log.fault().await, Fault::Hashes);
     // Records come, and the log says that it cannot go on by what it has.
     log.tamper(&["DELETE FROM tiles WHERE level = 1"]).await;
@@ -699,7 +695,7 @@ async fn a_witness_cosigns_a_log_that_goes_on_and_no_other() {
 async fn checkpoints_are_cosigned_by_a_second_service() {
     // The log's key is known before it starts: its database is made first.
     let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
+    let data = place(&dir.path().join("data"));
     let store = Store::open(&data).await.unwrap();
     let key = keep::key(&store, &None, "https://writ.example")
         .await
@@ -713,8 +709,7 @@ async fn checkpoints_are_cosigned_by_a_second_service() {
         key: cosigns.clone(),
     };
     let service = Service::start_with(|config| {
-        std::fs::remove_dir_all(&config.data_dir).ok();
-        std::fs::rename(&data, &config.data_dir).unwrap();
+        config.store = Some(data);
         config.audit.checkpoint_interval = std::time::Duration::from_millis(1);
         config.audit.witnesses = vec![seen];
     })

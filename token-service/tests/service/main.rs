@@ -15,6 +15,8 @@ mod authzen;
 mod chain;
 mod connect;
 mod consume;
+#[path = "../shared/database.rs"]
+mod database;
 mod dpop;
 mod events;
 mod exchange;

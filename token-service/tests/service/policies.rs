@@ -14,7 +14,7 @@ use writ_token_service::{
     store::{Store, audit::Filter, policies::NewRevision},
 };
 
-use crate::harness::{Form, Service, call};
+use crate::harness::{Form, Service, call, place};
 
 const CLOSED: &str =
     "package writ\n\ncall := {\"allow\": false, \"reason\": \"closed for the night\"}\n";
@@ -233,7 +233,7 @@ async fn what_is_refused_or_fails_moves_a_metric() {
 async fn a_service_starts_with_what_is_published_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::load(None, []).unwrap();
-    config.data_dir = dir.path().to_owned();
+    config.store = Some(place(dir.path()));
     config.public.set_port(0);
     config.gateway =
         writ_token_service::config::GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
@@ -241,7 +241,7 @@ async fn a_service_starts_with_what_is_published_or_not_at_all() {
         let clock = std::sync::Arc::new(writ_token_service::clock::SystemClock);
         Running::start(config.clone(), clock, None)
     };
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(&place(dir.path())).await.unwrap();
     publish(&store, OPEN).await;
     let running = start().await.unwrap();
     let known = store.policy_history(1).await.unwrap();
@@ -260,7 +260,7 @@ async fn a_service_starts_with_what_is_published_or_not_at_all() {
 #[tokio::test]
 async fn what_was_published_is_never_changed() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(&place(dir.path())).await.unwrap();
     publish(&store, OPEN).await;
     for change in [
         "UPDATE policy_revisions SET message = 'another'",

@@ -19,7 +19,10 @@ use writ_token_service::{
     store::Store,
 };
 
-use crate::harness::{AUDIENCE, Form, RESOURCE, call};
+use crate::{
+    database,
+    harness::{AUDIENCE, Form, RESOURCE, call, place},
+};
 
 const ALLOW: &str = "package writ\nimport rego.v1\ncall := {\"allow\": true}\n";
 
@@ -32,6 +35,9 @@ pub fn writ(dir: &Path) -> Command {
         .env("WRIT_GATEWAY__LISTEN", "127.0.0.1:0")
         .env("WRIT_ISSUER", "https://writ.test")
         .stdin(Stdio::null());
+    if let Some(url) = database::url_of(&dir.join("data")) {
+        command.env("WRIT_STORE_URL", url.as_str());
+    }
     command
 }
 
@@ -118,8 +124,9 @@ pub fn registered() -> (TempDir, String) {
 
 async fn caller_token(dir: &Path) -> String {
     let data_dir = dir.join("data").display().to_string();
-    let config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)]).unwrap();
-    let store = Store::open(&config.data_dir).await.unwrap();
+    let mut config = Config::load(None, [("WRIT_DATA_DIR".to_owned(), data_dir)]).unwrap();
+    config.store = Some(place(&config.data_dir));
+    let store = Store::open(&config.place()).await.unwrap();
     let keys = Keys::open(&store, &config, Arc::new(SystemClock))
         .await
         .unwrap();

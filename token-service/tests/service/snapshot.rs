@@ -173,7 +173,7 @@ async fn one_revocation_more_costs_its_part_however_many_there_are() {
     let mut tx = elsewhere.write().await.unwrap();
     sqlx::query(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
-         INSERT INTO revoked_tokens (token_id, expires_at) SELECT format('token-%d', i), ? FROM n",
+         INSERT INTO revoked_tokens (token_id, expires_at) SELECT 'token-' || i, $1 FROM n",
     )
     .bind(rfc3339(Timestamp::now() + SignedDuration::from_hours(1)))
     .execute(tx.conn())

@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
-use sqlx::Connection as _;
 use writ_token_service::{
     registry::Status,
     store::{StoreError, commit::Mint, registrations::Registered},
 };
 
-use crate::harness::{Form, Service, call, refusal};
+use crate::{
+    database,
+    harness::{Form, Service, call, refusal},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_disabled_elsewhere_is_refused_at_once() {
@@ -122,14 +124,7 @@ async fn a_decision_from_an_old_registry_is_not_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_held_by_somebody_is_waited_for_and_then_503() {
     let service = Service::start().await;
-    let path = service.running.app.config.data_dir.join("writ.db");
-    let mut holder = sqlx::SqliteConnection::connect(path.to_str().unwrap())
-        .await
-        .unwrap();
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let mut holder = database::hold(&service.running.app.config.data_dir).await;
     let form = Form::new(&service.caller_token(), &call("echo"));
     let started = Instant::now();
     let response = service.exchange(&form).await;

@@ -11,7 +11,7 @@ use crate::harness::{AUDIENCE, Form, OTHER_RESOURCE, Service, call, refusal};
 use crate::process::run;
 
 /// A task for what the test policy approves of: all of it.
-fn asked() -> Value {
+pub fn asked() -> Value {
     json!({"purpose": "month's end", "tools": {"ledger": ["echo"]}, "expires_in": 600, "max_calls": 2})
 }
 
@@ -20,18 +20,18 @@ async fn open(service: &Service, token: &str, body: &Value) -> Response {
     request.bearer_auth(token).json(body).send().await.unwrap()
 }
 
-async fn opened(service: &Service, token: &str, body: &Value) -> Value {
+pub async fn opened(service: &Service, token: &str, body: &Value) -> Value {
     let response = open(service, token, body).await;
     assert_eq!(response.status(), StatusCode::CREATED);
     response.json().await.unwrap()
 }
 
-fn within(form: Form, task: &str) -> Form {
+pub fn within(form: Form, task: &str) -> Form {
     let context = json!({"request_id": "req-1", "source_ip": "192.0.2.7", "task": task});
     form.with("mcp_context", context.to_string())
 }
 
-fn id(task: &Value) -> &str {
+pub fn id(task: &Value) -> &str {
     task["task"].as_str().unwrap()
 }
 
@@ -329,11 +329,10 @@ async fn an_administrator_sees_a_task_and_what_belongs_to_it_and_ends_it() {
     let form = within(Form::new(&token, &call("echo")), &task);
     assert_eq!(service.exchange(&form).await.status(), StatusCode::OK);
 
-    let dir = service.running.app.config.data_dir.clone();
-    let data_dir = dir.display().to_string();
+    let data_dir = service.running.app.config.data_dir.display().to_string();
     let writ = |arguments: &[&str]| {
         let arguments = [&["--json", "--data-dir", data_dir.as_str()], arguments].concat();
-        let output = run(&dir, &arguments);
+        let output = run(service.dir.path(), &arguments);
         assert!(output.status.success(), "{arguments:?}");
         let lines = String::from_utf8(output.stdout).unwrap();
         let lines = lines

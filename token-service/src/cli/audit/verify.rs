@@ -41,7 +41,7 @@ impl Verify {
         let (intact, waiting) = match &self.export {
             Some(path) => (self.export(path)?, 0),
             None => {
-                self.database(&Store::look_at(&config.data_dir).await?)
+                self.database(&Store::look_at(&config.place()).await?)
                     .await?
             }
         };

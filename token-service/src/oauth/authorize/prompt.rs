@@ -157,6 +157,6 @@ mod tests {
             assert!(prompt(query).is_err(), "{query}");
         }
         assert_eq!(prompt("login_hint=alice").unwrap().hint(), "alice");
-        assert_eq!(prompt("login_hint=a%00b").unwrap().hint(), "");
+        assert_eq!(prompt("login_hint=a%01b").unwrap().hint(), "");
     }
 }

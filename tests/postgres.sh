@@ -1,0 +1,78 @@
+#!/bin/sh
+# Runs a command with a PostgreSQL cluster to test on: the one that WRIT_TEST_POSTGRES names, or a throw-away one that is
+# reached over a Unix socket only and gone afterwards.
+#
+#   sh tests/postgres.sh COMMAND…   runs it, with WRIT_TEST_STORE=postgres where the tests are to use it for all they do
+#   sh tests/postgres.sh --told     says where the cluster is, and stops and starts it as it is told on its standard input
+
+set -eu
+cd "$(dirname "$0")/.."
+repository=$PWD
+
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Where Debian and others keep the server's programs.
+programs() {
+    for dir in "$(pg_config --bindir 2>/dev/null || true)" /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin; do
+        [ -x "$dir/initdb" ] && found=$dir
+    done
+    [ -n "${found:-}" ] || fail "PostgreSQL is missing: on Debian 'apt install postgresql', or set WRIT_TEST_POSTGRES to the URL of a cluster where databases may be made"
+    printf '%s' "$found"
+}
+
+# PostgreSQL does not run as root.
+unprivileged() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
+    else
+        "$@"
+    fi
+}
+
+[ "$1" = --told ] || [ -z "${WRIT_TEST_POSTGRES:-}" ] || exec "$@"
+
+bin=$(programs)
+# Short, because a socket's path may have about 100 bytes only; and nobody else gets in.
+home=$(mktemp -d "${TMPDIR:-/tmp}/writ-postgres.XXXXXX")
+[ "$(id -u)" != 0 ] || chown postgres "$home"
+stop() {
+    unprivileged "$bin/pg_ctl" --silent --pgdata="$home/data" --mode=immediate stop 2>/dev/null || true
+    rm -rf "$home"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+cd "$home"
+unprivileged "$bin/initdb" --pgdata="$home/data" --username=writ --auth=trust --encoding=UTF8 --no-locale --no-sync >"$home/initdb.log" 2>&1 ||
+    { cat "$home/initdb.log" >&2; fail "initdb failed"; }
+cat >>"$home/data/postgresql.conf" <<CONF
+listen_addresses = ''
+unix_socket_directories = '$home'
+max_connections = 300
+max_wal_size = 4GB
+autovacuum_naptime = 10min
+CONF
+chown --reference="$home/data" "$home/data/postgresql.conf" 2>/dev/null || true
+start() {
+    unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --log="$home/log" start >/dev/null ||
+        { cat "$home/log" >&2; fail "PostgreSQL does not start"; }
+}
+start
+
+WRIT_TEST_POSTGRES="postgres://writ@$(printf '%s' "$home" | sed 's|/|%2F|g')/postgres"
+export WRIT_TEST_POSTGRES
+if [ "$1" = --told ]; then
+    echo "$WRIT_TEST_POSTGRES"
+    while read -r told; do
+        case $told in
+            stop) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=fast stop >/dev/null ;;
+            start) start ;;
+            *) fail "it can be told to stop and to start, not to '$told'" ;;
+        esac
+        echo "$told"
+    done
+else
+    cd "$repository"
+    "$@"
+fi
