@@ -9,6 +9,7 @@ mod connect;
 mod doctor;
 mod gateway;
 mod keys;
+mod migrate;
 mod output;
 mod pairs;
 mod pins;
@@ -97,6 +98,9 @@ enum Command {
     /// The keys that tokens are signed with.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Move an installation to another database.
+    #[command(subcommand)]
+    Migrate(migrate::Command),
     /// What gateways decide from: who signs it, and which is the latest.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -270,6 +274,7 @@ impl Cli {
                 Command::Openapi => output.json(&crate::openapi::document(&config)),
                 Command::Doctor(doctor) => doctor.run(&config, output).await,
                 Command::Audit(audit::Command::Verify(verify)) => verify.run(&config, output).await,
+                Command::Migrate(migrate) => migrate.run(&config, output).await,
                 command => {
                     let store = Store::open(&config.place()).await?;
                     let done = command.run(&config, &store, output).await;
@@ -301,6 +306,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Openapi
             | Self::Audit(audit::Command::Verify(_))
+            | Self::Migrate(_)
             | Self::Policy(policy::Command::Offline(_)) => Ok(()),
             Self::Server(command) => command.run(config, store, output).await,
             Self::Agent(command) => command.run(store, output).await,

@@ -38,6 +38,7 @@ pub mod stops;
 pub mod tally;
 pub mod tasks;
 mod tokens;
+pub mod transfer;
 pub mod users;
 mod writer;
 
