@@ -26,6 +26,7 @@ mod rate_limits;
 mod refresh;
 mod registration;
 mod regressions;
+mod replicas;
 mod server_registration;
 mod sign_in;
 mod workloads;
