@@ -30,7 +30,9 @@ pub(super) enum Stored {
     List(Box<list::List>),
     /// Show the newest records, then each new one as it comes.
     Tail(Box<list::List>),
-    /// Show a record, and what else there is of the same token.
+    /// Count calls by agent, server and tool: let through, refused, and ended badly.
+    Stats(Box<list::Stats>),
+    /// Show all that there is of a record.
     Show(Show),
     /// Write records to standard output or a file.
     Export(Box<export::Export>),
@@ -69,6 +71,7 @@ impl Stored {
         match self {
             Self::List(list) => list.run(store, output).await,
             Self::Tail(list) => list.tail(store, output).await,
+            Self::Stats(stats) => stats.run(store, output).await,
             Self::Show(show) => show.run(store, output).await,
             Self::Export(export) => export.run(store).await,
             Self::Checkpoint => {

@@ -157,6 +157,8 @@ pub struct Filter {
     pub task: Option<String>,
     /// Only calls that ended like this.
     pub result: Option<CallResult>,
+    /// Only mints of which nobody has said how their call ended.
+    pub without_outcome: bool,
     /// Only from this time on.
     pub since: Option<Timestamp>,
     /// Only before this time.
@@ -164,6 +166,9 @@ pub struct Filter {
     /// Only before the record of this id.
     pub before: Option<String>,
 }
+
+const WITHOUT_OUTCOME: &str = "a.kind = 'mint' AND NOT EXISTS
+    (SELECT 1 FROM audit AS o WHERE o.kind = 'outcome' AND o.token_id = a.token_id)";
 
 impl Filter {
     /// The conditions that it sets, each ready to stand after a `WHERE`, and the texts to bind, from the first parameter on.
@@ -195,9 +200,14 @@ impl Filter {
         let set = each
             .into_iter()
             .filter_map(|(test, value)| Some((test, value?)));
-        set.zip(1..)
+        let (mut conditions, texts): (Vec<String>, Vec<String>) = set
+            .zip(1..)
             .map(|((test, value), number)| (format!("{test} ${number}"), value))
-            .unzip()
+            .unzip();
+        if self.without_outcome {
+            conditions.push(WITHOUT_OUTCOME.to_owned());
+        }
+        (conditions, texts)
     }
 }
 
@@ -207,6 +217,23 @@ pub(super) fn first_id_at(at: Timestamp) -> String {
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10])
         .into_uuid()
         .to_string()
+}
+
+/// How often an agent called something, and how that went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// `client_id`.
+    pub agent: Option<String>,
+    /// Which server.
+    pub server: Option<String>,
+    /// Tool or prompt.
+    pub target: Option<String>,
+    /// Calls that were let through.
+    pub allowed: i64,
+    /// Calls that were refused.
+    pub denied: i64,
+    /// Calls that ended otherwise than well.
+    pub failed: i64,
 }
 
 /// A record and its place in the trail.
@@ -257,6 +284,41 @@ impl Store {
         conditions.push(self.settled().await?);
         let order = format!("ORDER BY a.seq LIMIT {limit}");
         self.entries(&conditions, &texts, &order).await
+    }
+
+    /// The calls that match, counted by agent, server and target, the most frequent first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tally(&self, filter: &Filter, limit: u32) -> Result<Vec<Tally>, StoreError> {
+        let (mut conditions, texts) = filter.conditions();
+        conditions.push("a.kind IN ('mint', 'denied', 'outcome')".to_owned());
+        let sql = format!(
+            "SELECT a.agent, a.server, a.target,
+                    count(*) FILTER (WHERE a.kind = 'mint') AS allowed,
+                    count(*) FILTER (WHERE a.kind = 'denied') AS denied,
+                    count(*) FILTER (WHERE a.kind = 'outcome' AND a.detail ->> 'result' <> 'ok') AS failed
+             FROM records AS a WHERE {}
+             GROUP BY a.agent, a.server, a.target
+             ORDER BY count(*) DESC, a.agent, a.server, a.target LIMIT {limit}",
+            conditions.join(" AND ")
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for text in &texts {
+            query = query.bind(text);
+        }
+        let rows = query.fetch_all(&mut *self.read().await?).await?;
+        let tally = |row: &AnyRow| {
+            Ok(Tally {
+                agent: row.try_get("agent")?,
+                server: row.try_get("server")?,
+                target: row.try_get("target")?,
+                allowed: row.try_get("allowed")?,
+                denied: row.try_get("denied")?,
+                failed: row.try_get("failed")?,
+            })
+        };
+        rows.iter().map(tally).collect()
     }
 
     /// The record of this id.

@@ -164,7 +164,7 @@ impl Store {
         leaves: &[NewLeaf],
         tiles: &Tiles,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         let moved =
             sqlx::query("UPDATE log_state SET size = $1, seq = $2 WHERE size = $3 AND seq = $4")
                 .bind(signed(to.size))
@@ -263,7 +263,7 @@ impl Store {
         note: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         sqlx::query(
             "INSERT INTO checkpoints (size, time, note) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         )
@@ -372,7 +372,7 @@ impl Store {
         witness: &str,
         line: &str,
     ) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         sqlx::query("UPDATE checkpoints SET note = note || $1 WHERE size = $2")
             .bind(line)
             .bind(signed(size))

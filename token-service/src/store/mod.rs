@@ -142,6 +142,23 @@ impl Store {
         if let Some(lock) = lock {
             sqlx::raw_sql(lock).execute(&mut *tx).await?;
         }
+        Ok(WriteTx {
+            tx,
+            _turn: Some(turn),
+        })
+    }
+
+    /// Begins a transaction that writes what nothing is decided by: on PostgreSQL, others write beside it.
+    ///
+    /// # Errors
+    /// When its turn does not come in time.
+    async fn write_beside(&self) -> Result<WriteTx, StoreError> {
+        let turn = match self.dialect {
+            Dialect::Sqlite => Some(self.turns.take().await?),
+            Dialect::Postgres => None,
+        };
+        let (begin, _) = self.dialect.begin_alone();
+        let tx = self.writer.begin_with(begin).await?;
         Ok(WriteTx { tx, _turn: turn })
     }
 
@@ -174,7 +191,7 @@ impl Store {
 #[derive(Debug)]
 pub struct WriteTx {
     tx: Transaction<'static, Any>,
-    _turn: OwnedMutexGuard<()>,
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl WriteTx {

@@ -1,15 +1,19 @@
 //! The trail itself: append-only, with the administrator in it, read as people and machines do.
 
 use jiff::Timestamp;
+use serde_json::json;
 use writ_token_service::{
     audit::Kind,
     registry::Status,
-    store::{audit::Filter, registrations::Registered},
+    store::{
+        audit::{Filter, Tally},
+        registrations::Registered,
+    },
 };
 
 use crate::{
     database,
-    harness::{Service, call},
+    harness::{Form, Service, call},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +106,44 @@ async fn filters_narrow_and_the_newest_come_last() {
         .await
         .is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_an_outcome_is_seen_as_one_and_calls_are_counted() {
+    let service = Service::start().await;
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        let (_, answer) = service.mint(&call("echo")).await;
+        tokens.push(answer["jti"].as_str().unwrap().to_owned());
+    }
+    let outcome = |token: &str, result: &str| {
+        json!({"type": "outcome", "token_id": token, "request_id": "req-1", "time": "2026-11-23T18:00:00Z",
+               "status": 200, "result": result, "duration_us": 10, "request_bytes": 10, "response_bytes": 10})
+    };
+    let ended = json!([outcome(&tokens[0], "ok"), outcome(&tokens[2], "tool_error")]);
+    let reported = service.report(&ended).await;
+    assert!(reported.status().is_success(), "{reported:?}");
+    let open = Filter {
+        without_outcome: true,
+        ..Filter::default()
+    };
+    let open = service.store().newest_records(&open, 10).await.unwrap();
+    let open: Vec<_> = open.iter().map(|e| e.record.token_id.as_deref()).collect();
+    assert_eq!(open, [Some(tokens[1].as_str())]);
+    let denied = service
+        .exchange(&Form::new(&service.caller_token(), &call("other")))
+        .await;
+    assert!(denied.status().is_client_error());
+    let tallies = service.store().tally(&Filter::default(), 10).await.unwrap();
+    let counts = |target: &str, allowed, denied, failed| Tally {
+        agent: Some("assistant".to_owned()),
+        server: Some("ledger".to_owned()),
+        target: Some(target.to_owned()),
+        allowed,
+        denied,
+        failed,
+    };
+    assert_eq!(tallies, [counts("echo", 3, 0, 1), counts("other", 0, 1, 0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,6 +64,9 @@ pub(super) struct Which {
     /// Only calls that ended like this.
     #[arg(long, value_parser = PossibleValuesParser::new(CallResult::ALL.map(CallResult::as_str)))]
     result: Option<String>,
+    /// Only calls that were let through and of which nobody has said how they ended.
+    #[arg(long)]
+    without_outcome: bool,
     /// Only from this time on: RFC 3339, such as 2026-11-23T18:00:00Z.
     #[arg(long)]
     since: Option<jiff::Timestamp>,
@@ -96,6 +99,7 @@ impl Which {
             result: CallResult::ALL
                 .into_iter()
                 .find(|result| result.as_str() == named(&self.result)),
+            without_outcome: self.without_outcome,
             since: self.since,
             until: self.until,
             before: self.before.clone(),
@@ -132,6 +136,44 @@ impl List {
                 () = std::future::ready(()), if !fresh.is_empty() => {}
             }
         }
+    }
+}
+
+/// Which calls to count.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Stats {
+    /// How many of the most frequent to show.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Stats {
+    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        let tallies = store.tally(&self.which.filter(), self.limit).await?;
+        if output.is_json() {
+            return tallies.iter().try_for_each(|tally| output.json(tally));
+        }
+        let header = [
+            "AGENT",
+            "SERVER",
+            "CALL",
+            "ALLOWED",
+            "REFUSED",
+            "ENDED BADLY",
+        ];
+        output.table(&tallies, header, |tally| {
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            [
+                text(&tally.agent),
+                text(&tally.server),
+                text(&tally.target),
+                tally.allowed.to_string(),
+                tally.denied.to_string(),
+                tally.failed.to_string(),
+            ]
+        })
     }
 }
 
