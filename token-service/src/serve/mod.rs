@@ -31,7 +31,7 @@ use crate::{
     keys::{KeyError, Keys},
     log, oauth, openapi,
     policy::{SourceError, polling},
-    snapshot,
+    sinks, snapshot,
     store::{Store, StoreError},
 };
 
@@ -174,6 +174,14 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        for sink in app.config.audit.sinks.clone() {
+            let sender = sinks::Sender::new(Arc::clone(&app), sink);
+            listeners.push(tokio::spawn(sender.run(stopped.clone())));
+        }
+        if !app.config.audit.sinks.is_empty() {
+            let measuring = sinks::lag::run(Arc::clone(&app), stopped.clone());
+            listeners.push(tokio::spawn(measuring));
+        }
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,
