@@ -1,8 +1,9 @@
 //! `[[audit.sinks]]`: where the log is sent to.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
+use rustls::pki_types::ServerName;
+use secrecy::{SecretSlice, SecretString};
 use serde::Deserialize;
 use url::Url;
 
@@ -11,6 +12,7 @@ use super::{
     raw::Source,
     remote::{self, TokenAt},
 };
+use crate::http::trust::Identity;
 
 /// How many sinks there may be.
 const MOST: usize = 16;
@@ -34,6 +36,11 @@ pub(super) struct RawSink {
     token_env: Option<String>,
     gzip: Option<bool>,
     index: Option<String>,
+    address: Option<String>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    tls: Option<bool>,
+    subject: Option<String>,
 }
 
 /// What it speaks.
@@ -42,6 +49,9 @@ pub(super) struct RawSink {
 enum Type {
     Http,
     SplunkHec,
+    Syslog,
+    Otlp,
+    Nats,
 }
 
 /// What a record is written as.
@@ -97,6 +107,17 @@ pub enum To {
         /// The index; the token's own when absent.
         index: Option<String>,
     },
+    /// Syslog over TLS.
+    Syslog {
+        /// The receiver.
+        address: Address,
+        /// Who this service is, where the receiver wants to know.
+        identity: Option<Identity>,
+    },
+    /// OpenTelemetry logs.
+    Otlp(Endpoint),
+    /// NATS JetStream.
+    Nats(NatsTo),
 }
 
 impl To {
@@ -106,6 +127,9 @@ impl To {
         match self {
             Self::Http(_) => "http",
             Self::SplunkHec { .. } => "splunk_hec",
+            Self::Syslog { .. } => "syslog",
+            Self::Otlp(_) => "otlp",
+            Self::Nats(_) => "nats",
         }
     }
 }
@@ -119,6 +143,34 @@ pub struct Endpoint {
     pub token: Option<SecretString>,
     /// Whether it takes compressed bodies.
     pub gzip: bool,
+}
+
+/// A host and port.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// As it is connected to.
+    pub text: String,
+    /// What its certificate is for.
+    pub server: ServerName<'static>,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A stream of NATS.
+#[derive(Clone, Debug)]
+pub struct NatsTo {
+    /// The server.
+    pub address: Address,
+    /// Whether TLS is spoken: always, but on loopback.
+    pub tls: bool,
+    /// What this service is known by.
+    pub token: Option<SecretString>,
+    /// What is published under; a stream must take it.
+    pub subject: String,
 }
 
 /// A sink as it is written, and where.
@@ -181,6 +233,7 @@ impl Written<'_> {
         self.only_its_own()?;
         Ok(match self.raw.r#type {
             Type::Http => To::Http(self.endpoint()?),
+            Type::Otlp => To::Otlp(self.endpoint()?),
             Type::SplunkHec => {
                 let endpoint = self.endpoint()?;
                 if endpoint.token.is_none() {
@@ -192,18 +245,107 @@ impl Written<'_> {
                     index: self.raw.index.clone(),
                 }
             }
+            Type::Syslog => To::Syslog {
+                address: self.address()?,
+                identity: self.identity()?,
+            },
+            Type::Nats => To::Nats(self.nats()?),
         })
     }
 
     /// A field of another type would be without effect.
     fn only_its_own(&self) -> Result<(), ConfigError> {
         let raw = self.raw;
-        let kind = raw.r#type;
-        let given = [("index", raw.index.is_some(), kind == Type::SplunkHec)];
+        let (http, syslog, nats) = match raw.r#type {
+            Type::Http | Type::SplunkHec | Type::Otlp => (true, false, false),
+            Type::Syslog => (false, true, false),
+            Type::Nats => (false, false, true),
+        };
+        let given = [
+            ("url", raw.url.is_some(), http),
+            ("gzip", raw.gzip.is_some(), http),
+            ("token_file", raw.token_file.is_some(), http || nats),
+            ("token_env", raw.token_env.is_some(), http || nats),
+            ("index", raw.index.is_some(), raw.r#type == Type::SplunkHec),
+            ("address", raw.address.is_some(), syslog || nats),
+            ("cert_file", raw.cert_file.is_some(), syslog),
+            ("key_file", raw.key_file.is_some(), syslog),
+            ("tls", raw.tls.is_some(), nats),
+            ("subject", raw.subject.is_some(), nats),
+        ];
         match given.iter().find(|(_, given, own)| *given && !own) {
             None => Ok(()),
             Some((field, ..)) => Err(self.wrong(field, "", "is no field of a sink of this type")),
         }
+    }
+
+    fn address(&self) -> Result<Address, ConfigError> {
+        let given = self.raw.address.as_deref().unwrap_or_default();
+        let wrong = || {
+            self.wrong(
+                "address",
+                given,
+                "must be HOST:PORT, such as logs.example.com:6514",
+            )
+        };
+        let (host, port) = given.rsplit_once(':').ok_or_else(wrong)?;
+        port.parse::<u16>().map_err(|_| wrong())?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let server = ServerName::try_from(bare.to_owned()).map_err(|_| wrong())?;
+        Ok(Address {
+            text: given.to_owned(),
+            server,
+        })
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, ConfigError> {
+        let raw = self.raw;
+        let read = |field: &str, path: &PathBuf| {
+            std::fs::read(path).map_err(|e| {
+                let problem = format!("cannot be read: {e}");
+                self.wrong(field, &path.display().to_string(), problem)
+            })
+        };
+        match (&raw.cert_file, &raw.key_file) {
+            (None, None) => Ok(None),
+            (Some(certificates), Some(key)) => Ok(Some(Identity {
+                certificates: read("cert_file", certificates)?,
+                key: SecretSlice::from(read("key_file", key)?),
+            })),
+            (Some(_), None) => Err(self.wrong("key_file", "", "is missing beside cert_file")),
+            (None, Some(_)) => Err(self.wrong("cert_file", "", "is missing beside key_file")),
+        }
+    }
+
+    fn nats(&self) -> Result<NatsTo, ConfigError> {
+        let raw = self.raw;
+        let address = self.address()?;
+        let tls = raw.tls.unwrap_or(true);
+        let loopback = match &address.server {
+            ServerName::IpAddress(ip) => IpAddr::from(*ip).is_loopback(),
+            name => name.to_str() == "localhost",
+        };
+        if !tls && !loopback {
+            let problem = "must be true: only a loopback host may do without";
+            return Err(self.wrong("tls", "false", problem));
+        }
+        let subject = raw.subject.clone().unwrap_or_default();
+        let fits = |token: &str| {
+            !token.is_empty()
+                && token
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        if !subject.split('.').all(fits) {
+            let problem = "must be a subject without wildcards, such as writ.audit";
+            return Err(self.wrong("subject", &subject, problem));
+        }
+        Ok(NatsTo {
+            address,
+            tls,
+            token: self.token()?,
+            subject,
+        })
     }
 
     fn endpoint(&self) -> Result<Endpoint, ConfigError> {

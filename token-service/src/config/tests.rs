@@ -457,6 +457,31 @@ fn where_the_log_is_sent_to_is_checked_field_by_field() {
             "between",
         ),
         (
+            "name = \"a\"\ntype = \"syslog\"\naddress = \"logs.example\"",
+            "audit.sinks[0].address",
+            "must be HOST:PORT",
+        ),
+        (
+            "name = \"a\"\ntype = \"syslog\"\naddress = \"logs.example:6514\"\ncert_file = \"x\"",
+            "audit.sinks[0].key_file",
+            "is missing beside",
+        ),
+        (
+            "name = \"a\"\ntype = \"nats\"\naddress = \"nats.example:4222\"\nsubject = \"writ\"\ntls = false",
+            "audit.sinks[0].tls",
+            "only a loopback host",
+        ),
+        (
+            "name = \"a\"\ntype = \"nats\"\naddress = \"nats.example:4222\"\nsubject = \"writ.>\"",
+            "audit.sinks[0].subject",
+            "without wildcards",
+        ),
+        (
+            "name = \"a\"\ntype = \"otlp\"\naddress = \"otel.example:4318\"",
+            "audit.sinks[0].address",
+            "no field of a sink of this type",
+        ),
+        (
             "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\nbatch_records = 0",
             "audit.sinks[0].batch_records",
             "must be 1 to 5000",
@@ -493,19 +518,15 @@ fn the_examples_of_the_guide_to_sinks_are_good() {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sinks.md");
     let guide = std::fs::read_to_string(guide).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("token"), "s3cr3t").unwrap();
-    let token = format!("token_file = {:?}", dir.path().join("token"));
+    for name in ["splunk-token", "nats-token", "writ.pem", "writ.key"] {
+        std::fs::write(dir.path().join(name), "s3cr3t").unwrap();
+    }
+    let here = format!("_file = \"{}/", dir.path().display());
     let examples: Vec<_> = guide.split("```toml\n").skip(1).collect();
     assert!(!examples.is_empty());
     for example in examples {
         let toml = example.split("```").next().unwrap();
-        let lines = toml
-            .lines()
-            .map(|line| match line.starts_with("token_file") {
-                true => token.as_str(),
-                false => line,
-            });
-        let toml: String = lines.map(|line| format!("{line}\n")).collect();
+        let toml = toml.replace("_file = \"", &here);
         let config = load_with(&toml, &[("LAKE_TOKEN", "s3cr3t")]).unwrap();
         assert!(!config.audit.sinks.is_empty());
     }

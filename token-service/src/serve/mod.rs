@@ -55,6 +55,9 @@ pub enum ServeError {
     /// TLS for gateways.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A sink of the log.
+    #[error(transparent)]
+    Sink(#[from] sinks::SinkError),
     /// A listener.
     #[error("cannot listen on {address}: {source}; is another `writ serve` running?")]
     Listen {
@@ -98,6 +101,9 @@ impl Running {
         let config = config.bound_to(public_address);
         let gateway_listen = config.gateway.clone();
         let app = Arc::new(App::new(config, store, keys, clock).await?);
+        let sinks = app.config.audit.sinks.iter().cloned();
+        let senders = sinks.map(|sink| sinks::Sender::new(Arc::clone(&app), sink));
+        let senders = senders.collect::<Result<Vec<_>, _>>()?;
 
         let (stop, stopped) = watch::channel(false);
         let trusted: Arc<[Network]> = app.config.trusted_proxies.as_slice().into();
@@ -174,8 +180,7 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
-        for sink in app.config.audit.sinks.clone() {
-            let sender = sinks::Sender::new(Arc::clone(&app), sink);
+        for sender in senders {
             listeners.push(tokio::spawn(sender.run(stopped.clone())));
         }
         if !app.config.audit.sinks.is_empty() {

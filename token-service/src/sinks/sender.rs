@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Failure, Wire,
+    Failure, Lost, SinkError, Wire,
     backoff::Backoff,
     batch::{self, Message},
 };
@@ -83,9 +83,9 @@ impl std::convert::From<SequenceError> for Stopped {
 }
 
 impl Sender {
-    pub(crate) fn new(app: SharedApp, sink: Sink) -> Self {
-        Self {
-            wire: Wire::new(&app, &sink),
+    pub(crate) fn new(app: SharedApp, sink: Sink) -> Result<Self, SinkError> {
+        Ok(Self {
+            wire: Wire::new(&app, &sink)?,
             app,
             sink,
             holder: secret::new_id(),
@@ -93,7 +93,7 @@ impl Sender {
             held: None,
             backoff: Backoff::default(),
             not_before: Instant::now(),
-        }
+        })
     }
 
     pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
@@ -175,8 +175,8 @@ impl Sender {
             }
             let (now, later) = rest.split_at(at_a_time.clamp(1, rest.len()));
             match (self.wire.send(now).await, now) {
-                (Ok(()), _) => {
-                    self.advance(now, &rejected).await?;
+                (Ok(lost), _) => {
+                    self.advance(now, &rejected, &lost).await?;
                     rejected.clear();
                     rest = later;
                     at_a_time = at_a_time.saturating_mul(2);
@@ -203,6 +203,7 @@ impl Sender {
         &mut self,
         sent: &[Message],
         rejected: &[(&Message, String)],
+        lost: &Lost,
     ) -> Result<(), Stopped> {
         let (Some(held), Some(last)) = (self.held, sent.last()) else {
             return Ok(());
@@ -210,7 +211,7 @@ impl Sender {
         let progress = Progress {
             from: held.next,
             to: last.leaf.saturating_add(1),
-            skipped: rejected.len() as u64,
+            skipped: lost.records.saturating_add(rejected.len() as u64),
         };
         let begun = Instant::now();
         let advanced = self.app.store.advance_sink(self.lease(), progress).await?;
@@ -222,7 +223,24 @@ impl Sender {
             until: begun + self.lease_length(),
         });
         let sink = || self.sink.name.clone();
-        metrics::counter!("writ_sink_sent_total", "sink" => sink()).increment(sent.len() as u64);
+        metrics::counter!("writ_sink_sent_total", "sink" => sink())
+            .increment((sent.len() as u64).saturating_sub(lost.records));
+        if lost.records > 0 {
+            metrics::counter!("writ_sink_errors_total", "sink" => sink(), "kind" => "skipped")
+                .increment(lost.records);
+            let Lost { records, problem } = lost;
+            let problem = format!(
+                "it did not take {records} of {} records: {problem}",
+                sent.len()
+            );
+            tracing::error!(
+                sink = self.sink.name,
+                first = sent.first().map(|one| one.leaf),
+                problem,
+                "the sink has not kept all of a batch; what it dropped is in the log only"
+            );
+            self.put_down(&problem).await;
+        }
         for (one, problem) in rejected {
             metrics::counter!("writ_sink_errors_total", "sink" => sink(), "kind" => "skipped")
                 .increment(1);

@@ -41,6 +41,7 @@ mod replicas;
 mod revocation;
 mod shadow;
 mod sinks;
+mod sinks_received;
 mod snapshot;
 mod staleness;
 mod tasks;

@@ -32,7 +32,17 @@ use writ_token_service::{
 use crate::harness::{Service, call};
 
 /// Nothing takes this long that comes at all.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that is gone when its test is.
+pub struct Reaped(pub Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// How a batch is answered.
 type Judge = Box<dyn FnMut(&Request) -> Response + Send>;
@@ -156,11 +166,11 @@ async fn take(
     answer
 }
 
-async fn with(sink: Sink) -> Service {
+pub async fn with(sink: Sink) -> Service {
     Service::start_with(|config| config.audit.sinks = vec![sink]).await
 }
 
-async fn record(store: &Store, target: &str) {
+pub async fn record(store: &Store, target: &str) {
     store
         .record(Record::admin(Timestamp::now(), "test", target))
         .await
@@ -168,7 +178,7 @@ async fn record(store: &Store, target: &str) {
 }
 
 /// What is on record of a sink, once something holds of it.
-async fn state_when(
+pub async fn state_when(
     store: &Store,
     holds: impl Fn(&writ_token_service::store::sinks::SinkState) -> bool,
 ) -> writ_token_service::store::sinks::SinkState {
@@ -505,15 +515,12 @@ async fn splunk_refusing_the_index_loses_nothing() {
 /// A service that is killed after the sink has taken a batch, and before that is written down.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_and_not_written_down_when_the_service_was_killed_is_sent_again() {
-    let victim: Arc<Mutex<Option<Child>>> = Arc::default();
+    let victim: Arc<Mutex<Option<Reaped>>> = Arc::default();
     let doomed = Arc::clone(&victim);
     let receiver = Receiver::start(move |request| {
         // The records are far enough then that there are some before and behind.
-        if request.events.iter().any(|e| index(e) == 5)
-            && let Some(mut child) = doomed.lock().unwrap().take()
-        {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        if request.events.iter().any(|e| index(e) == 5) {
+            drop(doomed.lock().unwrap().take());
         }
         StatusCode::OK.into_response()
     })
@@ -530,12 +537,12 @@ async fn what_was_sent_and_not_written_down_when_the_service_was_killed_is_sent_
     );
     std::fs::write(dir.path().join("writ.toml"), toml).unwrap();
     let serve = || {
-        crate::process::writ(dir.path())
+        let mut command = crate::process::writ(dir.path());
+        command
             .arg("serve")
             .env("WRIT_POLICY__DIR", dir.path().join("policy"))
-            .env("WRIT_CONFIG", dir.path().join("writ.toml"))
-            .spawn()
-            .unwrap()
+            .env("WRIT_CONFIG", dir.path().join("writ.toml"));
+        Reaped(command.spawn().unwrap())
     };
     // Not before whoever is to be killed is known.
     {
@@ -546,12 +553,83 @@ async fn what_was_sent_and_not_written_down_when_the_service_was_killed_is_sent_
         .until("batch that kills", |taken| taken.contains(&5))
         .await;
     assert!(victim.lock().unwrap().is_none());
-    let mut second = serve();
-    let store = Store::open(&crate::harness::place(&dir.path().join("data"))).await.unwrap();
+    let _second = serve();
+    let store = Store::open(&crate::harness::place(&dir.path().join("data")))
+        .await
+        .unwrap();
     let last = store.last_record().await.unwrap() as u64 - 1;
     let taken = receiver.until("rest", |taken| taken.contains(&last)).await;
-    second.kill().unwrap();
-    second.wait().unwrap();
     // All, in order, and only what was under way twice.
     assert_eq!(taken, (0..=5).chain(4..=last).collect::<Vec<_>>());
+}
+
+/// OTLP: what a receiver says that it dropped must not be sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_opentelemetry_receiver_drops_is_told_and_not_sent_again() {
+    let mut first = true;
+    let receiver = Receiver::start(move |_| {
+        let partial =
+            json!({"partialSuccess": {"rejectedLogRecords": "2", "errorMessage": "too old"}});
+        let said = if first { partial } else { json!({}) };
+        first = false;
+        axum::Json(said).into_response()
+    })
+    .await;
+    let mut sink = receiver.sink();
+    sink.to = To::Otlp(receiver.endpoint());
+    let service = with(sink).await;
+    let state = state_when(service.store(), |state| state.last_error.is_some()).await;
+    assert_eq!(state.skipped, 2);
+    assert!(state.last_error.unwrap().contains("too old"));
+    let requests = receiver.requests();
+    assert_eq!(requests[0].path, "/v1/logs");
+    let records = |request: &Request| {
+        let logs = &request.events[0]["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
+        logs.as_array().unwrap().len() as u64
+    };
+    assert_eq!(records(&requests[0]), state.next);
+    assert_eq!(requests.len(), 1);
+    service.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_behind_a_sink_is_shows_in_the_metrics() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (dir, _) = crate::process::registered();
+    let toml = format!(
+        "[[audit.sinks]]\nname = \"siem\"\ntype = \"http\"\nurl = \"http://{}\"\nfrom = \"start\"\ntimeout = \"1s\"\n",
+        hanging.local_addr().unwrap()
+    );
+    std::fs::write(dir.path().join("writ.toml"), toml).unwrap();
+    // An error says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut child = crate::process::writ(dir.path())
+        .arg("serve")
+        .env("WRIT_POLICY__DIR", dir.path().join("policy"))
+        .env("WRIT_CONFIG", dir.path().join("writ.toml"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let _serving = Reaped(child);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stdout));
+    let public = lines.next().unwrap().unwrap();
+    let url = public.replace("listening public ", "") + "/metrics";
+    let begun = Instant::now();
+    loop {
+        let shown = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let value = |name: &str| {
+            let line = shown.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse::<f64>().ok()
+        };
+        // The three records of the set-up, and their age.
+        if value("writ_sink_lag_records{sink=\"siem\"}") >= Some(3.0)
+            && value("writ_sink_lag_seconds{sink=\"siem\"}") > Some(0.0)
+            && value("writ_sink_errors_total{sink=\"siem\",kind=\"failed\"}") >= Some(1.0)
+        {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{shown}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
