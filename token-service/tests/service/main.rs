@@ -10,6 +10,7 @@
     reason = "test code: a panic is how it says no"
 )]
 
+mod alerts;
 mod audit_trail;
 mod authzen;
 mod chain;
