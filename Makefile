@@ -1,7 +1,7 @@
 # The commands of this repository. `make` alone lists them.
 #
 # Each installs what it needs first, into this directory (.venv, tests/**/node_modules, target); the Rust
-# toolchain by rustup, the tests' Chromium, nginx and PostgreSQL by apt where that may be. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
+# toolchain by rustup, the tests' Chromium, nginx, PostgreSQL and log receivers by apt where that may be. ENVOY=/path/to/envoy uses an Envoy 1.40 of your own.
 
 export ENVOY
 export PATH := $(PATH):$(CURDIR)/.venv/bin

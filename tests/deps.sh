@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the Makefile's commands need, into the repository (the Rust toolchain by rustup, Chromium, nginx and
-# PostgreSQL by apt), and says what it does. What is there already is left alone.
+# Installs what the Makefile's commands need, into the repository (the Rust toolchain by rustup; Chromium, nginx,
+# PostgreSQL and what logs are sent to by apt), and says what it does. What is there already is left alone.
 #
 #   tests/deps.sh build     Rust with the wasm target, a C compiler, Envoy
 #   tests/deps.sh idp       the identity provider that people sign in at
@@ -131,6 +131,16 @@ postgresql() {
         fail "PostgreSQL is missing: on Debian 'apt install postgresql', on macOS 'brew install postgresql', or set WRIT_TEST_POSTGRES"
 }
 
+# What the audit log is sent to in the tests, and what checks the alert rules.
+log_receivers() {
+    PATH="$PATH:/usr/sbin"
+    have rsyslogd || apt_install rsyslog || fail "rsyslog is missing: on Debian 'apt install rsyslog rsyslog-gnutls'"
+    ls /usr/lib/*/rsyslog/lmnsd_gtls.so >/dev/null 2>&1 || apt_install rsyslog-gnutls ||
+        fail "rsyslog's TLS is missing: on Debian 'apt install rsyslog-gnutls'"
+    have nats-server || apt_install nats-server || fail "nats-server is missing: on Debian 'apt install nats-server', on macOS 'brew install nats-server'"
+    have promtool || apt_install prometheus || fail "promtool is missing: on Debian 'apt install prometheus', on macOS 'brew install prometheus'"
+}
+
 deny() {
     cargo deny --version >/dev/null 2>&1 && return
     [ -x target/tools/bin/cargo-deny ] && return
@@ -150,7 +160,7 @@ for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
         idp) identity_provider ;;
-        clients) python_clients; javascript_clients; browser; bundle_server; postgresql ;;
+        clients) python_clients; javascript_clients; browser; bundle_server; postgresql; log_receivers ;;
         lint) rust; deny ;;
         fuzz) rust; fuzz ;;
         *) fail "tests/deps.sh knows build, idp, clients, lint and fuzz, not '$part'" ;;

@@ -4,7 +4,8 @@
 //! (what the filter asks for), [`authzen`] (what other enforcement points ask) or [`pages`] (what a person sees). All of them work on one [`app::App`]: the
 //! checked [`config`], the [`registry`] of servers, agents and gateways as of one revision, the compiled
 //! [`policy`], the signing [`keys`], and the [`store`], the only place that speaks SQL. What happened is an
-//! [`audit::Record`]; a token and its record are committed together.
+//! [`audit::Record`]; a token and its record are committed together. [`sinks`] send what is on record to where security
+//! teams look, as [`ocsf`] events.
 
 pub mod app;
 pub mod audit;
@@ -20,6 +21,7 @@ pub mod http;
 pub mod keys;
 pub mod log;
 pub mod oauth;
+pub mod ocsf;
 pub mod openapi;
 pub mod pages;
 pub mod policy;
@@ -27,6 +29,7 @@ pub mod private_file;
 pub mod registry;
 pub mod secret;
 pub mod serve;
+pub mod sinks;
 pub mod snapshot;
 pub mod store;
 pub mod task;

@@ -2,6 +2,7 @@
 
 mod export;
 mod list;
+mod sinks;
 mod verify;
 mod view;
 
@@ -40,6 +41,8 @@ pub(super) enum Stored {
     Checkpoint,
     /// Print the public key that checkpoints of the log are signed with, or that this service cosigns others' with.
     Key(Key),
+    /// Show where the log is sent to, how far that is, and what last went wrong.
+    Sinks,
 }
 
 const NO_CHECKPOINT: &str = "the log has no checkpoint yet: a running service signs one every few seconds, once there is a record";
@@ -74,6 +77,7 @@ impl Stored {
             Self::Stats(stats) => stats.run(store, output).await,
             Self::Show(show) => show.run(store, output).await,
             Self::Export(export) => export.run(store).await,
+            Self::Sinks => sinks::run(config, store, output).await,
             Self::Checkpoint => {
                 let newest = store.newest_checkpoint().await?;
                 let newest = newest.ok_or_else(|| CliError::Usage(NO_CHECKPOINT.to_owned()))?;

@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use serde::Deserialize;
 use url::Url;
 
-use super::{ConfigError, duration, is_loopback_host, raw::Source};
+use super::{
+    ConfigError, duration, is_loopback_host,
+    raw::Source,
+    sinks::{self, RawSink, Sink},
+};
 use crate::log::{checkpoint::PublicKey, cosign::Witness};
 
 #[derive(Debug, Default, Deserialize)]
@@ -16,6 +20,8 @@ pub(super) struct RawAudit {
     #[serde(default)]
     witnesses: Vec<RawWitness>,
     witness: Option<RawWitnessing>,
+    #[serde(default)]
+    pub(super) sinks: Vec<RawSink>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +51,8 @@ pub struct Audit {
     pub witness_name: Option<String>,
     /// Whose.
     pub witness_of: Vec<PublicKey>,
+    /// Where it is sent to.
+    pub sinks: Vec<Sink>,
 }
 
 pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
@@ -76,6 +84,7 @@ pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
         witnesses: witnesses.collect::<Result<_, _>>()?,
         witness_name,
         witness_of: logs.collect::<Result<_, _>>()?,
+        sinks: sinks::check(source)?,
     })
 }
 

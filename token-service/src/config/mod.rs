@@ -13,6 +13,8 @@ mod policy;
 mod rate_limits;
 mod raw;
 mod registration;
+mod remote;
+pub mod sinks;
 pub(crate) mod store;
 mod workloads;
 

@@ -10,7 +10,11 @@ use writ_policy::{
     kept::{Carried, KeptInput, MOST_KEPT},
 };
 
-use super::{ConfigError, duration, is_loopback_host, raw::Source};
+use super::{
+    ConfigError, duration,
+    raw::Source,
+    remote::{self, TokenAt},
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,79 +108,20 @@ pub(super) fn bundle(source: &Source) -> Result<Option<BundleServer>, ConfigErro
     let Some(raw) = &source.values.policy.bundle else {
         return Ok(None);
     };
-    // Without what may be a secret in it: the message goes to the log.
-    let parsed = Url::parse(&raw.url);
-    let shown = parsed.as_ref().map_or_else(|_| "…".to_owned(), bare);
-    let wrong = |problem: &str| source.wrong("policy.bundle.url", &shown, problem);
-    let url = parsed
-        .as_ref()
-        .map_err(|e| wrong(&format!("is not a URL ({e})")))?
-        .clone();
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback_host(&url) => {}
-        _ => return Err(wrong("must be https: only a loopback host may use http")),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong(
-            "must have no user info; `policy.bundle.token_file` is for the server's token",
-        ));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong(
-            "must have no query and no fragment, which the log and the history would show; `policy.bundle.token_file` is for the server's token",
-        ));
-    }
+    const TABLE: &str = "policy.bundle";
+    let url = remote::url(source, TABLE, &raw.url)?;
     let text = raw.poll_interval.as_deref().unwrap_or("30s");
     Ok(Some(BundleServer {
         url,
         poll_interval: duration::parse(text, &(1..=86400))
             .map_err(|problem| source.wrong("policy.bundle.poll_interval", text, problem))?,
-        token: token(source, raw)?,
+        token: remote::token(
+            source,
+            TokenAt {
+                table: TABLE,
+                file: raw.token_file.as_ref(),
+                variable: raw.token_env.as_ref(),
+            },
+        )?,
     }))
-}
-
-/// Scheme, host and path of a URL.
-fn bare(url: &Url) -> String {
-    let mut url = url.clone();
-    // A URL that can have no user info has none.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
-}
-
-fn token(source: &Source, raw: &RawBundle) -> Result<Option<SecretString>, ConfigError> {
-    let (field, given, text) = match (&raw.token_file, &raw.token_env) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(name)) => {
-            let problem = "is given beside token_file; leave one of them out";
-            return Err(source.wrong("policy.bundle.token_env", name, problem));
-        }
-        (Some(path), None) => {
-            let given = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                let problem = format!("cannot be read: {e}");
-                source.wrong("policy.bundle.token_file", &given, problem)
-            })?;
-            ("policy.bundle.token_file", given, text)
-        }
-        (None, Some(name)) => {
-            let text = source.variable(name).unwrap_or_default().to_owned();
-            ("policy.bundle.token_env", name.clone(), text)
-        }
-    };
-    // RFC 6750 section 2.1: what a bearer token is written with.
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
-    match text.trim() {
-        token if !token.is_empty() && token.chars().all(fits) => {
-            Ok(Some(SecretString::from(token)))
-        }
-        _ => Err(source.wrong(
-            field,
-            &given,
-            "holds no bearer token (RFC 6750 section 2.1)",
-        )),
-    }
 }

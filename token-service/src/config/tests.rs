@@ -407,3 +407,127 @@ fn the_example_of_the_guide_is_loaded_with_the_password_of_its_file() {
     };
     assert_eq!(url.password(), Some("%35%30%25%20%6F%66%2F%69%74%40"));
 }
+
+#[test]
+fn where_the_log_is_sent_to_is_checked_field_by_field() {
+    let cases = [
+        (
+            "name = \"A b\"\ntype = \"http\"",
+            "audit.sinks[0].name",
+            "lower-case",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"",
+            "audit.sinks[0].url",
+            "is missing",
+        ),
+        (
+            "name = \"a\"\ntype = \"carrier_pigeon\"",
+            "carrier_pigeon",
+            "unknown variant",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"http://siem.example/\"",
+            "audit.sinks[0].url",
+            "must be https",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/?token=secret\"",
+            "audit.sinks[0].url",
+            "`audit.sinks[0].token_file`",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\nindex = \"main\"",
+            "audit.sinks[0].index",
+            "no field of a sink of this type",
+        ),
+        (
+            "name = \"a\"\ntype = \"splunk_hec\"\nurl = \"https://splunk.example/\"",
+            "audit.sinks[0].token_file",
+            "is missing",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\ntoken_env = \"NONE\"",
+            "audit.sinks[0].token_env",
+            "holds no bearer token",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\ntimeout = \"1m\"",
+            "audit.sinks[0].timeout",
+            "between",
+        ),
+        (
+            "name = \"a\"\ntype = \"syslog\"\naddress = \"logs.example\"",
+            "audit.sinks[0].address",
+            "must be HOST:PORT",
+        ),
+        (
+            "name = \"a\"\ntype = \"syslog\"\naddress = \"logs.example:6514\"\ncert_file = \"x\"",
+            "audit.sinks[0].key_file",
+            "is missing beside",
+        ),
+        (
+            "name = \"a\"\ntype = \"nats\"\naddress = \"nats.example:4222\"\nsubject = \"writ\"\ntls = false",
+            "audit.sinks[0].tls",
+            "only a loopback host",
+        ),
+        (
+            "name = \"a\"\ntype = \"nats\"\naddress = \"nats.example:4222\"\nsubject = \"writ.>\"",
+            "audit.sinks[0].subject",
+            "without wildcards",
+        ),
+        (
+            "name = \"a\"\ntype = \"otlp\"\naddress = \"otel.example:4318\"",
+            "audit.sinks[0].address",
+            "no field of a sink of this type",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\nbatch_records = 0",
+            "audit.sinks[0].batch_records",
+            "must be 1 to 5000",
+        ),
+        (
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://a.example/\"\n[[audit.sinks]]\nname = \"a\"\ntype = \"http\"\nurl = \"https://b.example/\"",
+            "audit.sinks[1].name",
+            "two sinks",
+        ),
+    ];
+    for (toml, field, problem) in cases {
+        let error = load(&format!("[[audit.sinks]]\n{toml}\n")).unwrap_err();
+        let said = error.to_string();
+        for part in ["writ.toml", field, problem] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[test]
+fn a_sink_has_defaults_and_its_token_is_in_no_debug_output() {
+    let toml = "[[audit.sinks]]\nname = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/in\"\ntoken_env = \"SIEM_TOKEN\"\n";
+    let config = load_with(toml, &[("SIEM_TOKEN", "s3cr3t")]).unwrap();
+    let sink = &config.audit.sinks[0];
+    assert_eq!(sink.format, sinks::Format::Ocsf);
+    assert_eq!(sink.from, sinks::From::Now);
+    assert_eq!(sink.timeout, Duration::from_secs(10));
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn the_examples_of_the_guide_to_sinks_are_good() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sinks.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["splunk-token", "nats-token", "writ.pem", "writ.key"] {
+        std::fs::write(dir.path().join(name), "s3cr3t").unwrap();
+    }
+    let here = format!("_file = \"{}/", dir.path().display());
+    let examples: Vec<_> = guide.split("```toml\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let toml = example.split("```").next().unwrap();
+        let toml = toml.replace("_file = \"", &here);
+        let config = load_with(&toml, &[("LAKE_TOKEN", "s3cr3t")]).unwrap();
+        assert!(!config.audit.sinks.is_empty());
+    }
+}

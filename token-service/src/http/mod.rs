@@ -7,6 +7,7 @@ pub mod network;
 pub mod outbound;
 mod peer;
 pub mod proxies;
+pub mod trust;
 
 pub use certificate::PeerCertificate;
 pub use peer::Peer;

@@ -31,7 +31,7 @@ use crate::{
     keys::{KeyError, Keys},
     log, oauth, openapi,
     policy::{SourceError, polling},
-    snapshot,
+    sinks, snapshot,
     store::{Store, StoreError},
 };
 
@@ -55,6 +55,9 @@ pub enum ServeError {
     /// TLS for gateways.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A sink of the log.
+    #[error(transparent)]
+    Sink(#[from] sinks::SinkError),
     /// A listener.
     #[error("cannot listen on {address}: {source}; is another `writ serve` running?")]
     Listen {
@@ -98,6 +101,9 @@ impl Running {
         let config = config.bound_to(public_address);
         let gateway_listen = config.gateway.clone();
         let app = Arc::new(App::new(config, store, keys, clock).await?);
+        let sinks = app.config.audit.sinks.iter().cloned();
+        let senders = sinks.map(|sink| sinks::Sender::new(Arc::clone(&app), sink));
+        let senders = senders.collect::<Result<Vec<_>, _>>()?;
 
         let (stop, stopped) = watch::channel(false);
         let trusted: Arc<[Network]> = app.config.trusted_proxies.as_slice().into();
@@ -174,6 +180,13 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        for sender in senders {
+            listeners.push(tokio::spawn(sender.run(stopped.clone())));
+        }
+        if !app.config.audit.sinks.is_empty() {
+            let measuring = sinks::lag::run(Arc::clone(&app), stopped.clone());
+            listeners.push(tokio::spawn(measuring));
+        }
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,

@@ -344,7 +344,8 @@ impl Store {
         )
     }
 
-    async fn entries(
+    /// What is there under all of these conditions, which `texts` are bound to.
+    pub(super) async fn entries(
         &self,
         conditions: &[String],
         texts: &[String],

@@ -33,6 +33,7 @@ mod settled;
 pub mod shadow;
 pub mod shared_keys;
 pub mod sign_ins;
+pub mod sinks;
 pub mod snapshots;
 pub mod stops;
 pub mod tally;

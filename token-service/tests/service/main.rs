@@ -10,6 +10,7 @@
     reason = "test code: a panic is how it says no"
 )]
 
+mod alerts;
 mod audit_trail;
 mod authzen;
 mod chain;
@@ -29,6 +30,7 @@ mod listeners;
 mod log;
 mod methods;
 mod mtls;
+mod ocsf;
 mod pins;
 mod policies;
 mod postgres;
@@ -39,6 +41,8 @@ mod replay;
 mod replicas;
 mod revocation;
 mod shadow;
+mod sinks;
+mod sinks_received;
 mod snapshot;
 mod staleness;
 mod tasks;

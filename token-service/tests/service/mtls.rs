@@ -18,19 +18,19 @@ use crate::harness::{Form, Service, call, refusal};
 const NAME: &str = "spiffe://corp.test/gateway/far";
 
 /// An authority, and what it signs.
-struct Authority {
-    pem: String,
+pub struct Authority {
+    pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-struct Signed {
-    pem: String,
-    key: String,
+pub struct Signed {
+    pub pem: String,
+    pub key: String,
     sha256: [u8; 32],
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +41,7 @@ impl Authority {
         }
     }
 
-    fn sign(&self, names: &[&str]) -> Signed {
+    pub fn sign(&self, names: &[&str]) -> Signed {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names
@@ -61,7 +61,7 @@ impl Authority {
     }
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
+pub fn write(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
     path
