@@ -20,7 +20,7 @@ pub mod world;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use wasmtime::{Config, Engine, Module, OptLevel};
+use wasmtime::{Cache, CacheConfig, Config, Engine, Module, OptLevel};
 
 /// The filter as it ships, compiled once per test binary.
 pub fn filter() -> &'static Module {
@@ -29,6 +29,10 @@ pub fn filter() -> &'static Module {
         let mut config = Config::new();
         // The filter runs for milliseconds here: compile fast rather than well.
         config.cranelift_opt_level(OptLevel::None);
+        // And once for all tests, which have a process each.
+        let mut cache = CacheConfig::new();
+        cache.with_directory(writ_tests::binaries::workspace().join("target/tmp/wasmtime"));
+        config.cache(Some(Cache::new(cache).expect("target is writable")));
         let engine = Engine::new(&config).expect("wasmtime accepts its own default settings");
         let path = filter_path();
         Module::from_file(&engine, &path)
