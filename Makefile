@@ -18,6 +18,8 @@ WASI_RUNNER := PATH="$(CURDIR)/.venv/bin:$$PATH" \
 
 # cargo nextest shows tests better; cargo test is all that is needed.
 TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
+# One test more than there are cores: they wait for other processes much of the time.
+export NEXTEST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps demo test lint fuzz bench bench-full clean wasm
