@@ -3,11 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
-use url::Url;
 
 use super::{
-    ConfigError, duration, is_loopback_host,
+    ConfigError, duration,
     raw::Source,
+    remote::{self, Secret},
     sinks::{self, RawSink, Sink},
 };
 use crate::log::{checkpoint::PublicKey, cosign::Witness};
@@ -62,7 +62,8 @@ pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
         let problem = "is not a directory; make it, best where only this service may write and nobody may delete";
         return Err(source.wrong("audit.checkpoint_dir", &dir.display().to_string(), problem));
     }
-    let witnesses = raw.witnesses.iter().map(|raw| witness(source, raw));
+    let witnesses = raw.witnesses.iter().enumerate();
+    let witnesses = witnesses.map(|(at, raw)| witness(source, at, raw));
     let (witness_name, logs) = match &raw.witness {
         None => (None, &[][..]),
         Some(raw) if signed_note::is_key_name_valid(&raw.name) => {
@@ -88,16 +89,12 @@ pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
     })
 }
 
-fn witness(source: &Source, raw: &RawWitness) -> Result<Witness, ConfigError> {
-    let wrong = |problem: &str| source.wrong("audit.witnesses.url", &raw.url, problem);
-    let url = Url::parse(&raw.url).map_err(|e| wrong(&format!("is not a URL ({e})")))?;
-    match url.scheme() {
-        "https" => {}
-        "http" if is_loopback_host(&url) => {}
-        _ => return Err(wrong("must be https: only a loopback host may use http")),
-    }
-    let key = key(source, "audit.witnesses.key", &raw.key)?;
-    Ok(Witness { url, key })
+fn witness(source: &Source, at: usize, raw: &RawWitness) -> Result<Witness, ConfigError> {
+    let table = format!("audit.witnesses[{at}]");
+    Ok(Witness {
+        url: remote::url(source, &table, &raw.url, Secret::None)?,
+        key: key(source, &format!("{table}.key"), &raw.key)?,
+    })
 }
 
 fn key(source: &Source, field: &str, text: &str) -> Result<PublicKey, ConfigError> {

@@ -13,7 +13,7 @@ use writ_policy::{
 use super::{
     ConfigError, duration,
     raw::Source,
-    remote::{self, TokenAt},
+    remote::{self, Secret, TokenAt},
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,7 +109,7 @@ pub(super) fn bundle(source: &Source) -> Result<Option<BundleServer>, ConfigErro
         return Ok(None);
     };
     const TABLE: &str = "policy.bundle";
-    let url = remote::url(source, TABLE, &raw.url)?;
+    let url = remote::url(source, TABLE, &raw.url, Secret::Token)?;
     let text = raw.poll_interval.as_deref().unwrap_or("30s");
     Ok(Some(BundleServer {
         url,

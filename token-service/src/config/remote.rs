@@ -18,8 +18,22 @@ pub(super) struct TokenAt<'a> {
     pub(super) variable: Option<&'a String>,
 }
 
+/// What a server is asked with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Secret {
+    /// What [`TokenAt`] leads to.
+    Token,
+    /// Nothing: anybody may ask.
+    None,
+}
+
 /// An https URL without secrets: one of a loopback host may use http.
-pub(super) fn url(source: &Source, table: &str, given: &str) -> Result<Url, ConfigError> {
+pub(super) fn url(
+    source: &Source,
+    table: &str,
+    given: &str,
+    secret: Secret,
+) -> Result<Url, ConfigError> {
     // Without what may be a secret in it: the message goes to the log.
     let parsed = Url::parse(given);
     let shown = parsed.as_ref().map_or_else(|_| "…".to_owned(), bare);
@@ -36,7 +50,11 @@ pub(super) fn url(source: &Source, table: &str, given: &str) -> Result<Url, Conf
     }
     bears_nothing(&url).map_err(|what| {
         wrong(&format!(
-            "must have no {what}, which logs would show; `{table}.token_file` is for the server's token"
+            "must have no {what}, which logs would show; {}",
+            match secret {
+                Secret::Token => format!("`{table}.token_file` is for the server's token"),
+                Secret::None => "leave it out".to_owned(),
+            }
         ))
     })?;
     Ok(url)

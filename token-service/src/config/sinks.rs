@@ -10,7 +10,7 @@ use url::Url;
 use super::{
     ConfigError, duration,
     raw::Source,
-    remote::{self, TokenAt},
+    remote::{self, Secret, TokenAt},
 };
 use crate::http::trust::Identity;
 
@@ -358,7 +358,7 @@ impl Written<'_> {
             ));
         };
         Ok(Endpoint {
-            url: remote::url(self.source, &self.table, url)?,
+            url: remote::url(self.source, &self.table, url, Secret::Token)?,
             token: self.token()?,
             gzip: raw.gzip.unwrap_or(true),
         })

@@ -76,6 +76,31 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
             "is not a directory",
         ),
         (
+            "[[audit.witnesses]]\nurl = \"http://witness.example\"\nkey = \"\"",
+            "audit.witnesses[0].url",
+            "must be https",
+        ),
+        (
+            "[[audit.witnesses]]\nurl = \"https://me:s3cret@witness.example\"\nkey = \"\"",
+            "audit.witnesses[0].url",
+            "leave it out",
+        ),
+        (
+            "[[audit.witnesses]]\nurl = \"https://witness.example\"\nkey = \"a+b\"",
+            "audit.witnesses[0].key",
+            "writ audit key",
+        ),
+        (
+            "[audit.witness]\nname = \"two words\"\nlogs = []",
+            "audit.witness.name",
+            "without spaces",
+        ),
+        (
+            "[audit.witness]\nname = \"w.example\"\nlogs = [\"a+b\"]",
+            "audit.witness.logs",
+            "writ audit key",
+        ),
+        (
             "[policy.inputs]\nkeep = \"400d\"",
             "policy.inputs.keep",
             "write a duration",

@@ -4,7 +4,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use signed_note::{Note, Signature, StandardVerifier, Verifier, VerifierList, key_id};
+use signed_note::{Note, NoteError, Signature, StandardVerifier, Verifier, VerifierList, key_id};
 use tlog_tiles::{Checkpoint, Hash};
 
 /// Ed25519 of the note's text.
@@ -26,6 +26,9 @@ pub enum CheckpointError {
         /// Whose it should be.
         wanted: String,
     },
+    /// Signed by others only.
+    #[error("it bears no signature of {0}")]
+    Unsigned(String),
     /// Not signed by who should have signed it.
     #[error("its signature is not good: {0}")]
     Signature(String),
@@ -120,7 +123,7 @@ fn cosigned(text: &[u8], time: u64) -> Vec<u8> {
     [format!("cosignature/v1\ntime {time}\n").as_bytes(), text].concat()
 }
 
-fn signature_error(error: signed_note::NoteError) -> CheckpointError {
+fn signature_error(error: NoteError) -> CheckpointError {
     CheckpointError::Signature(error.to_string())
 }
 
@@ -194,7 +197,10 @@ impl Head {
         let malformed = CheckpointError::Malformed;
         let note = Note::from_bytes(note.as_bytes())
             .map_err(|_| malformed("a text, an empty line and signatures are what it takes"))?;
-        note.verify(&key.verifiers()).map_err(signature_error)?;
+        note.verify(&key.verifiers()).map_err(|error| match error {
+            NoteError::UnverifiedNote => CheckpointError::Unsigned(key.name().to_owned()),
+            other => signature_error(other),
+        })?;
         let head = Checkpoint::from_bytes(note.text())
             .map_err(|_| malformed("origin, size and root are what its text must say"))?;
         if let Known::Log(log) = &key.0

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     app::App,
+    http::outbound::{ReadError, cause, read},
     store::{StoreError, log::Signed},
 };
 
@@ -32,7 +33,10 @@ pub struct Witness {
 pub enum CosignError {
     /// It was not reached, or not in time.
     #[error("it could not be asked: {0}")]
-    Unreached(reqwest::Error),
+    Unreached(String),
+    /// Its answer did not come whole.
+    #[error("its answer could not be read: {0}")]
+    Unread(ReadError),
     /// It does not cosign.
     #[error("it answered {0}: {1}")]
     Refused(StatusCode, String),
@@ -107,13 +111,17 @@ async fn ask(
         witness.url.as_str().trim_end_matches('/')
     );
     let request = app.outbound.trusted().post(url).body(body);
-    let answer = request.send().await.map_err(CosignError::Unreached)?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|e| CosignError::Unreached(cause(&e)))?;
     let status = answer.status();
     let is_size = answer
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes() == b"text/x.tlog.size");
-    let text = read(answer).await?;
+    let text = read(answer, MOST).await.map_err(CosignError::Unread)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
     match status {
         StatusCode::OK => {
             let note = format!("{}{text}", signed.note);
@@ -128,17 +136,4 @@ async fn ask(
             .map_err(|_| CosignError::Refused(status, text)),
         _ => Err(CosignError::Refused(status, text)),
     }
-}
-
-async fn read(mut answer: reqwest::Response) -> Result<String, CosignError> {
-    let mut text = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(CosignError::Unreached)? {
-        text.extend_from_slice(&chunk);
-        if text.len() > MOST {
-            return Err(CosignError::Cosignature(format!(
-                "it has more than {MOST} bytes"
-            )));
-        }
-    }
-    String::from_utf8(text).map_err(|e| CosignError::Cosignature(e.to_string()))
 }

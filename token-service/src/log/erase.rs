@@ -1,7 +1,6 @@
 //! Erasing a person from the trail: what it says about them goes, with the salt, so that nobody can try out what it was.
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::{
     sequence::{self, SequenceError},
@@ -29,9 +28,7 @@ pub async fn erase(
     record.method = Some(ERASE.to_owned());
     record.decision = Some(Verdict::Allow);
     record.reason = Some(reason.to_owned());
-    let erased = store
-        .erase(subject, record, |records| json!({ "records": records }))
-        .await?;
+    let erased = store.erase(subject, record).await?;
     // Whoever verifies looks for its record.
     sequence::catch_up(store).await?;
     Ok(erased)

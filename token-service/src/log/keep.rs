@@ -167,10 +167,12 @@ async fn checkpoint(app: &App, size: u64) -> Result<Option<Signed>, LogError> {
     }
     let signed = sign(&app.store, &app.log_key, size, app.clock.now()).await?;
     if let Some(directory) = &app.config.audit.checkpoint_dir {
-        let (directory, signed) = (directory.clone(), signed.clone());
-        let written = tokio::task::spawn_blocking(move || lay_down(&directory, &signed)).await;
-        written.map_err(|panic| LogError::Write {
-            path: PathBuf::new(),
+        let laid = {
+            let (directory, signed) = (directory.clone(), signed.clone());
+            tokio::task::spawn_blocking(move || lay_down(&directory, &signed)).await
+        };
+        laid.map_err(|panic| LogError::Write {
+            path: directory.clone(),
             source: io::Error::other(panic),
         })??;
     }

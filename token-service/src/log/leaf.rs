@@ -9,9 +9,6 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tlog_tiles::{Hash, record_hash};
 
-/// Methods whose target is the name of a tool or prompt, and no person's.
-pub const PUBLIC_TARGETS: [&str; 2] = ["tools/call", "prompts/get"];
-
 /// A record, as the log commits to it: an `export` has one a line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +87,7 @@ pub struct Leaf {
     /// `jti` of the caller's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_token_id: Option<String>,
-    /// The tool or prompt, of [`PUBLIC_TARGETS`].
+    /// The tool of `tools/call`, or the prompt of `prompts/get`: no person's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// The task that the call belongs to.
@@ -110,7 +107,7 @@ pub struct Leaf {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opening {
-    /// Random, 32 bytes in hexadecimal.
+    /// Random: 256 bits, as text.
     pub salt: String,
     /// What is about a person.
     pub said: Personal,

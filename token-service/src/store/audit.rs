@@ -7,7 +7,10 @@ use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use writ_policy::event::CallResult;
 
 use super::{Store, StoreError};
-use crate::audit::{Kind, Record, Verdict};
+use crate::{
+    audit::{Kind, Record, Verdict},
+    secret,
+};
 
 /// `INSERT INTO audit … SELECT …`, to be completed with a `FROM` that gives [`rows`] as JSONB in `value`; to be followed by
 /// [`personal_insert`] of the same.
@@ -59,15 +62,9 @@ struct Row<'a> {
 pub(super) fn rows(records: &[&Record]) -> Result<String, StoreError> {
     let rows = records.iter().map(|record| Row {
         record,
-        salt: salt(),
+        salt: secret::generate().to_string(),
     });
     super::json(&rows.collect::<Vec<_>>())
-}
-
-/// 32 random bytes in hexadecimal.
-fn salt() -> String {
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Appends records in order.
@@ -331,17 +328,16 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// The place of the newest record; 0 when there is none.
+    /// The place of the newest record that nothing can come before any more; 0 when there is none.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn last_record(&self) -> Result<i64, StoreError> {
-        let mut conn = self.read().await?;
-        Ok(
-            sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
-                .fetch_one(&mut *conn)
-                .await?,
-        )
+        let settled = self.settled().await?;
+        let sql = format!("SELECT coalesce(max(a.seq), 0) FROM audit AS a WHERE {settled}");
+        Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .fetch_one(&mut *self.read().await?)
+            .await?)
     }
 
     /// What is there under all of these conditions, which `texts` are bound to.

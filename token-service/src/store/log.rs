@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, signed, unsigned};
 use crate::{
     audit::Record,
     clock::rfc3339,
@@ -300,17 +300,12 @@ impl Store {
 }
 
 impl Store {
-    /// Erases what leaves say about a person, with the record of it, whose detail says of how many records. Inputs that are
+    /// Erases what leaves say about a person, with the record of it, whose detail says of how many `records`. Inputs that are
     /// kept of decisions about them go, too.
     ///
     /// # Errors
     /// When the database fails or stays busy.
-    pub async fn erase(
-        &self,
-        subject: &str,
-        mut record: Record,
-        detail: impl FnOnce(u64) -> serde_json::Value,
-    ) -> Result<u64, StoreError> {
+    pub async fn erase(&self, subject: &str, mut record: Record) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
         sqlx::query(
             "DELETE FROM decision_inputs WHERE record IN (SELECT record FROM audit_personal WHERE subject = $1)",
@@ -333,7 +328,7 @@ impl Store {
         .execute(tx.conn())
         .await?
         .rows_affected();
-        record.detail = Some(detail(erased));
+        record.note("records", erased.into());
         tx.audit(&record).await?;
         tx.commit().await?;
         Ok(erased)
@@ -496,13 +491,4 @@ fn malformed(id: &str, problem: &str) -> StoreError {
         id: id.to_owned(),
         problem: problem.to_owned(),
     }
-}
-
-/// No log has more records than fit.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

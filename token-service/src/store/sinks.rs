@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Store, StoreError, audit::Entry};
+use super::{Store, StoreError, audit::Entry, signed, unsigned};
 use crate::clock::rfc3339;
 
 /// Who sends to a sink, and for how long nobody else may.
@@ -66,7 +66,7 @@ impl Store {
         if held.is_some() {
             return Ok(None);
         }
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         sqlx::query(
             "INSERT INTO sinks (name, next_leaf) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
         )
@@ -99,7 +99,7 @@ impl Store {
         lease: Lease<'_>,
         progress: Progress,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         let moved = sqlx::query(
             "UPDATE sinks SET next_leaf = $4, skipped = skipped + $5, held_until = $6, last_sent = $7
              WHERE name = $1 AND holder = $2 AND next_leaf = $3",
@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// When the database fails or stays busy.
     pub async fn release_sink(&self, sink: &str, holder: &str) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         sqlx::query(
             "UPDATE sinks SET holder = NULL, held_until = 0 WHERE name = $1 AND holder = $2",
         )
@@ -144,7 +144,7 @@ impl Store {
         problem: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         sqlx::query("UPDATE sinks SET last_error = $2, last_error_time = $3 WHERE name = $1")
             .bind(sink)
             .bind(problem)
@@ -187,13 +187,4 @@ fn state(row: &AnyRow) -> Result<SinkState, StoreError> {
         last_error: row.try_get("last_error")?,
         last_error_time: row.try_get("last_error_time")?,
     })
-}
-
-/// No log has more records than fit.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

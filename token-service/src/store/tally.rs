@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 
-use super::{StoreError, audit};
+use super::{StoreError, audit, signed};
 use crate::{
     audit::{Kind, Record, Verdict},
     clock::rfc3339,
@@ -156,8 +156,4 @@ pub(super) async fn rogue_is_recorded(
 
 fn day(at: Timestamp) -> String {
     rfc3339(at).chars().take(10).collect()
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

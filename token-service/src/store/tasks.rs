@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{Store, StoreError, commit::Charge};
+use super::{Store, StoreError, commit::Charge, signed};
 use crate::{
     audit::{Kind, Record, Verdict, clip},
     clock::rfc3339,
@@ -270,8 +270,4 @@ fn task(row: &AnyRow) -> Result<Task, StoreError> {
 
 fn count(row: &AnyRow, column: &str) -> Result<u64, StoreError> {
     Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -26,6 +26,7 @@ use crate::{
     follower::{Follower, key_of},
     harness::{Form, GUARD, RESOURCE, Service},
     process::writ,
+    waiting::{PATIENCE, until},
 };
 
 const POLICY: &str = r#"package writ
@@ -33,7 +34,6 @@ call := {"allow": true, "reason": "whatever it is"}
 registration := {"decision": "hold", "reason": "a person decides"}
 "#;
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connected server, and the service that mints for it.
 struct Setup {
@@ -303,10 +303,11 @@ async fn sessions_are_bounded_and_end_when_nobody_uses_them() {
             .contains("all 1 sessions"),
         "{told}"
     );
-    let start = std::time::Instant::now();
-    while setup.post(None, &hello).await.status() != StatusCode::OK {
-        assert!(start.elapsed() < PATIENCE, "the idle session has not ended");
-    }
+    let takes = async || {
+        let status = setup.post(None, &hello).await.status();
+        (status == StatusCode::OK).then_some(())
+    };
+    until("room once the idle session has ended", takes).await;
     setup.connected.stop().await;
 }
 
@@ -797,18 +798,12 @@ async fn a_server_registers_itself_once_waits_for_approval_and_is_its_own_guard(
     .unwrap();
     tx.commit().await.unwrap();
     let waiting = tokio::spawn(Connected::start(registering(Some(&token)), pending()));
-    let start = std::time::Instant::now();
-    let server = loop {
+    let registers = async || {
+        assert!(!waiting.is_finished(), "it ended before it was registered");
         let servers = service.store().servers().await.unwrap();
-        if let Some(server) = servers.into_iter().find(|s| s.owner == "files") {
-            break server;
-        }
-        if waiting.is_finished() {
-            panic!("not registered: {:?}", waiting.await);
-        }
-        assert!(start.elapsed() < PATIENCE, "nothing registers itself");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        servers.into_iter().find(|s| s.owner == "files")
     };
+    let server = until("server that registers itself", registers).await;
     assert_eq!(server.status, Status::Pending);
     assert!(
         server.tools.contains(&"echo".to_owned()),
@@ -864,11 +859,11 @@ async fn whoever_is_told_to_end_while_it_starts_leaves_nothing_behind() {
     // As npx does: the server proper is started by what is started.
     let script = format!("sleep 600 & echo $! > {}; wait", file.display());
     settings.command = ["sh".into(), "-c".into(), script.into()].into();
-    let is_there = async {
-        while !std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    let look = async || {
+        let pid = std::fs::read_to_string(&file).ok()?;
+        pid.ends_with('\n').then_some(())
     };
+    let is_there = until("process id", look);
     let error = Connected::start(settings, is_there).await.unwrap_err();
     assert!(matches!(error, ConnectError::ToldToEnd), "{error}");
     let pid = std::fs::read_to_string(&file).unwrap();

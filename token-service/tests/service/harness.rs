@@ -1,6 +1,6 @@
 //! A service in this process, on ports of its own, with two servers, two agents, a gateway for each server and a guard for the first.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, process::Command, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -313,6 +313,20 @@ async fn register(config: &Config) -> [String; 5] {
     }
     store.close().await;
     secrets
+}
+
+/// A script of the Python clients, run by the Python that has what they need.
+pub fn python(script: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let python = root.join(".venv/bin/python");
+    assert!(
+        python.exists(),
+        "there is no {}: run `make deps`",
+        python.display()
+    );
+    let mut command = Command::new(python);
+    command.arg(root.join("tests/clients/python").join(script));
+    command
 }
 
 pub fn call(tool: &str) -> Value {

@@ -1,6 +1,6 @@
 //! Signing keys of services that run: changed by command, shared by replicas, encrypted where they lie.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -17,6 +17,7 @@ use crate::{
     follower::Follower,
     harness::{Form, Service, call},
     process::{json_of, registered, run, writ},
+    waiting::until,
 };
 
 /// Rotates as another process does: the key that signs from now on.
@@ -61,14 +62,8 @@ async fn a_rotation_by_command_is_published_at_once() {
 async fn a_service_that_nobody_asks_anything_signs_with_the_new_key_in_a_moment() {
     let service = Service::start().await;
     let kid = rotated_elsewhere(&service.elsewhere().await, &service.running.app.config).await;
-    let signs = async {
-        while service.running.app.keys.kid().unwrap() != kid {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), signs)
-        .await
-        .unwrap();
+    let signs = async || (service.running.app.keys.kid().unwrap() == kid).then_some(());
+    until("signature by the new key", signs).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

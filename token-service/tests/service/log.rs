@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use writ_token_service::{
     audit::{Kind, Record},
     log::{
-        checkpoint::{Head, PublicKey},
+        checkpoint::{Head, NoteKey, PublicKey},
         erase, keep, sequence,
         tree::{self, Tiles},
         verify::{self, Fault, Intact, Verifier, VerifyError},
@@ -23,13 +23,14 @@ use writ_token_service::{
 use crate::{
     database,
     harness::{Service, call, place},
+    waiting::until,
 };
 
 /// A store with a log of some records.
 struct Log {
     dir: tempfile::TempDir,
     store: Store,
-    key: writ_token_service::log::checkpoint::NoteKey,
+    key: NoteKey,
 }
 
 impl Log {
@@ -134,6 +135,23 @@ async fn what_was_committed_is_in_the_log_in_its_order_and_verifies() {
     let places: Vec<i64> = entries.iter().map(|e| e.leaf.unwrap()).collect();
     assert_eq!(places, (0..305).collect::<Vec<_>>());
     assert_eq!(log.store.unsequenced_count().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_ends_has_signed_all_that_was_committed() {
+    let service = Service::start().await;
+    let key = PublicKey::parse(&service.running.app.log_key.public()).unwrap();
+    for _ in 0..3 {
+        service.mint(&call("echo")).await;
+    }
+    let elsewhere = service.elsewhere().await;
+    service.running.stop().await;
+    assert_eq!(elsewhere.unsequenced_count().await.unwrap(), 0);
+    let newest = elsewhere.newest_checkpoint().await.unwrap().unwrap();
+    let head = Head::read(&newest.note, &key).unwrap();
+    assert_eq!(head.size, elsewhere.log_state().await.unwrap().size);
+    let verifier = Verifier::new([head]).unwrap();
+    verify::database(&elsewhere, verifier).await.unwrap();
 }
 
 #[tokio::test]
@@ -392,9 +410,25 @@ async fn an_export_is_verified_anywhere_and_by_the_keys_and_checkpoints_that_are
     assert_eq!(told["intact"]["checkpoint"], 40);
 
     // By another key nothing counts.
-    let other = writ_token_service::log::checkpoint::NoteKey::log("writ.example/audit", &[1; 32]);
+    let other = NoteKey::log("writ.example/audit", &[1; 32]);
     let (ok, _, errors) = verify(&["--key", &other.public()]);
     assert!(!ok && errors.contains("does not count"), "{errors}");
+
+    // By a witness's alone, what it has cosigned counts, and the rest is left out of it.
+    let witness = NoteKey::witness("witness.example", &[3; 32]);
+    let (ok, _, errors) = verify(&["--key", &witness.public()]);
+    assert!(
+        !ok && errors.contains("none of the keys has signed it"),
+        "{errors}"
+    );
+    let head = Head::read(&first.note, &log.trusted()).unwrap();
+    let line = witness.cosign(&head.text, 1_700_000_000).unwrap();
+    log.store
+        .add_cosignature(first.size, "witness.example", &line)
+        .await
+        .unwrap();
+    let (ok, told, errors) = audit(dir, &["verify", "--key", &witness.public()]);
+    assert!(ok && told.contains("\"checkpoint\":20"), "{told}{errors}");
 
     // Somebody who changes an export, its hash and all, and leaves out the checkpoints.
     let lines = std::fs::read_to_string(&export).unwrap();
@@ -492,14 +526,15 @@ async fn asked(service: &Service, path: &str) -> Response {
 
 /// The proof of a path, once a checkpoint has what it is about.
 async fn proved(service: &Service, path: &str) -> Value {
-    loop {
+    let ask = async || {
         let answer = asked(service, path).await;
         match answer.status() {
-            StatusCode::OK => return answer.json().await.unwrap(),
-            StatusCode::NOT_FOUND => tokio::task::yield_now().await,
+            StatusCode::OK => Some(answer.json().await.unwrap()),
+            StatusCode::NOT_FOUND => None,
             other => panic!("{other}: {}", answer.text().await.unwrap()),
         }
-    }
+    };
+    until("proof", ask).await
 }
 
 fn hashes(proof: &Value) -> Vec<sha2::digest::Output<Sha256>> {
@@ -609,7 +644,7 @@ async fn nobody_is_shown_what_is_none_of_their_business() {
 }
 
 /// A witness of the log of this key, and a service whose log it sees.
-async fn witness_of(log: &writ_token_service::log::checkpoint::NoteKey) -> Service {
+async fn witness_of(log: &NoteKey) -> Service {
     let log = PublicKey::parse(&log.public()).unwrap();
     Service::start_with(move |config| {
         config.audit.witness_name = Some("witness.example".to_owned());
@@ -668,11 +703,10 @@ async fn a_witness_cosigns_a_log_that_goes_on_and_no_other() {
     // The same size by the same key, of another tree.
     let split = log.key.checkpoint(7, tlog_tiles::Hash([1; 32])).unwrap();
     assert_eq!(ask(7, "", &split).await, (409, "7\n".to_owned()));
-    let stranger =
-        writ_token_service::log::checkpoint::NoteKey::log("writ.example/audit", &[9; 32]);
+    let stranger = NoteKey::log("writ.example/audit", &[9; 32]);
     let forged = stranger.checkpoint(8, tlog_tiles::Hash([1; 32])).unwrap();
     assert_eq!(ask(7, "", &forged).await.0, 403);
-    let other = writ_token_service::log::checkpoint::NoteKey::log("other.example/audit", &[9; 32]);
+    let other = NoteKey::log("other.example/audit", &[9; 32]);
     let unknown = other.checkpoint(8, tlog_tiles::Hash([1; 32])).unwrap();
     assert_eq!(ask(0, "", &unknown).await.0, 404);
     for wrong in [
@@ -714,21 +748,17 @@ async fn checkpoints_are_cosigned_by_a_second_service() {
         config.audit.witnesses = vec![seen];
     })
     .await;
-    let cosigned = async || loop {
-        let newest = service.store().newest_checkpoint().await.unwrap();
-        if let Some(newest) = newest
-            && Head::read(&newest.note, &cosigns).is_ok()
-        {
-            break newest.size;
-        }
-        tokio::task::yield_now().await;
+    let cosigned = async |more_than: u64| {
+        let look = async || {
+            let newest = service.store().newest_checkpoint().await.unwrap()?;
+            let counts = newest.size > more_than && Head::read(&newest.note, &cosigns).is_ok();
+            counts.then_some(newest.size)
+        };
+        until("cosignature", look).await
     };
-    let first = cosigned().await;
+    let first = cosigned(0).await;
     service.mint(&call("echo")).await;
-    let mut second = cosigned().await;
-    while second == first {
-        second = cosigned().await;
-    }
+    let second = cosigned(first).await;
     assert_eq!(
         service.store().cosigned("witness.example").await.unwrap(),
         second

@@ -46,3 +46,4 @@ mod sinks_received;
 mod snapshot;
 mod staleness;
 mod tasks;
+mod waiting;

@@ -1,11 +1,7 @@
 //! Every record is an event that others read: checked with the published schema of OCSF 1.8, by class, and with what others read findings
 //! with.
 
-use std::{
-    io::Write as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{io::Write as _, process::Stdio};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,6 +10,8 @@ use writ_token_service::{
     ocsf,
     store::audit::Entry,
 };
+
+use crate::harness::python;
 
 fn entry(record: Record) -> Entry {
     Entry {
@@ -125,15 +123,7 @@ fn entries() -> Vec<Entry> {
 
 #[test]
 fn every_record_is_an_event_of_the_published_schema() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let python = root.join(".venv/bin/python");
-    assert!(
-        python.exists(),
-        "there is no {}: run `make deps`",
-        python.display()
-    );
-    let mut checker = Command::new(python)
-        .arg(root.join("tests/clients/python/ocsf.py"))
+    let mut checker = python("ocsf.py")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

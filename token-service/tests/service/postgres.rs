@@ -26,12 +26,11 @@ use crate::{
     database,
     harness::{Form, Service, call},
     process::writ,
+    waiting::until,
 };
 
 /// How long a caller may have to wait for an answer, whatever happens to the database.
 const BOUNDED: Duration = Duration::from_secs(6);
-/// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn on(cluster: &Url) -> Service {
     Service::start_with(|config| {
@@ -86,15 +85,12 @@ impl Load {
             let told = self.told.lock().unwrap();
             (told.0.len(), told.1)
         };
-        let (before, begun) = (counts(), Instant::now());
-        loop {
+        let before = counts();
+        let look = async || {
             let now = counts();
-            if now.0 >= before.0 + answered && now.1 >= before.1 + refused {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{before:?} {now:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            (now.0 >= before.0 + answered && now.1 >= before.1 + refused).then_some(())
+        };
+        until("call more", look).await;
     }
 
     async fn end(self) -> Vec<String> {

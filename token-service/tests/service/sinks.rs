@@ -29,10 +29,10 @@ use writ_token_service::{
     store::Store,
 };
 
-use crate::harness::{Service, call};
-
-/// Nothing takes this long that comes at all.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{
+    harness::{Service, call},
+    waiting::{PATIENCE, until},
+};
 
 /// A process that is gone when its test is.
 pub struct Reaped(pub Child);
@@ -119,17 +119,10 @@ impl Receiver {
         state.taken.iter().map(index).collect()
     }
 
-    /// Waits until something holds of what was taken.
+    /// What was taken, once something holds of it.
     async fn until(&self, what: &str, holds: impl Fn(&[u64]) -> bool) -> Vec<u64> {
-        let begun = Instant::now();
-        loop {
-            let taken = self.taken();
-            if holds(&taken) {
-                return taken;
-            }
-            assert!(begun.elapsed() < PATIENCE, "no {what}: {taken:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let holds = async || Some(self.taken()).filter(|taken| holds(taken));
+        until(what, holds).await
     }
 }
 
@@ -182,15 +175,11 @@ pub async fn state_when(
     store: &Store,
     holds: impl Fn(&writ_token_service::store::sinks::SinkState) -> bool,
 ) -> writ_token_service::store::sinks::SinkState {
-    let begun = Instant::now();
-    loop {
+    let look = async || {
         let states = store.sinks().await.unwrap();
-        if let Some(state) = states.into_iter().find(|state| holds(state)) {
-            return state;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{:?}", store.sinks().await);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        states.into_iter().find(|state| holds(state))
+    };
+    until("such state of a sink", look).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,14 +394,14 @@ async fn of_two_services_one_sends_and_the_other_takes_over() {
     let service = with(sink).await;
     let second = beside(&service).await;
     let store = second.app.store.clone();
-    for n in 0..30 {
+    let mut all = 0;
+    let mut taken = Vec::new();
+    // Each when the last one has come, so that both services look several times.
+    for n in 0..8 {
         record(&store, &n.to_string()).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        all = store.last_record().await.unwrap() as usize;
+        taken = receiver.until("record", |taken| taken.len() >= all).await;
     }
-    let all = store.last_record().await.unwrap() as usize;
-    let taken = receiver
-        .until("whole log", |taken| taken.len() >= all)
-        .await;
     assert_eq!(taken, (0..all as u64).collect::<Vec<_>>());
     service.running.stop().await;
     record(&store, "after").await;
@@ -615,21 +604,17 @@ async fn how_far_behind_a_sink_is_shows_in_the_metrics() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stdout));
     let public = lines.next().unwrap().unwrap();
     let url = public.replace("listening public ", "") + "/metrics";
-    let begun = Instant::now();
-    loop {
+    let shows = async || {
         let shown = reqwest::get(&url).await.unwrap().text().await.unwrap();
         let value = |name: &str| {
             let line = shown.lines().find_map(|line| line.strip_prefix(name))?;
             line.trim().parse::<f64>().ok()
         };
         // The three records of the set-up, and their age.
-        if value("writ_sink_lag_records{sink=\"siem\"}") >= Some(3.0)
+        let behind = value("writ_sink_lag_records{sink=\"siem\"}") >= Some(3.0)
             && value("writ_sink_lag_seconds{sink=\"siem\"}") > Some(0.0)
-            && value("writ_sink_errors_total{sink=\"siem\",kind=\"failed\"}") >= Some(1.0)
-        {
-            break;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{shown}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+            && value("writ_sink_errors_total{sink=\"siem\",kind=\"failed\"}") >= Some(1.0);
+        behind.then_some(())
+    };
+    until("metric of a sink that is behind", shows).await;
 }

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -18,9 +18,10 @@ use writ_token_service::{
 };
 
 use crate::{
-    harness::{Service, call},
+    harness::{Service, call, python},
     mtls::{Authority, write},
-    sinks::{PATIENCE, Reaped, record, state_when, with},
+    sinks::{Reaped, record, state_when, with},
+    waiting::until,
 };
 
 fn sink(to: To) -> Sink {
@@ -58,11 +59,8 @@ fn address(port: u16) -> Address {
 }
 
 async fn listens(port: u16) {
-    let begun = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(begun.elapsed() < PATIENCE, "nothing listens on {port}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let connect = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+    until(&format!("listener on {port}"), connect).await;
 }
 
 /// An rsyslog that wants a certificate, and writes what it gets to a file.
@@ -114,16 +112,12 @@ fn identity(authority: &Authority) -> Identity {
 
 /// Lines of what rsyslog has, once there are so many.
 async fn received(dir: &Path, many: usize) -> Vec<String> {
-    let begun = Instant::now();
-    loop {
+    let look = async || {
         let text = std::fs::read_to_string(dir.join("received")).unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        if lines.len() >= many {
-            return lines;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{many} lines, not {text}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        Some(lines).filter(|lines| lines.len() >= many)
+    };
+    until(&format!("file of {many} lines"), look).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,18 +281,7 @@ async fn a_stream_of_nats_has_every_record_once_though_it_is_sent_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn opentelemetry_logs_are_what_the_official_definitions_say() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let python = root.join(".venv/bin/python");
-    assert!(
-        python.exists(),
-        "there is no {}: run `make deps`",
-        python.display()
-    );
-    let mut child = Command::new(python)
-        .arg(root.join("tests/clients/python/otlp.py"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = python("otlp.py").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let _receiver = Reaped(child);
     let port = lines.next().unwrap().unwrap();

@@ -122,8 +122,9 @@ impl List {
         let filter = self.which.filter();
         let mut last = store.last_record().await?;
         let newest = store.newest_records(&filter, self.limit).await?;
-        last = newest.iter().map(|e| e.seq).fold(last, i64::max);
-        newest.iter().try_for_each(|e| print(e, output))?;
+        // What came since is read next, with what may still come before it.
+        let mut settled = newest.iter().filter(|e| e.seq <= last);
+        settled.try_for_each(|e| print(e, output))?;
         loop {
             let fresh = store.records_after(&filter, last, PAGE).await?;
             fresh.iter().try_for_each(|e| print(e, output))?;

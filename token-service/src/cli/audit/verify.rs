@@ -13,7 +13,7 @@ use super::{CliError, Output, export::Line};
 use crate::{
     config::Config,
     log::{
-        checkpoint::{Head, PublicKey},
+        checkpoint::{CheckpointError, Head, PublicKey},
         verify::{self, Intact, Verifier, VerifyError},
     },
     store::Store,
@@ -103,44 +103,72 @@ impl Verify {
             .map_err(|error| CliError::Usage(error.to_string()))
     }
 
-    /// With the checkpoints that are there, and those that were given.
+    /// With the checkpoints that are there, as far as a key that counts has signed them, and those that were given, all of
+    /// which it must have signed.
     fn verifier<'a>(
         &self,
         trusted: &[PublicKey],
         there: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Verifier, CliError> {
-        let mut heads = Vec::new();
+        let (mut heads, mut others) = (Vec::new(), None);
         for (note, place) in there {
-            heads.push(head(note, place, trusted)?);
+            match head(note, trusted) {
+                Ok(head) => heads.push(head),
+                Err(error @ (NotOne::Unsigned | NotOne::NoKey)) => {
+                    others.get_or_insert_with(|| error.of(note, place));
+                }
+                Err(error) => return Err(error.of(note, place)),
+            }
+        }
+        if let Some(error) = others.filter(|_| heads.is_empty()) {
+            return Err(error);
         }
         for path in &self.checkpoints {
             let note = std::fs::read_to_string(path).map_err(|source| CliError::Io {
                 action: format!("read {}", path.display()),
                 source,
             })?;
-            heads.push(head(&note, &path.display().to_string(), trusted)?);
+            let head = head(&note, trusted);
+            heads.push(head.map_err(|error| error.of(&note, &path.display().to_string()))?);
         }
         Ok(Verifier::new(heads).map_err(VerifyError::from)?)
     }
 }
 
+/// Why a checkpoint does not count.
+#[derive(Debug, thiserror::Error)]
+enum NotOne {
+    #[error("no key to verify it with is known: give --key")]
+    NoKey,
+    #[error("none of the keys has signed it; `writ audit key` prints the log's")]
+    Unsigned,
+    #[error(transparent)]
+    Wrong(CheckpointError),
+}
+
+impl NotOne {
+    fn of(&self, note: &str, place: &str) -> CliError {
+        let which = note.lines().nth(1).unwrap_or("?");
+        CliError::Usage(format!(
+            "the checkpoint of {which} records {place} does not count: {self}"
+        ))
+    }
+}
+
 /// The checkpoint, where one of the keys has signed it.
-fn head(note: &str, place: &str, trusted: &[PublicKey]) -> Result<Head, CliError> {
-    let mut last = None;
+fn head(note: &str, trusted: &[PublicKey]) -> Result<Head, NotOne> {
+    let mut why = NotOne::NoKey;
     for key in trusted {
         match Head::read(note, key) {
             Ok(head) => return Ok(head),
-            Err(error) => last = Some(error),
+            Err(CheckpointError::Unsigned(_)) if !matches!(why, NotOne::Wrong(_)) => {
+                why = NotOne::Unsigned;
+            }
+            Err(CheckpointError::Unsigned(_)) => {}
+            Err(error) => why = NotOne::Wrong(error),
         }
     }
-    let why = last.map_or_else(
-        || "no key to verify it with is known: give --key".to_owned(),
-        |error| error.to_string(),
-    );
-    let which = note.lines().nth(1).unwrap_or("?");
-    Err(CliError::Usage(format!(
-        "the checkpoint of {which} records {place} does not count: {why}"
-    )))
+    Err(why)
 }
 
 fn lines(path: &Path, mut each: impl FnMut(Line) -> Result<(), CliError>) -> Result<(), CliError> {
