@@ -3,7 +3,7 @@
 # reached over a Unix socket only and gone afterwards.
 #
 #   sh tests/postgres.sh COMMAND…   runs it, with WRIT_TEST_STORE=postgres where the tests are to use it for all they do
-#   sh tests/postgres.sh --told     says where the cluster is, and stops and starts it as it is told on its standard input
+#   sh tests/postgres.sh --told [--on-disk]   says where the cluster is, and stops, kills and starts it as it is told on its standard input
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -36,7 +36,7 @@ bin=$(programs)
 in_memory() { [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'END { print $4 }')" -gt 8000000 ]; }
 # Short, because a socket's path may have about 100 bytes only; and nobody else gets in.
 home=${TMPDIR:-/tmp}
-! in_memory || home=/dev/shm
+[ "${2:-}" = --on-disk ] || ! in_memory || home=/dev/shm
 home=$(mktemp -d "$home/writ-postgres.XXXXXX")
 [ "$(id -u)" != 0 ] || chown postgres "$home"
 stop() {
@@ -70,9 +70,10 @@ if [ "$1" = --told ]; then
     echo "$WRIT_TEST_POSTGRES"
     while read -r told; do
         case $told in
+            kill) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=immediate stop >/dev/null ;;
             stop) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=fast stop >/dev/null ;;
             start) start ;;
-            *) fail "it can be told to stop and to start, not to '$told'" ;;
+            *) fail "it can be told to stop, to kill and to start, not to '$told'" ;;
         esac
         echo "$told"
     done

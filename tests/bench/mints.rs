@@ -3,62 +3,41 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_STANDARD;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use url::form_urlencoded;
+use writ_tests::exchange::{self, content_digest};
 use writ_tests::signer::{ACCESS_TOKEN, Signer};
 
-use crate::noise::Spread;
+use crate::load;
 use crate::service::{Bench, SERVER};
-use crate::{cpu, load, report};
 
 /// Callers at a time.
-const CALLERS: usize = 32;
+pub const CALLERS: usize = 32;
 /// The core that the service is kept on.
-const CORE: u32 = 0;
-
-/// Measures mints per second and their cost, with the service on one core.
-pub async fn measure(bench: &Bench, rounds: usize, mints: u64) -> Result<report::Mints> {
-    let pid = bench.service.process()?.id();
-    cpu::pin(pid, CORE)?;
-    let exchange = Arc::new(Exchange::new(bench));
-    exchange.run(CALLERS, mints / 4).await?;
-    let (mut rates, mut costs) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let (before, start) = (cpu::of(pid)?, Instant::now());
-        exchange.run(CALLERS, mints).await?;
-        rates.push(mints as f64 / start.elapsed().as_secs_f64());
-        costs.push((cpu::of(pid)?.saturating_sub(before)).as_secs_f64() * 1e6 / mints as f64);
-    }
-    Ok(report::Mints {
-        per_second: Spread::of(rates),
-        cpu_us: Spread::of(costs),
-        eddsa_sign_us: signature_us()?,
-        callers: CALLERS,
-    })
-}
+pub const CORE: u32 = 0;
 
 /// One signature over a minted token's claims, in microseconds of wall time: the least of several runs.
-fn signature_us() -> Result<f64> {
+pub fn signature_us() -> Result<f64> {
     const SIGNATURES: u32 = 2_000;
     let signer = Signer::generate();
     let claims = json!({
         "iss": "http://127.0.0.1:8181", "sub": "alice", "aud": "urn:example:bench", "client_id": "assistant",
         "scope": "bench:call", "jti": "0199f0b2-7a51-7c3a-9d2e-4a1f5b6c7d8e", "txn": "0199f0b2-7a51-7c3a-9d2e-4a1f5b6c7d8f",
         "iat": 1_790_000_000, "exp": 1_790_000_030, "act": { "sub": "edge", "act": { "sub": "assistant" } },
-        "authorization_details": [details("tool_1", b"{}")],
+        "authorization_details": [{ "type": "mcp_request", "server": SERVER, "method": "tools/call", "target": "tool_1",
+            "content_digest": content_digest("{}") }],
     });
     let mut least = f64::INFINITY;
     for _ in 0..5 {
@@ -71,14 +50,8 @@ fn signature_us() -> Result<f64> {
     Ok(least)
 }
 
-/// `authorization_details` of a tool call: what the token will be good for.
-fn details(tool: &str, body: &[u8]) -> Value {
-    let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(body)));
-    json!({ "type": "mcp_request", "server": SERVER, "method": "tools/call", "target": tool, "content_digest": digest })
-}
-
 /// What is the same for every exchange.
-struct Exchange {
+pub struct Exchange {
     address: SocketAddr,
     authorization: String,
     resource: String,
@@ -87,7 +60,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(bench: &Bench) -> Self {
+    /// With this service.
+    pub fn new(bench: &Bench) -> Self {
         let credentials =
             BASE64_STANDARD.encode(format!("{}:{}", bench.gateway, bench.gateway_secret));
         Self {
@@ -100,18 +74,32 @@ impl Exchange {
         }
     }
 
-    async fn run(self: &Arc<Self>, callers: usize, mints: u64) -> Result<()> {
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
         let stream = TcpStream::connect(self.address)
             .await
             .context("cannot connect to the token service")?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// So many mints, by so many callers as fast as they can.
+    pub async fn run(self: &Arc<Self>, callers: usize, mints: u64) -> Result<()> {
+        let sender = self.connect().await?;
         let end = self.next.load(Ordering::Relaxed) + mints;
         let mut tasks = JoinSet::new();
         for _ in 0..callers {
-            let (exchange, sender) = (Arc::clone(self), sender.clone());
-            tasks.spawn(async move { exchange.one_caller(sender, end).await });
+            let (exchange, mut sender) = (Arc::clone(self), sender.clone());
+            tasks.spawn(async move {
+                loop {
+                    let n = exchange.next.fetch_add(1, Ordering::Relaxed);
+                    if n >= end {
+                        return Ok::<_, anyhow::Error>(());
+                    }
+                    exchange.answer(&mut sender, n).await?;
+                }
+            });
         }
         while let Some(done) = tasks.join_next().await {
             done??;
@@ -120,57 +108,63 @@ impl Exchange {
         Ok(())
     }
 
-    async fn one_caller(&self, mut sender: SendRequest<Full<Bytes>>, end: u64) -> Result<()> {
-        loop {
-            let n = self.next.fetch_add(1, Ordering::Relaxed);
-            if n >= end {
-                return Ok(());
+    /// So many mints a second, whether those before are answered or not; how long each took from when it was due.
+    pub async fn run_at(
+        self: &Arc<Self>,
+        per_second: f64,
+        lasting: Duration,
+    ) -> Result<Vec<Duration>> {
+        let sender = self.connect().await?;
+        let start = tokio::time::Instant::now();
+        let mut tasks = JoinSet::new();
+        for n in 0.. {
+            let due = Duration::from_secs_f64(f64::from(n) / per_second);
+            if due > lasting {
+                break;
             }
-            sender.ready().await?;
-            let response = sender.send_request(self.request(n)?).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await?.to_bytes();
-            ensure!(
-                status.is_success(),
-                "an exchange was answered {status}: {}",
-                String::from_utf8_lossy(&body)
-            );
+            tokio::time::sleep_until(start + due).await;
+            let (exchange, mut sender) = (Arc::clone(self), sender.clone());
+            tasks.spawn(async move {
+                let n = exchange.next.fetch_add(1, Ordering::Relaxed);
+                exchange.answer(&mut sender, n).await?;
+                Ok::<_, anyhow::Error>(start.elapsed().saturating_sub(due))
+            });
         }
+        let mut took = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            took.push(done??);
+        }
+        Ok(took)
+    }
+
+    /// One mint; the token's id.
+    pub async fn one(&self) -> Result<String> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = self.answer(&mut self.connect().await?, n).await?;
+        let answer: Value = serde_json::from_slice(&body)?;
+        let id = answer["jti"].as_str().context("a token without an id")?;
+        Ok(id.to_owned())
+    }
+
+    async fn answer(&self, sender: &mut SendRequest<Full<Bytes>>, n: u64) -> Result<Bytes> {
+        sender.ready().await?;
+        let response = sender.send_request(self.request(n)?).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        ensure!(
+            status.is_success(),
+            "an exchange was answered {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(body)
     }
 
     fn request(&self, n: u64) -> Result<Request<Full<Bytes>>> {
         let tool = self.callers.tool(n);
         let message = load::message(&tool, n);
-        let context = json!({
-            "request_id": uuid::Uuid::now_v7().to_string(),
-            "time": "2026-11-23T12:00:00Z",
-            "source_ip": "127.0.0.1",
-            "protocol_version": "2026-07-28",
-            "headers": {},
-            "policy_revision": "bench",
-        });
         let token = self.callers.token(n)?;
         let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair(
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange",
-            )
-            .append_pair("subject_token", token)
-            .append_pair(
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            )
-            .append_pair(
-                "requested_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            )
-            .append_pair("resource", &self.resource)
-            .append_pair(
-                "authorization_details",
-                &json!([details(&tool, message.as_bytes())]).to_string(),
-            )
-            .append_pair("mcp_message", &BASE64_URL_SAFE_NO_PAD.encode(&message))
-            .append_pair("mcp_context", &context.to_string())
+            .extend_pairs(exchange::form(token, SERVER, &self.resource, &message)?)
             .finish();
         Ok(
             Request::post(format!("http://{}/oauth/token", self.address))

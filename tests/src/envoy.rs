@@ -117,15 +117,29 @@ impl Envoy {
     /// Starts Envoy and waits until its `/ready` says so.
     pub async fn start(scratch: &Scratch, yaml: Yaml, options: Options) -> Result<Self> {
         let mut envoy = Self::spawn(scratch, yaml, &options)?;
-        let (http, url) = (envoy.http.clone(), envoy.admin_url("/ready"));
-        envoy
-            .process
+        envoy.ready().await?;
+        Ok(envoy)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let (http, url) = (self.http.clone(), self.admin_url("/ready"));
+        self.process
             .until("Envoy's /ready", PATIENCE, async |_| {
                 let answer = http.get(&url).send().await.ok()?;
                 answer.status().is_success().then_some(())
             })
-            .await?;
-        Ok(envoy)
+            .await
+    }
+
+    /// Kills it without asking.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again as it was, once it was killed, and waits until its `/ready` says so.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.process.start_again()?;
+        self.ready().await
     }
 
     /// Starts Envoy on a configuration it must refuse; returns what it logged when it ended.

@@ -3,7 +3,8 @@
 //!
 //! - [`envoy`] runs a shipped Envoy YAML, with only ports and paths replaced;
 //! - [`guard`] runs another one on the sidecar's YAML, before the MCP server;
-//! - [`token_service`] runs the `writ` binary and its command line;
+//! - [`token_service`] runs the `writ` binary and its command line, [`postgres`] a database to kill, and [`exchange`] asks for
+//!   tokens as a gateway does;
 //! - [`ledger`] is a real MCP server that verifies its tokens by itself;
 //! - [`idp`] is the corporate identity provider, a certified one;
 //! - [`oauth`] gets a caller's token as an agent would;
@@ -13,9 +14,10 @@
 //!   standard streams behind `writ connect`;
 //! - [`traps`] is what can be wrong around the filter, and a server that sees what then happens;
 //! - [`waiting`] is a server that streams, [`changing`] one whose tools change under way, [`signer`] signs tokens by hand, good and bad;
-//! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole.
+//! - [`deployment`] puts them all together, with [`registrations`], for tests that start from a working whole;
+//!   [`replicas`] is one with two token services.
 //!
-//! Below those: [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
+//! Below those: [`docs`], [`process`], [`scratch`], [`wait`], [`ports`], [`binaries`], [`tools`].
 
 pub mod binaries;
 pub mod bundle_server;
@@ -23,17 +25,21 @@ pub mod changing;
 pub mod clients;
 pub mod connector;
 pub mod deployment;
+pub mod docs;
 pub mod documents;
 pub mod envoy;
+pub mod exchange;
 pub mod guard;
 pub mod idp;
 pub mod ledger;
 pub mod mcp;
 pub mod oauth;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod reference;
 pub mod registrations;
+pub mod replicas;
 pub mod scratch;
 pub mod servers;
 pub mod serving;

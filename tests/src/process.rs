@@ -16,6 +16,7 @@ const TAIL_LINES: usize = 60;
 #[derive(Debug)]
 pub struct Process {
     name: String,
+    command: Command,
     child: Child,
     log: PathBuf,
 }
@@ -24,22 +25,20 @@ impl Process {
     /// Starts `command` with both its outputs appended to `<dir>/<name>.log`.
     pub fn spawn(name: &str, mut command: Command, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("cannot write {}", log.display()))?;
-        let child = command
-            .stdin(Stdio::null())
-            .stderr(out.try_clone()?)
-            .stdout(out)
-            .spawn()
-            .with_context(|| format!("cannot start {name} ({:?})", command.get_program()))?;
+        let child = start(name, &mut command, &log)?;
         Ok(Self {
             name: name.to_owned(),
+            command,
             child,
             log,
         })
+    }
+
+    /// Starts it again as it was, once it has ended or was killed.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.kill();
+        self.child = start(&self.name, &mut self.command, &self.log)?;
+        Ok(())
     }
 
     /// The process id.
@@ -131,4 +130,18 @@ impl Drop for Process {
             anstream::eprintln!("the end of {}'s log:\n{}", self.name, self.tail());
         }
     }
+}
+
+fn start(name: &str, command: &mut Command, log: &Path) -> Result<Child> {
+    let out = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write {}", log.display()))?;
+    command
+        .stdin(Stdio::null())
+        .stderr(out.try_clone()?)
+        .stdout(out)
+        .spawn()
+        .with_context(|| format!("cannot start {name} ({:?})", command.get_program()))
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::process::Process;
@@ -33,6 +33,8 @@ pub struct Options {
 /// A data directory, and the service on it when started. Killed when dropped.
 #[derive(Debug)]
 pub struct TokenService {
+    name: String,
+    issuer: String,
     binary: PathBuf,
     data_dir: PathBuf,
     config: Option<PathBuf>,
@@ -56,14 +58,35 @@ impl TokenService {
         if let Some(signer) = &options.signer {
             signer.write_to(&data_dir)?;
         }
+        let public_port = options.public_port.map_or_else(ports::free, Ok)?;
         Ok(Self {
+            name: "writ".to_owned(),
+            issuer: format!("http://127.0.0.1:{public_port}"),
             binary: options.binary.clone().map_or_else(binaries::writ, Ok)?,
             data_dir,
             config,
             logs: scratch.path().to_owned(),
-            public_port: options.public_port.map_or_else(ports::free, Ok)?,
+            public_port,
             gateway_port: ports::free()?,
             options,
+            process: None,
+        })
+    }
+
+    /// Another one of the same installation, whose database is elsewhere than in the data directory.
+    pub fn beside(&self, name: &str, gateway_port: u16, scratch: &Scratch) -> Result<Self> {
+        let data_dir = scratch.path().join(name);
+        std::fs::create_dir_all(&data_dir)?;
+        Ok(Self {
+            name: name.to_owned(),
+            issuer: self.issuer.clone(),
+            binary: self.binary.clone(),
+            data_dir,
+            config: self.config.clone(),
+            logs: self.logs.clone(),
+            public_port: ports::free()?,
+            gateway_port,
+            options: self.options.clone(),
             process: None,
         })
     }
@@ -79,8 +102,8 @@ impl TokenService {
     pub async fn serve(&mut self) -> Result<()> {
         let mut command = self.command();
         command.arg("serve");
-        let mut process = Process::spawn("writ", command, &self.logs)?;
-        let url = format!("{}/readyz", self.issuer());
+        let mut process = Process::spawn(&self.name, command, &self.logs)?;
+        let url = format!("http://127.0.0.1:{}/readyz", self.public_port);
         let http = reqwest::Client::new();
         process
             .until("the token service's /readyz", PATIENCE, async |_| {
@@ -113,7 +136,7 @@ impl TokenService {
 
     /// The issuer: the base of the public API.
     pub fn issuer(&self) -> String {
-        format!("http://127.0.0.1:{}", self.public_port)
+        self.issuer.clone()
     }
 
     /// The port of the listener for gateways.
@@ -131,7 +154,8 @@ impl TokenService {
         &self.data_dir
     }
 
-    fn command(&self) -> Command {
+    /// `writ` with this installation's configuration, without its arguments.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command
             .env("WRIT_DATA_DIR", &self.data_dir)
@@ -193,6 +217,18 @@ impl TokenService {
                 })
             })
             .collect()
+    }
+
+    /// What `writ <arguments>` prints for people.
+    pub fn text(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command().args(arguments).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "`writ {}`: {told}",
+            arguments.join(" ")
+        );
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Runs `writ --json <arguments>`, whatever becomes of it.

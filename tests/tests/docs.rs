@@ -7,6 +7,7 @@ use writ_policy::engine::{CALL, Data, Evaluator, Module, compile};
 use writ_policy::{authoring, library};
 use writ_tests::binaries::workspace;
 use writ_tests::deployment::{self, Deployment, demo_policy};
+use writ_tests::docs;
 use writ_tests::envoy::{Envoy, Options, Yaml};
 use writ_tests::ledger::Ledger;
 use writ_tests::process::Process;
@@ -18,19 +19,8 @@ use writ_tests::wait::{PATIENCE, until};
 /// A key that snapshots could be signed with (RFC 8037 appendix A.3).
 const KEY: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
 
-/// The fenced blocks of a document whose info string is `info`.
 fn blocks(document: &str, info: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(workspace().join(document)).unwrap();
-    let mut blocks = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if line.strip_prefix("```") == Some(info) {
-            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-            blocks.push(block.join("\n"));
-        }
-    }
-    assert!(!blocks.is_empty(), "{document} has no ```{info} block");
-    blocks
+    docs::blocks(document, info).unwrap()
 }
 
 /// An Envoy around one filter, as little as possible.

@@ -7,11 +7,11 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use writ_tests::binaries::workspace;
 use writ_tests::deployment::{Deployment, Options};
 use writ_tests::envoy::Envoy;
+use writ_tests::exchange::{self, content_digest};
 use writ_tests::guard::{self, GUARD};
 use writ_tests::mcp::{self, Era, call_message};
 use writ_tests::ports;
@@ -73,31 +73,9 @@ impl World {
 
     /// A token as the gateway gets it for this body, which then does not send it.
     async fn minted(&self, body: &str) -> String {
-        let message: Value = serde_json::from_str(body).unwrap();
-        let mut order = json!({"type": "mcp_discovery", "server": SERVER});
-        if message["method"] == "tools/call" {
-            order = json!({"type": "mcp_request", "server": SERVER, "method": "tools/call",
-                "target": message["params"]["name"], "content_digest": digest(body)});
-        }
-        let context = json!({"request_id": "test", "time": "2026-11-23T10:00:00Z", "source_ip": "127.0.0.1",
-            "headers": {}, "policy_revision": "test"});
-        let access_token = "urn:ietf:params:oauth:token-type:access_token";
-        let form = [
-            (
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange".to_owned(),
-            ),
-            (
-                "subject_token",
-                self.deployment.batch_token().await.unwrap(),
-            ),
-            ("subject_token_type", access_token.to_owned()),
-            ("requested_token_type", access_token.to_owned()),
-            ("resource", self.deployment.registered.resource.clone()),
-            ("authorization_details", json!([order]).to_string()),
-            ("mcp_message", BASE64_URL_SAFE_NO_PAD.encode(body)),
-            ("mcp_context", context.to_string()),
-        ];
+        let caller = self.deployment.batch_token().await.unwrap();
+        let resource = &self.deployment.registered.resource;
+        let form = exchange::form(&caller, SERVER, resource, body).unwrap();
         let port = self.deployment.service.gateway_port();
         let answer: Value = self
             .deployment
@@ -180,10 +158,6 @@ async fn send(url: String, authorization: String, body: String) -> (u16, Value) 
     (status, mcp::message_in(&text).unwrap_or(Value::Null))
 }
 
-fn digest(body: &str) -> String {
-    format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(body)))
-}
-
 fn reconcile() -> String {
     call_message("reconcile", &json!({})).to_string()
 }
@@ -213,7 +187,7 @@ async fn calls_pass_gateway_and_guard_in_both_eras_and_each_token_is_good_once()
     let body = String::from_utf8(heard.body.to_vec()).unwrap();
     assert_eq!(
         heard.headers["content-digest"].to_str().unwrap(),
-        digest(&body)
+        content_digest(&body)
     );
     let reached = world.reached();
     let (status, answer) = world.past(&format!("Bearer {stolen}"), &body).await;

@@ -54,6 +54,16 @@ pub(super) async fn run(config: Config, output: &mut Output) -> Result<(), CliEr
             }
         }
     }
+    tracing::info!(
+        "about to end: /readyz says so for {:?}",
+        running.app.config.drain
+    );
+    tokio::select! {
+        () = running.drain() => {}
+        // Told twice.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     tracing::info!("ending: requests in flight finish");
     running.stop().await;
     Ok(())

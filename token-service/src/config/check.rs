@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
+    time::Duration,
 };
 
 use url::{Host, Url};
@@ -36,6 +37,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         issuer_follows_listener: source.values.issuer.is_none(),
         issuer,
         data_dir: data_dir(source)?,
+        drain: drain(source)?,
         store: super::store::check(source)?,
         public,
         gateway: gateway::check(source)?,
@@ -98,6 +100,11 @@ fn data_dir(source: &Source) -> Result<PathBuf, ConfigError> {
         Some("") => Err(source.wrong("data_dir", "", "must not be empty")),
         Some(dir) => Ok(PathBuf::from(dir)),
     }
+}
+
+fn drain(source: &Source) -> Result<Duration, ConfigError> {
+    let given = source.values.drain.as_deref().unwrap_or("0s");
+    duration::parse(given, &(0..=300)).map_err(|problem| source.wrong("drain", given, problem))
 }
 
 fn public_listener(source: &Source) -> Result<SocketAddr, ConfigError> {

@@ -44,6 +44,8 @@ pub struct Config {
     pub issuer: String,
     /// Where what belongs to this machine is kept, and the database unless `store` says otherwise.
     pub data_dir: PathBuf,
+    /// How long a service that is told to end goes on answering while it says that it is not ready.
+    pub drain: Duration,
     /// Where the database is, where that is not the data directory. See [`Config::place`].
     pub store: Option<Place>,
     /// Where agents, browsers and servers come in.

@@ -18,6 +18,7 @@ use super::{
 pub(super) struct RawConfig {
     pub(super) issuer: Option<String>,
     pub(super) data_dir: Option<String>,
+    pub(super) drain: Option<String>,
     #[serde(default)]
     pub(super) store: super::store::RawStore,
     #[serde(default)]

@@ -19,6 +19,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
+use health::Draining;
 pub use tls::TlsError;
 
 use crate::{
@@ -77,6 +78,7 @@ pub struct Running {
     pub public: SocketAddr,
     /// Where the gateways' listener is.
     pub gateway: GatewayListen,
+    draining: Draining,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     maintenance: JoinHandle<()>,
@@ -107,13 +109,16 @@ impl Running {
 
         let (stop, stopped) = watch::channel(false);
         let trusted: Arc<[Network]> = app.config.trusted_proxies.as_slice().into();
-        let public_router = guarded(public_routes(&app, metrics.clone()))
+        let draining = Draining::default();
+        let routes = public_routes(&app).merge(health::routes(&draining));
+        let public_router = guarded(routes.merge(health::metrics(metrics.clone())))
             .layer(middleware::from_fn_with_state(
                 trusted,
                 proxies::see_through,
             ))
             .with_state(Arc::clone(&app));
-        let gateway_router = guarded(gateway::routes(&app)).with_state(Arc::clone(&app));
+        let gateway_router = guarded(gateway::routes(&app).merge(health::routes(&draining)))
+            .with_state(Arc::clone(&app));
         let mut listeners = Vec::with_capacity(2);
         let mut current_tls = None;
         let gateway = match gateway_listen {
@@ -192,6 +197,7 @@ impl Running {
             app,
             public: public_address,
             gateway,
+            draining,
             stop,
             listeners,
             maintenance,
@@ -218,6 +224,13 @@ impl Running {
         self.app.reload_policy().await
     }
 
+    /// Says at `/readyz` that nothing more should come here, and goes on for as long as load balancers need to notice
+    /// (`drain`).
+    pub async fn drain(&self) {
+        self.draining.begin();
+        tokio::time::sleep(self.app.config.drain).await;
+    }
+
     /// Ends the service: no new connections, requests in flight finish, what is counted is put on record.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
@@ -235,7 +248,7 @@ impl Running {
     }
 }
 
-fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<SharedApp> {
+fn public_routes(app: &SharedApp) -> Router<SharedApp> {
     let at = oauth::metadata::Endpoints::of(&app.config.issuer);
     oauth::public_routes(&app.config)
         .merge(authzen::metadata_routes(&app.config))
@@ -252,7 +265,6 @@ fn public_routes(app: &SharedApp, metrics: Option<PrometheusHandle>) -> Router<S
         .merge(authzen::public_routes(app))
         .merge(log::proofs::routes(&app.config))
         .route("/openapi.json", get(openapi::serve))
-        .merge(health::routes(metrics))
 }
 
 /// What every request gets, whatever the listener.
