@@ -22,7 +22,7 @@ TEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run |
 export NEXTEST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo test lint fuzz bench bench-full clean wasm
+.PHONY: help deps demo test soak lint fuzz bench bench-full clean wasm
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +30,7 @@ help: ## Show this list
 	@echo "  ONCE=1 make demo    play the demo's story and exit; ENVOY=/path/to/envoy uses your own Envoy 1.40"
 
 deps: ## Install what demo, test and lint need
-	@$(DEPS) build idp clients lint
+	@$(DEPS) build database idp clients lint
 
 demo: ## Play a governed session with a real agent, server and Envoy; stays up to be tried (ONCE=1: exits)
 	@$(DEPS) build idp
@@ -40,7 +40,7 @@ demo: ## Play a governed session with a real agent, server and Envoy; stays up t
 	@$(BUILT) target/debug/writ-demo
 
 test: ## Run every test: unit, in wasmtime and V8, end to end on a real Envoy
-	@$(DEPS) build idp clients
+	@$(DEPS) build database idp clients
 	@$(MAKE) --no-print-directory wasm
 	@echo "==> building and running the tests (cargo $(TEST))"
 	@$(BUILT) sh tests/postgres.sh $(CARGO) $(TEST) --workspace
@@ -49,6 +49,12 @@ test: ## Run every test: unit, in wasmtime and V8, end to end on a real Envoy
 	@echo "==> running the policy engine's tests as the filter does: in wasm, in V8"
 	@$(WASI_RUNNER) $(CARGO) test --quiet --target wasm32-wasip1 -p writ-policy --features authoring \
 		--test adapters --test builtins --test cases --test engine --test jwt --test undefined
+
+soak: ## Kill and restart services, PostgreSQL and Envoys for two minutes (SOAK_SECONDS=…), then reconcile what happened with the log
+	@$(DEPS) build database
+	@$(MAKE) --no-print-directory wasm
+	@$(CARGO) build -p writ-token-service --bin writ
+	@SOAK_SECONDS=$${SOAK_SECONDS:-120} $(BUILT) $(CARGO) test -p writ-tests --test soak -- --nocapture
 
 lint: ## Check format, lints, licences and what the filter imports
 	@$(DEPS) build lint
@@ -63,11 +69,11 @@ fuzz: ## Throw any input at each parser for 20 s (SECONDS_EACH=…); skips, and 
 	@sh tests/fuzz/run.sh
 
 bench: ## Measure the filter's cost on one Envoy worker, into target/bench/report.json (under 10 minutes)
-	@$(DEPS) build
+	@$(DEPS) build database
 	@$(CARGO) run --release -p writ-tests --bin writ-bench
 
 bench-full: ## The same with more rounds and more rules
-	@$(DEPS) build
+	@$(DEPS) build database
 	@$(CARGO) run --release -p writ-tests --bin writ-bench -- --full
 
 clean: ## Remove everything that was built or installed here

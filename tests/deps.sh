@@ -3,6 +3,7 @@
 # PostgreSQL and what logs are sent to by apt), and says what it does. What is there already is left alone.
 #
 #   tests/deps.sh build     Rust with the wasm target, a C compiler, Envoy
+#   tests/deps.sh database  PostgreSQL
 #   tests/deps.sh idp       the identity provider that people sign in at
 #   tests/deps.sh clients   the Python and JavaScript clients, the browser and the servers that the tests use
 #   tests/deps.sh lint      cargo-deny
@@ -159,10 +160,11 @@ fuzz() {
 for part in "$@"; do
     case "$part" in
         build) rust; envoy_binary ;;
+        database) postgresql ;;
         idp) identity_provider ;;
-        clients) python_clients; javascript_clients; browser; bundle_server; postgresql; log_receivers ;;
+        clients) python_clients; javascript_clients; browser; bundle_server; log_receivers ;;
         lint) rust; deny ;;
         fuzz) rust; fuzz ;;
-        *) fail "tests/deps.sh knows build, idp, clients, lint and fuzz, not '$part'" ;;
+        *) fail "tests/deps.sh knows build, database, idp, clients, lint and fuzz, not '$part'" ;;
     esac
 done
