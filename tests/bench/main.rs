@@ -10,6 +10,7 @@ mod backend;
 mod changes;
 mod cpu;
 mod decision;
+mod fill;
 mod filter;
 mod guard;
 mod load;
@@ -23,6 +24,7 @@ mod report;
 mod rows;
 mod service;
 mod setup;
+mod trail;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -132,8 +134,10 @@ async fn run(plan: &Plan) -> Result<Report> {
     say("changes, on a service of their own");
     report.changes = changes::measure(&setup, plan).await?;
 
-    say("mints alone");
-    report.mints = mints::measure(&setup.service, plan.rounds, plan.mints).await?;
+    report.eddsa_sign_us = mints::signature_us()?;
+    drop(setup);
+
+    report.trail = trail::measure(plan).await?;
     report.conclude();
     Ok(report)
 }

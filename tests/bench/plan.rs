@@ -13,6 +13,10 @@ pub struct Plan {
     pub memory_requests: u64,
     /// Mints in a round.
     pub mints: u64,
+    /// Records in a large trail on SQLite.
+    pub records: u64,
+    /// And on PostgreSQL; 0 where that is left out.
+    pub postgres_records: u64,
     /// Large messages of a kind in a round.
     pub messages: u64,
     /// Agents that are disabled, or enabled again.
@@ -28,6 +32,8 @@ pub const USUAL: Plan = Plan {
     warm_up: 6_000,
     memory_requests: 100_000,
     mints: 8_000,
+    records: 1_000_000,
+    postgres_records: 0,
     messages: 20,
     changes: 100,
     publishes: 8,
@@ -40,6 +46,8 @@ pub const FULL: Plan = Plan {
     warm_up: 20_000,
     memory_requests: 1_000_000,
     mints: 20_000,
+    records: 10_000_000,
+    postgres_records: 10_000_000,
     messages: 60,
     changes: 400,
     publishes: 24,
@@ -52,6 +60,8 @@ pub const SMOKE: Plan = Plan {
     warm_up: 100,
     memory_requests: 1_000,
     mints: 100,
+    records: 2_000,
+    postgres_records: 2_000,
     messages: 2,
     changes: 2,
     publishes: 2,

@@ -12,6 +12,7 @@ use crate::added::Messages;
 use crate::changes::Changes;
 use crate::guard::Guards;
 use crate::noise::Spread;
+use crate::trail::Trail;
 
 /// One way through Envoy. Times are microseconds; everything is the median over the rounds.
 #[derive(Clone, Debug, Serialize)]
@@ -34,19 +35,6 @@ pub struct Ratios {
     pub policy_overhead_over_native: f64,
     pub governed_overhead_over_native: f64,
     pub mint_cost_over_eddsa_sign: f64,
-}
-
-/// Minting alone, without Envoy.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Mints {
-    /// Durable mints per second, the service on one core.
-    pub per_second: Spread,
-    /// The service's CPU time per mint.
-    pub cpu_us: Spread,
-    /// One EdDSA signature over the same claims, by the same library.
-    pub eddsa_sign_us: f64,
-    /// Callers at a time.
-    pub callers: usize,
 }
 
 /// The filter's memory in one worker, in bytes.
@@ -72,9 +60,11 @@ pub struct Report {
     /// Hits per lookup of the filter's caches, by row.
     pub cache_hit_rates: BTreeMap<String, BTreeMap<String, f64>>,
     pub guards: Guards,
-    pub mints: Mints,
+    /// One EdDSA signature over a minted token's claims, by the same library.
+    pub eddsa_sign_us: f64,
     pub messages: Messages,
     pub changes: Changes,
+    pub trail: Trail,
     pub wasm_bytes: u64,
     pub rounds: usize,
     pub requests_per_round: u64,
@@ -130,7 +120,7 @@ impl Report {
         self.ratios = Ratios {
             policy_overhead_over_native: over_native("writ_policy").unwrap_or(f64::NAN),
             governed_overhead_over_native: over_native("writ_governed").unwrap_or(f64::NAN),
-            mint_cost_over_eddsa_sign: self.mints.cpu_us.median / self.mints.eddsa_sign_us,
+            mint_cost_over_eddsa_sign: self.trail.cost_us() / self.eddsa_sign_us,
         };
         let megabyte = 1024.0 * 1024.0;
         let memory = |rules: &str| {
@@ -161,11 +151,6 @@ impl Report {
                 Bound::AtMost(0.35),
             ),
             Limit::new(
-                "durable mints per second",
-                self.mints.per_second.median,
-                Bound::AtLeast(2_000.0),
-            ),
-            Limit::new(
                 "wasm MB",
                 self.wasm_bytes as f64 / megabyte,
                 Bound::AtMost(4.0),
@@ -178,6 +163,7 @@ impl Report {
         ];
         self.limits.extend(self.messages.limits());
         self.limits.extend(self.changes.limits());
+        self.limits.extend(self.trail.limits());
     }
 
     /// Whether every limit is met.
@@ -267,21 +253,10 @@ impl Report {
         }
         also.extend(self.guards.lines());
         also.extend(self.changes.also());
-        let mints = &self.mints;
-        also.push((
-            format!("mints/s, {} callers, one core", mints.callers),
-            format!(
-                "{:.0} ({:.0}-{:.0})",
-                mints.per_second.median, mints.per_second.min, mints.per_second.max
-            ),
-        ));
-        also.push((
-            "service CPU µs a mint".to_owned(),
-            format!("{:.0}", mints.cpu_us.median),
-        ));
+        also.extend(self.trail.also());
         also.push((
             "one EdDSA signature µs".to_owned(),
-            format!("{:.1}", mints.eddsa_sign_us),
+            format!("{:.1}", self.eddsa_sign_us),
         ));
         let ratio = format!("{:.1}", self.ratios.mint_cost_over_eddsa_sign);
         also.push(("mint_cost_over_eddsa_sign".to_owned(), ratio));

@@ -36,6 +36,8 @@ pub struct Bench {
     pub gateway_secret: String,
     /// Of the guard before the same server.
     pub guard_secret: String,
+    /// Of the server itself.
+    pub server_secret: String,
     pub resource: String,
     pub callers: Callers,
     /// Signs as the service does.
@@ -43,8 +45,13 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Registers everything and starts the service.
+    /// Registers everything and starts the service, on SQLite.
     pub async fn start(scratch: &Scratch) -> Result<Self> {
+        Self::start_on(scratch, None).await
+    }
+
+    /// The same on the PostgreSQL at this URL, if any.
+    pub async fn start_on(scratch: &Scratch, postgres: Option<&str>) -> Result<Self> {
         let resource = "http://127.0.0.1/mcp".to_owned();
         for module in writ_policy::library::modules() {
             scratch.write(&format!("policy/{}", module.path), module.text)?;
@@ -55,10 +62,14 @@ impl Bench {
             signer: Some(signer.clone()),
             policy: Some(scratch.path().join("policy")),
             binary: Some(binaries::writ_release()?),
+            env: postgres
+                .map(|url| ("WRIT_STORE_URL".to_owned(), url.to_owned()))
+                .into_iter()
+                .collect(),
             ..Options::default()
         };
         let mut service = TokenService::prepare(scratch, options)?;
-        service.cli(&[
+        let server_secret = service.cli_secret(&[
             "server",
             "add",
             SERVER,
@@ -67,7 +78,7 @@ impl Bench {
             "--audience",
             AUDIENCE,
             "--enforcement",
-            "aud_only",
+            "introspect",
             "--scope",
             "bench:call",
         ])?;
@@ -95,6 +106,7 @@ impl Bench {
             gateway: GATEWAY,
             gateway_secret,
             guard_secret,
+            server_secret,
             resource,
             callers,
             signer,
