@@ -127,7 +127,7 @@ impl IntoResponse for AuthZenError {
                 told,
                 Some((header::RETRY_AFTER, HeaderValue::from(seconds))),
             ),
-            Self::Store(StoreError::Busy | StoreError::Stale) => (
+            Self::Store(error) if error.passes() => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the service is busy; try again in a moment".to_owned(),
                 Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),

@@ -88,9 +88,8 @@ impl Failure {
         match self {
             Self::UnknownProvider => StatusCode::NOT_FOUND,
             Self::NotOnItsWay | Self::SwitchedOff | Self::Disabled => StatusCode::FORBIDDEN,
-            Self::Provider(_) | Self::Store(StoreError::Busy | StoreError::Stale) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Provider(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(error) if error.passes() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -152,8 +151,9 @@ impl Failure {
 
 /// What people are told of a fault of ours; the log has the rest.
 fn told(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Busy | StoreError::Stale => "The service is busy.",
-        _ => "Something went wrong here.",
+    if error.passes() {
+        "The service is busy."
+    } else {
+        "Something went wrong here."
     }
 }

@@ -68,7 +68,7 @@ impl IntoResponse for GatewayError {
                 self.to_string(),
             ),
             Self::OtherServer => (StatusCode::FORBIDDEN, "invalid_target", self.to_string()),
-            Self::Store(StoreError::Busy | StoreError::Stale) => (
+            Self::Store(error) if error.passes() => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
                 self.to_string(),

@@ -76,7 +76,7 @@ impl IntoResponse for NoProof {
 impl From<StoreError> for NoProof {
     fn from(error: StoreError) -> Self {
         Self::OAuth(match error {
-            StoreError::Busy => OAuthError::TemporarilyUnavailable(error.to_string().into()),
+            error if error.passes() => OAuthError::TemporarilyUnavailable(error.to_string().into()),
             other => OAuthError::internal(&other),
         })
     }

@@ -62,7 +62,7 @@ enum Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Busy) {
+        if error.passes() {
             return Self::Busy;
         }
         tracing::error!(%error, "a checkpoint could not be cosigned");

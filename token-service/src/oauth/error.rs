@@ -122,7 +122,8 @@ impl OAuthError {
 impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy | StoreError::Stale => {
+            StoreError::Unwritable(_) => Self::TemporarilyUnavailable(error.to_string().into()),
+            error if error.passes() => {
                 Self::TemporarilyUnavailable("the service is busy; try again in a moment".into())
             }
             other => Self::internal(&other),

@@ -103,9 +103,7 @@ fn active(mut claims: Map<String, Value>) -> Value {
 
 fn unavailable(error: &StoreError) -> OAuthError {
     match error {
-        StoreError::Busy | StoreError::Stale => {
-            OAuthError::TemporarilyUnavailable(error.to_string().into())
-        }
+        error if error.passes() => OAuthError::TemporarilyUnavailable(error.to_string().into()),
         other => OAuthError::internal(other),
     }
 }

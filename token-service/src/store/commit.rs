@@ -228,13 +228,16 @@ async fn commit(writer: &mut Writer, waiting: &mut Vec<Job>) {
                 let _ = job.reply.send(answer);
             }
         }
-        Err(error) if waiting.len() == 1 || matches!(error, StoreError::Busy) => {
+        Err(error) if waiting.len() == 1 || error.passes() => {
             tracing::error!(%error, callers = waiting.len(), "a transaction failed");
+            let unwritable = match error {
+                StoreError::Unwritable(why) => Some(why),
+                _ => None,
+            };
             let mut error = Some(error);
             for job in waiting.drain(..) {
-                let _ = job
-                    .reply
-                    .send(Err(error.take().unwrap_or(StoreError::Busy)));
+                let like_it = || unwritable.map_or(StoreError::Busy, StoreError::Unwritable);
+                let _ = job.reply.send(Err(error.take().unwrap_or_else(like_it)));
             }
         }
         Err(error) => {

@@ -28,6 +28,9 @@ pub enum StoreError {
     /// Not committed within the bounded wait, or the connection was lost; nothing is known to be on record.
     #[error("the audit record could not be committed in time; try again")]
     Busy,
+    /// The database takes nothing. Nothing was written.
+    #[error("nothing can be put on record: {0}")]
+    Unwritable(Unwritable),
     /// The registry has changed since the decision; nothing was written. Decide again.
     #[error("the registry has changed since the decision")]
     Stale,
@@ -76,6 +79,65 @@ pub enum StoreError {
     },
 }
 
+/// Why a database takes nothing. It passes when somebody sees to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// No room.
+    #[error("the database's disk is full; make room there")]
+    Full,
+    /// Reads only: a standby, perhaps, or a file without the permission.
+    #[error("the database is read-only; is it a standby, or is its disk or file write-protected?")]
+    ReadOnly,
+    /// A write or a sync failed.
+    #[error("the database's disk fails; its system's log says why")]
+    Disk,
+}
+
+impl Unwritable {
+    /// SQLite's result codes FULL, READONLY and IOERR, whose lowest byte says so; and PostgreSQL's disk_full, read_only_sql_transaction and io_error.
+    fn of(code: &str) -> Option<Self> {
+        match code {
+            "53100" => return Some(Self::Full),
+            "25006" => return Some(Self::ReadOnly),
+            "58030" => return Some(Self::Disk),
+            // PostgreSQL's have five characters, SQLite's at most four.
+            _ if code.len() == 5 => return None,
+            _ => {}
+        }
+        match code.parse::<u32>().ok()? & 0xff {
+            13 => Some(Self::Full),
+            8 => Some(Self::ReadOnly),
+            10 => Some(Self::Disk),
+            _ => None,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::ReadOnly => "read_only",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+impl StoreError {
+    /// Where a database says that it takes nothing: counted, and logged.
+    pub(super) fn unwritable(error: &sqlx::Error) -> Option<Self> {
+        let code = error.as_database_error()?.code()?;
+        let why = Unwritable::of(&code)?;
+        metrics::counter!("writ_store_unwritable_total", "why" => why.word()).increment(1);
+        tracing::error!(%error, "{}", Self::Unwritable(why));
+        Some(Self::Unwritable(why))
+    }
+
+    /// Whether the same may be done later: nobody asked for something wrong.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Busy | Self::Stale | Self::Unwritable(_))
+    }
+}
+
 /// SQLite's primary result code for a lock held by somebody else (`SQLITE_BUSY`), and the conditions of PostgreSQL's that pass:
 /// a lock or a statement that took too long, two transactions in each other's way, a server that has no room, stops or has just
 /// begun, and a transaction that was left idle (appendix A of its manual). Class 08 is a lost connection.
@@ -90,8 +152,11 @@ const NUL: [&str; 2] = ["22021", "22P05"];
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let code = error.as_database_error().and_then(|e| e.code());
-        if code.is_some_and(|code| NUL.contains(&&*code)) {
+        if code.as_deref().is_some_and(|code| NUL.contains(&code)) {
             return Self::Conflict("a text has a NUL character in it: leave it out");
+        }
+        if let Some(unwritable) = Self::unwritable(&error) {
+            return unwritable;
         }
         let passes = match &error {
             sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => true,
@@ -107,6 +172,33 @@ impl From<sqlx::Error> for StoreError {
                 Self::Busy
             }
             false => Self::Database(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_say_in_codes_why_they_take_nothing() {
+        let told = [
+            ("13", Some(Unwritable::Full)),
+            ("53100", Some(Unwritable::Full)),
+            ("8", Some(Unwritable::ReadOnly)),
+            // SQLITE_READONLY_DBMOVED, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC.
+            ("1032", Some(Unwritable::ReadOnly)),
+            ("778", Some(Unwritable::Disk)),
+            ("1034", Some(Unwritable::Disk)),
+            ("25006", Some(Unwritable::ReadOnly)),
+            ("5", None),
+            ("2067", None),
+            ("23505", None),
+            // Would be READONLY by its last byte.
+            ("57352", None),
+        ];
+        for (code, why) in told {
+            assert_eq!(Unwritable::of(code), why, "{code}");
         }
     }
 }

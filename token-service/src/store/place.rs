@@ -71,7 +71,8 @@ impl Place {
     /// Makes one connection.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] when there is no such database, or it does not answer in time.
+    /// [`StoreError::Unreachable`] when there is no such database, or it does not answer in time, [`StoreError::Unwritable`] when it
+    /// takes nothing.
     pub(super) async fn connect(&self, role: Role) -> Result<AnyConnection, StoreError> {
         let options = self.options()?;
         let connecting = async {
@@ -81,7 +82,10 @@ impl Place {
         };
         let problem = match timeout(WAIT, connecting).await {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => match StoreError::unwritable(&error) {
+                Some(unwritable) => return Err(unwritable),
+                None => error.to_string(),
+            },
             Err(_) => "it does not answer".to_owned(),
         };
         Err(StoreError::Unreachable {

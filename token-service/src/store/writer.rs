@@ -55,6 +55,9 @@ impl Writer {
 
 async fn connect(place: &Place) -> Result<AnyConnection, StoreError> {
     place.connect(Role::Committer).await.map_err(|error| {
+        if matches!(error, StoreError::Unwritable(_)) {
+            return error;
+        }
         tracing::error!(%error, "there is no database to commit to; it is tried again");
         StoreError::Busy
     })

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use writ_core::message::content_digest;
 use writ_token_service::{
     audit::Record,
-    clock::{SystemClock, unix},
+    clock::{Clock, SystemClock, unix},
     config::{Config, GatewayListen},
     registry::{
         Agent, AuthMethod, Enforcement, Gateway, GatewayKind, GatewayProof, Grant, Id, Server,
@@ -71,6 +71,15 @@ impl Service {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_by(Arc::new(SystemClock), change).await
+    }
+
+    /// By this clock.
+    pub async fn start_at(clock: Arc<dyn Clock>) -> Self {
+        Self::start_by(clock, |_| {}).await
+    }
+
+    async fn start_by(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let policy = dir.path().join("policy");
         std::fs::create_dir(&policy).unwrap();
@@ -84,9 +93,7 @@ impl Service {
         let place = || place(&config.data_dir);
         config.store = Some(config.store.take().unwrap_or_else(place));
         let secrets = register(&config).await;
-        let running = Running::start(config, Arc::new(SystemClock), None)
-            .await
-            .unwrap();
+        let running = Running::start(config, clock, None).await.unwrap();
         let [
             server_secret,
             other_secret,

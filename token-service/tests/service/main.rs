@@ -40,6 +40,7 @@ mod regressions;
 mod replay;
 mod replicas;
 mod revocation;
+mod set_back;
 mod shadow;
 mod sinks;
 mod sinks_received;

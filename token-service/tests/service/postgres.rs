@@ -169,6 +169,48 @@ async fn who_reads_on_in_the_trail_waits_for_what_is_added_before() {
     assert_eq!(read().await, [None, minted]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_read_only_mints_nothing_and_says_so() {
+    let service = Arc::new(on(&database::cluster()).await);
+    let Place::Postgres(url) = service.running.app.config.place() else {
+        panic!("not on PostgreSQL")
+    };
+    let mut admin = database::open(&url).await;
+    // As after a failover to a standby: who connects from now on may only read.
+    let mut switch = async |to: &str| {
+        let name = url.path().trim_start_matches('/');
+        let text = format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = {to};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text))
+            .execute(&mut admin)
+            .await
+            .unwrap();
+    };
+    let form = Form::new(&service.caller_token(), &call("echo"));
+    let exchange = async || {
+        let answer = service.exchange(&form).await;
+        (answer.status(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(exchange().await.0, StatusCode::OK);
+    switch("on").await;
+    // The first may have been on its way to a connection that was cut.
+    until("refusal that says why", async || {
+        let (status, answer) = exchange().await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+        let told = answer["error_description"].as_str().unwrap();
+        told.contains("the database is read-only").then_some(())
+    })
+    .await;
+    switch("off").await;
+    until("mint", async || {
+        (exchange().await.0 == StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
 /// A cluster of its own, that can be stopped.
 struct Cluster {
     script: Child,

@@ -186,9 +186,7 @@ fn unproven() -> OAuthError {
 
 fn unavailable(error: &StoreError) -> OAuthError {
     match error {
-        StoreError::Busy | StoreError::Stale => {
-            OAuthError::TemporarilyUnavailable(error.to_string().into())
-        }
+        error if error.passes() => OAuthError::TemporarilyUnavailable(error.to_string().into()),
         other => {
             tracing::error!(error = %other, "a decision could not be put on record");
             OAuthError::TemporarilyUnavailable(

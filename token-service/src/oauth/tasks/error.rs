@@ -39,7 +39,7 @@ impl IntoResponse for TaskError {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Refused(_) => (StatusCode::FORBIDDEN, "access_denied"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::Store(StoreError::Busy | StoreError::Stale) => {
+            Self::Store(error) if error.passes() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
             }
             Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
@@ -57,7 +57,7 @@ impl IntoResponse for TaskError {
             // RFC 6750 section 3.1: no error where no token was sent.
             Self::NoToken => Some((header::WWW_AUTHENTICATE, "Bearer")),
             Self::BadToken(_) => Some((header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
-            Self::Store(StoreError::Busy | StoreError::Stale) => Some((header::RETRY_AFTER, "1")),
+            Self::Store(error) if error.passes() => Some((header::RETRY_AFTER, "1")),
             _ => None,
         };
         if let Some((name, value)) = extra {
