@@ -3,7 +3,7 @@
 # reached over a Unix socket only and gone afterwards.
 #
 #   sh tests/postgres.sh COMMAND…   runs it, with WRIT_TEST_STORE=postgres where the tests are to use it for all they do
-#   sh tests/postgres.sh --told [--on-disk]   says where the cluster is, and stops, kills and starts it as it is told on its standard input
+#   sh tests/postgres.sh --told [--on-disk]   says where the cluster is, and does as it is told on its standard input: stop, kill, start, standby, failover
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -40,7 +40,9 @@ home=${TMPDIR:-/tmp}
 home=$(mktemp -d "$home/writ-postgres.XXXXXX")
 [ "$(id -u)" != 0 ] || chown postgres "$home"
 stop() {
-    unprivileged "$bin/pg_ctl" --silent --pgdata="$home/data" --mode=immediate stop 2>/dev/null || true
+    for data in "$home/data" "$home/standby"; do
+        unprivileged "$bin/pg_ctl" --silent --pgdata="$data" --mode=immediate stop 2>/dev/null || true
+    done
     rm -rf "$home"
 }
 trap stop EXIT
@@ -64,6 +66,25 @@ start() {
 }
 start
 
+sql() { unprivileged "$bin/psql" --no-psqlrc --quiet --tuples-only --no-align --host="$home" --username=writ --dbname=postgres --command="$1"; }
+# Another server that has everything before a commit is answered.
+standby() {
+    unprivileged "$bin/pg_basebackup" --host="$home" --username=writ --pgdata="$home/standby" --write-recovery-conf --checkpoint=fast
+    echo 'port = 5433' >>"$home/standby/postgresql.conf"
+    unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/standby" --log="$home/standby.log" start >/dev/null
+    sql "ALTER SYSTEM SET synchronous_standby_names = '*'"
+    sql 'SELECT pg_reload_conf()' >/dev/null
+    until [ "$(sql 'SELECT sync_state FROM pg_stat_replication')" = sync ]; do sleep 0.1; done
+}
+# The first one crashes, and the other takes its place and address.
+failover() {
+    unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=immediate stop >/dev/null
+    mv "$home/data" "$home/crashed"
+    unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/standby" promote >/dev/null
+    mv "$home/standby" "$home/data"
+    ln -sf .s.PGSQL.5433 "$home/.s.PGSQL.5432"
+}
+
 WRIT_TEST_POSTGRES="postgres://writ@$(printf '%s' "$home" | sed 's|/|%2F|g')/postgres"
 export WRIT_TEST_POSTGRES
 if [ "$1" = --told ]; then
@@ -73,7 +94,9 @@ if [ "$1" = --told ]; then
             kill) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=immediate stop >/dev/null ;;
             stop) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=fast stop >/dev/null ;;
             start) start ;;
-            *) fail "it can be told to stop, to kill and to start, not to '$told'" ;;
+            standby) standby ;;
+            failover) failover ;;
+            *) fail "it can be told to stop, kill, start, standby and failover, not to '$told'" ;;
         esac
         echo "$told"
     done

@@ -264,6 +264,23 @@ async fn while_the_server_is_stopped_callers_are_told_to_wait_and_then_it_goes_o
     service.running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_standby_takes_over_nothing_is_lost_and_it_goes_on() {
+    let (mut cluster, url) = Cluster::start();
+    cluster.tell("standby");
+    let service = Arc::new(on(&url).await);
+    let load = Load::on(&service);
+    load.goes_on(20, 0).await;
+    cluster.tell("failover");
+    load.goes_on(20, 0).await;
+    let answered = load.end().await;
+    nothing_is_lost(&service, answered).await;
+    let size = log::sequence::catch_up(service.store()).await.unwrap();
+    let filter = Filter::default();
+    let records = service.store().newest_records(&filter, 1_000_000);
+    assert_eq!(records.await.unwrap().len() as u64, size);
+}
+
 #[test]
 fn both_layouts_have_the_same_tables_and_columns() {
     let dir = tempfile::tempdir().unwrap();
