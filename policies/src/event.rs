@@ -16,10 +16,16 @@ use crate::kept::KeptInput;
 pub struct EventBatch {
     /// At most [`MAX_EVENTS`].
     pub events: Vec<Event>,
+    /// Spans of traces: at most [`MAX_SPANS`]. They are for whoever collects traces, and not put on record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Span>,
 }
 
 /// The most events one batch may carry.
 pub const MAX_EVENTS: usize = 512;
+
+/// The most spans one batch may carry.
+pub const MAX_SPANS: usize = 512;
 
 /// One thing that happened at a gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +70,9 @@ pub struct Call {
     /// `jti` of the caller's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_token_id: Option<String>,
+    /// The id of the trace that the caller says it belongs to (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// See [`Event::Denied`].
@@ -116,6 +125,55 @@ pub struct Outcome {
     /// Why the caller did not get what the server sent, or got it no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// JSON-RPC method, for those who count; on record is that of the token.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// Tool, prompt, URI or task, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// As in [`Call::trace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// A call on its way through the filter, as a span of a trace: from its arrival to the end of its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// What was asked for.
+    pub call: Call,
+    /// The span itself, as `traceparent` names it (W3C Trace Context section 3.2).
+    pub context: String,
+    /// The id of the span that it is a child of.
+    pub parent: String,
+    /// The span of another trace that the call came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// `tracestate` (W3C Trace Context section 3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// JSON-RPC id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// MCP protocol version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What policies know the session as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// When it came, in microseconds since 1970.
+    pub start_us: u64,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// HTTP status of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What went wrong, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// JSON-RPC error code of the filter's own answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
 }
 
 /// How a call ended.
@@ -182,6 +240,12 @@ impl CallResult {
             Self::Ended => "ended",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// Whether it is an end that nobody has to look into.
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Ok | Self::Task | Self::InputRequired)
     }
 }
 

@@ -28,6 +28,8 @@ pub const DATA: &str = "data/";
 pub const KEYS: &str = "keys";
 /// The part that says who is stopped: [`Halt`].
 pub const STOPS: &str = "stops";
+/// The part that says whether spans are wanted: a bool. There is none where they are not.
+pub const SPANS: &str = "spans";
 /// What the names of parts with servers begin with: [`ServerEntry`] by id.
 pub const SERVERS: &str = "servers/";
 /// What the names of parts with agents begin with: [`AgentEntry`] by `client_id`.
@@ -65,6 +67,8 @@ pub enum Part {
     Keys(serde_json::Value),
     /// [`STOPS`]
     Stops(Halt),
+    /// [`SPANS`]
+    Spans(bool),
     /// Of [`SERVERS`]
     Servers(BTreeMap<String, ServerEntry>),
     /// Of [`AGENTS`]
@@ -103,6 +107,7 @@ impl Part {
             REVISION => return Ok(Self::Revision(read(name, json)?)),
             KEYS => return Ok(Self::Keys(read(name, json)?)),
             STOPS => return Ok(Self::Stops(read(name, json)?)),
+            SPANS => return Ok(Self::Spans(read(name, json)?)),
             _ => {}
         }
         let unknown = || PartError::Unknown(name.to_owned());

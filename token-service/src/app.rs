@@ -24,6 +24,7 @@ use crate::{
     snapshot::{Changes, Snapshots},
     store::{Store, StoreError},
     task::Turns,
+    telemetry::Telemetry,
     verify::TokenVerifier,
 };
 use writ_core::token::{Accepted, KeySetError, TokenError};
@@ -64,6 +65,8 @@ pub struct App {
     pub log_key: NoteKey,
     /// What cosigns the checkpoints of others, where this is a witness.
     pub witness_key: Option<NoteKey>,
+    /// Where spans go.
+    pub telemetry: Telemetry,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
     /// Clients that are named by a document.
@@ -130,6 +133,7 @@ impl App {
             config.outbound.allowed.clone(),
         )?;
         let limits = Limits::new(&config.rate_limits, &clock);
+        let telemetry = Telemetry::new(config.telemetry.as_ref());
         Ok(Self {
             config,
             store,
@@ -147,6 +151,7 @@ impl App {
             names,
             log_key,
             witness_key,
+            telemetry,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy,

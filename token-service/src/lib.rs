@@ -5,7 +5,7 @@
 //! checked [`config`], the [`registry`] of servers, agents and gateways as of one revision, the compiled
 //! [`policy`], the signing [`keys`], and the [`store`], the only place that speaks SQL. What happened is an
 //! [`audit::Record`]; a token and its record are committed together. [`sinks`] send what is on record to where security
-//! teams look, as [`ocsf`] events.
+//! teams look, as [`ocsf`] events; [`telemetry`] sends traces and metrics.
 
 pub mod app;
 pub mod audit;
@@ -23,6 +23,7 @@ pub mod log;
 pub mod oauth;
 pub mod ocsf;
 pub mod openapi;
+mod otlp;
 pub mod pages;
 pub mod policy;
 pub mod private_file;
@@ -33,6 +34,7 @@ pub mod sinks;
 pub mod snapshot;
 pub mod store;
 pub mod task;
+pub mod telemetry;
 #[cfg(test)]
 #[path = "../tests/shared/database.rs"]
 mod test_database;

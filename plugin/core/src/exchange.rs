@@ -13,7 +13,7 @@ mod way_back;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use writ_policy::event::{Call, Event};
+use writ_policy::event::{Call, Event, Span};
 
 use self::forwarded::Forwarded;
 use self::minting::Minting;
@@ -26,9 +26,11 @@ use crate::guard::Visit;
 use crate::headers::Headers;
 use crate::host::{CallId, Host, Reply, answer_status};
 use crate::identity::{self, Caller};
-use crate::message::{self, Form, Message};
+use crate::message::{self, Form, Id, Message};
 use crate::refuse::{Challenge, Refusal, Scheme};
+use crate::reports::Reports;
 use crate::rules::{ServerRule, WELL_KNOWN};
+use crate::trace::Trace;
 
 /// What the proxy is to do with the request or response at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,8 @@ struct Asked {
     now: Duration,
     /// The same as text (RFC 3339).
     time: String,
+    /// The trace that it belongs to, once its message is known.
+    trace: Trace,
 }
 
 /// What a request asks.
@@ -169,7 +173,7 @@ impl Exchange {
         if let Err(refusal) = gateway.open.admit(self.context, &caller.accepted.claims) {
             return self.refuse(gateway, host, &refusal, &refused);
         }
-        let asked = Asked {
+        let mut asked = Asked {
             headers,
             server: Rc::clone(&server),
             caller,
@@ -177,13 +181,13 @@ impl Exchange {
             source_ip: source_ip.clone(),
             now,
             time: rfc3339(now),
+            trace: Trace::default(),
         };
         match bodiless {
             Some(method) => {
-                let question = Question {
-                    message: Message::bodiless(method),
-                    body: b"",
-                };
+                let message = Message::bodiless(method);
+                asked.join_trace(gateway, host, &message);
+                let question = Question { message, body: b"" };
                 self.decide(gateway, host, asked, question)
             }
             None => {
@@ -254,6 +258,7 @@ impl Exchange {
                 );
             }
         };
+        asked.join_trace(gateway, host, &message);
         let declared = match message.target() {
             Some(tool) => gateway.tool_headers.of(&asked.server.id, tool, asked.now),
             None => Rc::default(),
@@ -375,6 +380,9 @@ impl Exchange {
         }
         let id = refused.message.and_then(Message::reply_id);
         let reply = refusal.reply(id, refused.request_id, refused.challenge());
+        if let (Some(asked), Some(message)) = (refused.asked, refused.message) {
+            asked.report_refused(&mut gateway.reports, message, refusal, reply.status, host);
+        }
         self.answer(host, &reply)
     }
 
@@ -392,6 +400,7 @@ struct Refused<'a> {
     source_ip: &'a str,
     server: Option<&'a ServerRule>,
     message: Option<&'a Message>,
+    asked: Option<&'a Asked>,
     scheme: Scheme,
 }
 
@@ -411,6 +420,7 @@ impl<'a> Refused<'a> {
             source_ip: &asked.source_ip,
             server: Some(&asked.server),
             message: None,
+            asked: Some(asked),
             scheme: match asked.caller.proof {
                 Some(_) => Scheme::Dpop,
                 None => Scheme::Bearer,
@@ -444,8 +454,59 @@ impl Asked {
             subject: claims.subject.clone(),
             agent: claims.client_id.clone(),
             subject_token_id: claims.id.clone(),
+            trace: self.trace.id(),
         }
     }
+
+    /// Finds out which trace the request belongs to, and whether it is a span of its own.
+    fn join_trace(&mut self, gateway: &Gateway, host: &dyn Host, message: &Message) {
+        self.trace = Trace::of(&self.headers, message);
+        let wanted = gateway.rules.as_ref().is_some_and(|rules| rules.spans);
+        if wanted
+            && self.trace.is_sampled()
+            && let Some(random) = host.random()
+            && let Some(id) = random.first_chunk()
+        {
+            self.trace.begin(*id);
+        }
+    }
+
+    /// The request's span up to here, where it is to be reported.
+    fn span(&self, message: &Message) -> Option<Box<Span>> {
+        let mut span = self.trace.span(|| self.call_of(message))?;
+        span.start_us = micros(self.now);
+        span.id = message.reply_id().map(|id| match id {
+            Id::Number(number) => number.to_string(),
+            Id::String(text) => text.clone(),
+        });
+        let version = self.headers.mcp_version.as_deref();
+        let version = version.or_else(|| message.protocol_version());
+        span.version = version.map(str::to_owned);
+        span.session = self.session_name().map(str::to_owned);
+        Some(span)
+    }
+
+    /// The whole span of a request that is refused here.
+    fn report_refused(
+        &self,
+        reports: &mut Reports,
+        message: &Message,
+        refusal: &Refusal,
+        status: u32,
+        host: &dyn Host,
+    ) {
+        if let Some(mut span) = self.span(message) {
+            span.duration_us = micros(host.now().saturating_sub(self.now));
+            span.status = u16::try_from(status).ok();
+            span.error = Some(refusal.kind().to_owned());
+            span.code = Some(refusal.code());
+            reports.add_span(*span);
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn rfc3339(time: Duration) -> String {

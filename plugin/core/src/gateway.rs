@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use writ_policy::decision::DenialCause;
-use writ_policy::event::Event;
+use writ_policy::event::{Event, Span};
 
 use crate::config::{Config, ConfigError, Mode, SingleUse, TokenService};
 use crate::guard::Ring;
@@ -235,24 +235,27 @@ fn send_reports(host: &dyn Host, service: &TokenService, reports: &mut Reports) 
     let Some(batch) = reports.next_batch() else {
         return;
     };
-    match report(host, service, &batch.events) {
+    match report(host, service, &batch.events, &batch.spans) {
         Ok(call) => reports.sent(call, batch),
-        Err(_) => reports.put_back(batch),
+        Err(_) => reports.put_back(batch.events),
     }
 }
 
-/// Sends events to the audit trail.
+/// Sends events to the audit trail, and spans to whoever collects them.
 pub(crate) fn report(
     host: &dyn Host,
     service: &TokenService,
     events: &[Event],
+    spans: &[Span],
 ) -> Result<CallId, CallRefused> {
-    /// An `EventBatch` that does not own its events.
+    /// An `EventBatch` that does not own what is in it.
     #[derive(Serialize)]
     struct Batch<'a> {
         events: &'a [Event],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        spans: &'a [Span],
     }
-    let body = serde_json::to_vec(&Batch { events }).unwrap_or_default();
+    let body = serde_json::to_vec(&Batch { events, spans }).unwrap_or_default();
     host.call(&Call {
         cluster: &service.cluster,
         headers: &[

@@ -3,6 +3,7 @@
 use crate::config::CREDENTIAL_HEADERS;
 use crate::host::Host;
 use crate::message::Era;
+use crate::trace::{self, Carried};
 
 /// The longest request id that is kept, in bytes.
 pub(crate) const MAX_REQUEST_ID: usize = 128;
@@ -65,6 +66,8 @@ pub(crate) struct Headers {
     pub(crate) proof: Option<String>,
     /// Whether the caller takes compressed responses.
     pub(crate) accepts_encodings: bool,
+    /// The trace that it is said to belong to.
+    pub(crate) trace: Carried,
     /// Headers that policies are shown.
     pub(crate) shown: Vec<(String, String)>,
     /// Headers with credentials that must not go upstream.
@@ -106,6 +109,8 @@ impl Headers {
                     )
                 }
                 "accept-encoding" => headers.accepts_encodings = true,
+                trace::PARENT => headers.trace.add_parent(value),
+                trace::STATE => headers.trace.add_state(value),
                 "mcp-method" => once(&mut headers.mcp_method, "mcp-method", value)?,
                 "mcp-name" => once(&mut headers.mcp_name, "mcp-name", value)?,
                 "mcp-protocol-version" => {

@@ -31,4 +31,5 @@ mod shared_key;
 pub mod snapshot;
 pub mod token;
 mod tool_headers;
+pub mod trace;
 mod units;

@@ -10,6 +10,7 @@ use crate::host::{Call, CallId, CallRefused, Host, answer_status};
 use crate::identity::Caller;
 use crate::message::{Message, Travel};
 use crate::rules::ServerRule;
+use crate::trace::Trace;
 
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -27,6 +28,7 @@ pub(crate) struct Request<'a> {
     pub(crate) content_digest: &'a str,
     pub(crate) obligations: &'a Obligations,
     pub(crate) context: Context<'a>,
+    pub(crate) trace: &'a Trace,
 }
 
 /// The circumstances that only the gateway knows.
@@ -122,17 +124,18 @@ impl<'a> Request<'a> {
         service: &TokenService,
     ) -> Result<CallId, CallRefused> {
         let body = self.form();
+        let headers = self.trace.told_with(&[
+            (":method", "POST"),
+            (":path", "/oauth/token"),
+            (":authority", "writ"),
+            ("authorization", &service.credential),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("accept", "application/json"),
+            ("x-request-id", self.context.request_id),
+        ]);
         host.call(&Call {
             cluster: &service.cluster,
-            headers: &[
-                (":method", "POST"),
-                (":path", "/oauth/token"),
-                (":authority", "writ"),
-                ("authorization", &service.credential),
-                ("content-type", "application/x-www-form-urlencoded"),
-                ("accept", "application/json"),
-                ("x-request-id", self.context.request_id),
-            ],
+            headers: &headers,
             body: body.as_bytes(),
             timeout: service.timeout,
         })

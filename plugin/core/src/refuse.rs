@@ -285,7 +285,8 @@ impl Refusal {
         }
     }
 
-    fn code(&self) -> i64 {
+    /// The JSON-RPC error code of the answer.
+    pub(crate) fn code(&self) -> i64 {
         match self {
             Self::Message(error) => match &error.problem {
                 Problem::Json(_) => PARSE_ERROR,
@@ -312,7 +313,8 @@ impl Refusal {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    /// What happened, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Denied(_) => "policy_denied",
             Self::Redefined { .. } => "tool_redefined",

@@ -5,7 +5,7 @@ mod rogues;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use writ_policy::event::{Event, EventBatch, MAX_EVENTS, Rogue, Unauthenticated};
+use writ_policy::event::{Event, EventBatch, MAX_EVENTS, MAX_SPANS, Rogue, Span, Unauthenticated};
 
 use crate::host::CallId;
 use rogues::Rogues;
@@ -23,6 +23,8 @@ const OTHERS: &str = "*";
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     queue: VecDeque<Event>,
+    /// Not in the queue: whoever traces much must not push out what goes on record.
+    spans: Vec<Span>,
     tries: BTreeMap<(&'static str, String, String), Unauthenticated>,
     rogues: Rogues,
     sent: Option<(CallId, Vec<Event>)>,
@@ -38,6 +40,13 @@ impl Reports {
             self.lost += 1;
         }
         self.queue.push_back(event);
+    }
+
+    /// Queues a span. Those that are too many, or are not taken at once, are given up: nobody decides by them.
+    pub(crate) fn add_span(&mut self, span: Span) {
+        if self.spans.len() < MAX_SPANS {
+            self.spans.push(span);
+        }
     }
 
     /// Counts a try without a good token.
@@ -97,11 +106,12 @@ impl Reports {
             self.queue.push_back(Event::Unauthenticated(tries));
         }
         let count = self.queue.len().min(MAX_EVENTS);
-        if count == 0 {
+        if count == 0 && self.spans.is_empty() {
             return None;
         }
         Some(EventBatch {
             events: self.queue.drain(..count).collect(),
+            spans: std::mem::take(&mut self.spans),
         })
     }
 
@@ -111,8 +121,8 @@ impl Reports {
     }
 
     /// Puts a batch back that could not be sent.
-    pub(crate) fn put_back(&mut self, batch: EventBatch) {
-        for event in batch.events.into_iter().rev() {
+    pub(crate) fn put_back(&mut self, events: Vec<Event>) {
+        for event in events.into_iter().rev() {
             self.queue.push_front(event);
         }
     }
@@ -134,7 +144,7 @@ impl Reports {
                 );
                 self.lost += events.len() as u64;
             }
-            _ => self.put_back(EventBatch { events }),
+            _ => self.put_back(events),
         }
         true
     }
@@ -142,6 +152,8 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn outcome(n: u64) -> Event {
@@ -157,6 +169,9 @@ mod tests {
             result_digest: None,
             masked: BTreeMap::new(),
             reason: None,
+            method: String::new(),
+            target: None,
+            trace: None,
         })
     }
 
@@ -177,6 +192,37 @@ mod tests {
         reports.sent(9, again);
         assert!(reports.settle(9, Some(204)));
         assert!(reports.next_batch().is_none());
+    }
+
+    #[test]
+    fn spans_take_no_place_from_events_and_are_not_sent_again() {
+        let span = |n: u64| {
+            let span = json!({
+                "context": "", "parent": "", "start_us": n, "duration_us": 0,
+                "call": {"request_id": "", "time": "", "server": "", "method": "", "subject": "", "agent": ""},
+            });
+            serde_json::from_value(span).unwrap()
+        };
+        let mut reports = Reports::default();
+        reports.add(outcome(1));
+        for n in 0..2 * MAX_SPANS as u64 {
+            reports.add_span(span(n));
+        }
+        let batch = reports.next_batch().unwrap();
+        assert_eq!((batch.events.len(), batch.spans.len()), (1, MAX_SPANS));
+        assert_eq!(batch.spans[0].start_us, 0);
+        reports.sent(1, batch);
+        assert!(reports.settle(1, Some(503)));
+        let again = reports.next_batch().unwrap();
+        assert_eq!((again.events.len(), again.spans.len()), (1, 0));
+        reports.sent(2, again);
+        assert!(reports.settle(2, Some(204)));
+        reports.add_span(span(7));
+        assert_eq!(
+            reports.next_batch().unwrap().spans,
+            [span(7)],
+            "a span alone"
+        );
     }
 
     #[test]

@@ -119,6 +119,8 @@ pub(crate) struct Rules {
     pub(crate) revoked: Buckets<()>,
     /// Who is switched off, and whom the kill switch stops.
     pub(crate) halt: Rc<Halt>,
+    /// Whether spans are to be reported.
+    pub(crate) spans: bool,
     pub(crate) evaluator: Evaluator,
     /// No tools, no labels.
     pub(crate) no_tools: Value,
@@ -145,6 +147,7 @@ impl Rules {
             agents: Agents::Registered(parts.agents),
             revoked: parts.revoked,
             halt: parts.stops,
+            spans: parts.spans,
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),
@@ -185,6 +188,7 @@ impl Rules {
             agents: Agents::Any,
             revoked: Buckets::default(),
             halt: Rc::default(),
+            spans: false,
             evaluator,
             no_tools: Value::new_array(),
             no_labels: Value::new_object(),

@@ -18,13 +18,15 @@ CLASSES = {
 
 
 @functools.cache
-def validator(version, class_uid):
+def validator(version, class_uid, profiles):
     schema = OcsfJsonSchemaEmbedded(get_ocsf_schema(version=version))
-    return jsonschema.Draft202012Validator(schema.get_class_schema(CLASSES[class_uid]))
+    return jsonschema.Draft202012Validator(schema.get_class_schema(CLASSES[class_uid], list(profiles)))
 
 
 def problems(event):
-    for error in validator(event["metadata"]["version"], event["class_uid"]).iter_errors(event):
+    metadata = event["metadata"]
+    profiles = tuple(metadata.get("profiles", ()))
+    for error in validator(metadata["version"], event["class_uid"], profiles).iter_errors(event):
         yield f"{'.'.join(map(str, error.path))}: {error.message}"
     if event["class_uid"] == 2004:
         try:

@@ -118,6 +118,9 @@ impl Verdict {
     }
 }
 
+/// Where the detail has the id of the trace.
+const TRACE_ID: &str = "trace_id";
+
 /// One record. Absent fields do not apply to its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -193,6 +196,19 @@ impl Record {
         if let Some(detail) = detail.as_object_mut() {
             detail.insert(name.to_owned(), value);
         }
+    }
+
+    /// Says which trace it belongs to (W3C Trace Context), where whoever called said so.
+    pub fn of_trace(&mut self, id: Option<String>) {
+        if let Some(id) = id {
+            self.note(TRACE_ID, id.into());
+        }
+    }
+
+    /// The id of that trace.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.detail.as_ref()?.get(TRACE_ID)?.as_str()
     }
 
     /// A record of this kind, made now, with nothing else in it.

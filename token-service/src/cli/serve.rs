@@ -11,6 +11,7 @@ use crate::{
     clock::SystemClock,
     config::{Config, GatewayListen},
     serve::Running,
+    telemetry::{OPERATION_SECONDS, OPERATIONS},
 };
 
 /// Bounds of the latency histograms, in seconds.
@@ -97,6 +98,10 @@ fn install_metrics() -> Option<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), &BATCHES)
+        })
+        .and_then(|builder| {
+            let durations = Matcher::Full(OPERATIONS.to_owned());
+            builder.set_buckets_for_metric(durations, &OPERATION_SECONDS)
         })
         .ok()?
         .install_recorder()

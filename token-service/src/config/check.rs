@@ -58,6 +58,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         federation: federation::check(source)?,
         audit: super::audit::check(source)?,
         registration: super::registration::check(source)?,
+        telemetry: super::telemetry::check(source)?,
     })
 }
 

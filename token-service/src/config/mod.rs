@@ -16,6 +16,7 @@ mod registration;
 mod remote;
 pub mod sinks;
 pub(crate) mod store;
+pub mod telemetry;
 mod workloads;
 
 use std::{
@@ -76,6 +77,8 @@ pub struct Config {
     pub federation: federation::Federation,
     /// How the log is kept.
     pub audit: Audit,
+    /// Where traces and metrics are sent to, if anywhere.
+    pub telemetry: Option<telemetry::Telemetry>,
     /// Who may register a client without an administrator.
     pub registration: Registration,
     issuer_follows_listener: bool,

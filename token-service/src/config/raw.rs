@@ -43,6 +43,8 @@ pub(super) struct RawConfig {
     pub(super) audit: super::audit::RawAudit,
     #[serde(default)]
     pub(super) registration: super::registration::RawRegistration,
+    #[serde(default)]
+    pub(super) telemetry: super::telemetry::RawTelemetry,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -556,3 +556,85 @@ fn the_examples_of_the_guide_to_sinks_are_good() {
         assert!(!config.audit.sinks.is_empty());
     }
 }
+
+#[test]
+fn where_telemetry_goes_is_checked_field_by_field() {
+    let url = "url = \"https://otel.example\"\n";
+    for (toml, field, problem) in [
+        (
+            "sample = 0.5".to_owned(),
+            "telemetry.sample",
+            "name the collector",
+        ),
+        (
+            "url = \"http://otel.example\"".to_owned(),
+            "telemetry.url",
+            "must be https",
+        ),
+        (
+            "url = \"https://a:s3cr3t@otel.example\"".to_owned(),
+            "telemetry.url",
+            "`telemetry.token_file`",
+        ),
+        (
+            format!("{url}sample = 1.5"),
+            "telemetry.sample",
+            "must be 0 to 1",
+        ),
+        (
+            format!("{url}sample = nan"),
+            "telemetry.sample",
+            "must be 0 to 1",
+        ),
+        (
+            format!("{url}service_name = \"\""),
+            "telemetry.service_name",
+            "1 to 64",
+        ),
+        (
+            format!("{url}metrics_interval = \"0s\""),
+            "telemetry.metrics_interval",
+            "1s",
+        ),
+        (
+            format!("{url}token_file = \"/nowhere\""),
+            "telemetry.token_file",
+            "cannot be read",
+        ),
+    ] {
+        let said = load(&format!("[telemetry]\n{toml}\n"))
+            .unwrap_err()
+            .to_string();
+        for part in ["writ.toml", field, problem] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(!said.contains("s3cr3t"), "{said}");
+    }
+    assert!(load("").unwrap().telemetry.is_none());
+}
+
+#[test]
+fn the_example_of_the_page_about_telemetry_is_good() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/telemetry.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("otel-token"), "s3cr3t").unwrap();
+    let here = format!("_file = \"{}/", dir.path().display());
+    let config = load(&example.replace("_file = \"", &here)).unwrap();
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+    let telemetry = config.telemetry.unwrap();
+    assert_eq!(
+        telemetry.traces_url().as_str(),
+        "https://otel.example.com:4318/v1/traces"
+    );
+    assert_eq!(
+        telemetry.metrics_url().as_str(),
+        "https://otel.example.com:4318/v1/metrics"
+    );
+    assert_eq!(
+        (telemetry.sample, telemetry.metrics_interval),
+        (1.0, Duration::from_secs(60))
+    );
+}

@@ -59,6 +59,7 @@ impl Known {
                 Part::Revision(_)
                 | Part::Policy(_)
                 | Part::Data(_)
+                | Part::Spans(_)
                 | Part::Agents(_)
                 | Part::Revoked(_) => {}
             }

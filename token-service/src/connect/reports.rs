@@ -151,6 +151,7 @@ impl Sender {
         let count = self.waiting.len().min(MAX_EVENTS);
         let batch = EventBatch {
             events: self.waiting.iter().take(count).cloned().collect(),
+            spans: Vec::new(),
         };
         match self.service.report(&batch).await {
             Ok(()) => {

@@ -23,6 +23,7 @@ use crate::{
         introspect::{Arrival, Finding, look},
     },
     registry::GatewayKind,
+    telemetry,
 };
 
 /// What a guard asks.
@@ -71,6 +72,7 @@ pub(super) async fn serve(
         .server(&asked.server)
         .filter(|server| gateway.is_for(server.id.as_str()))
         .ok_or(GatewayError::OtherServer)?;
+    telemetry::note([("writ.server", Some(server.id.as_str()))]);
     let answer = match look(&app, registry.clone(), server, &asked.token, true).await? {
         Finding::Live(_) => json!({"active": true}),
         Finding::Rogue(rogue) => {
@@ -80,7 +82,8 @@ pub(super) async fn serve(
                 source_ip: Some(&asked.source_ip),
                 request_id: Some(&asked.request_id),
             };
-            let record = arrival.record(rogue, server, now);
+            let mut record = arrival.record(rogue, server, now);
+            record.of_trace(telemetry::trace_id());
             app.store.record_rogue(record).await?;
             json!({"active": false, "credential": credential})
         }

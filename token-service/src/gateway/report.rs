@@ -105,6 +105,7 @@ fn of_denied(denied: &Denied, now: Timestamp) -> Record {
     record.content_digest = denied.content_digest.as_deref().map(|d| clip(d, 128));
     record.detail =
         Some(json!({"cause": denied.cause, "gateway_time": clip(&denied.call.time, 40)}));
+    record.of_trace(trace(denied.call.trace.as_deref()));
     record
 }
 
@@ -114,6 +115,7 @@ fn of_discovery_use(used: &DiscoveryUse, now: Timestamp) -> Record {
     record.gateway_policy = Some(clip(&used.policy_revision, 64));
     record.token_id = Some(clip(&used.token_id, 64));
     record.detail = Some(json!({"gateway_time": clip(&used.call.time, 40)}));
+    record.of_trace(trace(used.call.trace.as_deref()));
     record
 }
 
@@ -143,7 +145,15 @@ fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
         );
     }
     record.detail = Some(detail);
+    record.of_trace(trace(outcome.trace.as_deref()));
     record
+}
+
+/// The id of a trace, where it is one.
+fn trace(id: Option<&str>) -> Option<String> {
+    let is_one =
+        |id: &&str| id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    id.filter(is_one).map(str::to_owned)
 }
 
 /// A guard believes nobody.

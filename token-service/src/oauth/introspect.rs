@@ -26,6 +26,7 @@ use crate::{
     http::{Peer, basic},
     registry::{Registry, Server, Status},
     store::StoreError,
+    telemetry,
 };
 
 /// `POST /oauth/introspect`.
@@ -67,6 +68,7 @@ pub async fn serve(
             ));
         }
     };
+    telemetry::note([("writ.server", Some(server.id.as_str()))]);
     let found = look(&app, registry, &server, token, consume).await;
     let answer = match found.map_err(|e| unavailable(&e))? {
         Finding::Live(claims) => active(claims),
@@ -75,7 +77,8 @@ pub async fn serve(
                 source_ip: params.get("source_ip"),
                 ..Arrival::default()
             };
-            let record = arrival.record(rogue, &server, app.clock.now());
+            let mut record = arrival.record(rogue, &server, app.clock.now());
+            record.of_trace(telemetry::trace_id());
             app.store
                 .record_rogue(record)
                 .await

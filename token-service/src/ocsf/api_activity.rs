@@ -53,6 +53,7 @@ pub(super) fn event(record: &Record) -> Draft {
                 .or_else(|| Some(json!({ "svc_name": record.gateway.as_ref()? })))
                 .unwrap_or_else(|| json!({ "name": "Unknown" })),
             "dst_endpoint": record.server.as_ref().map(|server| json!({ "svc_name": server })),
+            "trace": record.trace_id().map(|id| json!({ "uid": id })),
             "status_code": code.map(Value::to_string),
             "duration": microseconds.and_then(Value::as_u64).map(|us| us / 1000),
         }),

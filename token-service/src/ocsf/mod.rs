@@ -109,6 +109,8 @@ impl Draft {
             category,
             category_uid,
         } = self.class;
+        // What a class has by way of a profile, an event has to name.
+        let is_traced = self.own.get("trace").is_some_and(|trace| !trace.is_null());
         let mut event = json!({
             "class_uid": uid,
             "class_name": name,
@@ -127,6 +129,7 @@ impl Draft {
             "message": message(record),
             "metadata": {
                 "version": VERSION,
+                "profiles": is_traced.then_some(["trace"]),
                 "product": product(),
                 "uid": record.id,
                 "event_code": record.kind.as_str(),

@@ -242,6 +242,8 @@ pub(crate) struct LogoutRequest {
 #[derive(ToSchema)]
 pub(crate) struct EventBatch {
     events: Vec<Object>,
+    /// Spans of traces, which are not put on record.
+    spans: Option<Vec<Object>>,
 }
 
 /// What a guard asks.

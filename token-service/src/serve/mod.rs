@@ -3,6 +3,7 @@
 mod health;
 pub(crate) mod listener;
 mod maintenance;
+mod telemetry;
 mod tls;
 mod unix;
 
@@ -19,7 +20,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use health::Draining;
+use self::{health::Draining, telemetry::Telemetry};
 pub use tls::TlsError;
 
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
     policy::{SourceError, polling},
     sinks, snapshot,
     store::{Store, StoreError},
+    telemetry::traced,
 };
 
 /// The longest a request may take, reading it included.
@@ -82,6 +84,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     maintenance: JoinHandle<()>,
+    telemetry: Telemetry,
     tls: Option<tls::Current>,
 }
 
@@ -192,6 +195,7 @@ impl Running {
             let measuring = sinks::lag::run(Arc::clone(&app), stopped.clone());
             listeners.push(tokio::spawn(measuring));
         }
+        let telemetry = Telemetry::start(&app, metrics.clone());
         let maintenance = tokio::spawn(maintenance::run(Arc::clone(&app), metrics, stopped));
         Ok(Self {
             app,
@@ -201,6 +205,7 @@ impl Running {
             stop,
             listeners,
             maintenance,
+            telemetry,
             tls: current_tls,
         })
     }
@@ -241,6 +246,7 @@ impl Running {
         let _ = self.maintenance.await;
         maintenance::finish(&self.app).await;
         log::keep::finish(&self.app).await;
+        self.telemetry.stop().await;
         self.app.store.close().await;
         if let GatewayListen::Unix(path) = &self.gateway {
             let _ = std::fs::remove_file(path);
@@ -260,7 +266,8 @@ fn public_routes(app: &SharedApp) -> Router<SharedApp> {
         // Servers that prove who they are ask about every call.
         .route(
             &at.path("/oauth/introspect"),
-            post(oauth::introspect::serve),
+            post(oauth::introspect::serve)
+                .layer(middleware::from_fn_with_state(Arc::clone(app), traced)),
         )
         .merge(authzen::public_routes(app))
         .merge(log::proofs::routes(&app.config))

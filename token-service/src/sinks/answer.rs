@@ -5,7 +5,10 @@ use std::time::Duration;
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 
-use super::Failure;
+use secrecy::ExposeSecret as _;
+use url::Url;
+
+use super::{Failure, http::Http};
 use crate::{
     audit::{clip, printable},
     http::outbound::{cause, read},
@@ -16,11 +19,11 @@ const MOST: usize = 64 * 1024;
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// RFC 9110 section 15.
     pub(super) status: StatusCode,
     /// The content.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     retry_after: Option<Duration>,
 }
 
@@ -39,6 +42,17 @@ pub(super) async fn to(request: RequestBuilder) -> Result<Answer, Failure> {
         body,
         retry_after,
     })
+}
+
+/// Sends JSON with the endpoint's token; an answer that is no yes is a failure.
+pub(crate) async fn post(http: &Http, url: &Url, json: &str) -> Result<Answer, Failure> {
+    let mut request = http.post(url, "application/json", json.as_bytes().to_vec())?;
+    if let Some(token) = &http.endpoint.token {
+        request = request.bearer_auth(token.expose_secret());
+    }
+    let answer = to(request).await?;
+    answer.judge()?;
+    Ok(answer)
 }
 
 impl Answer {

@@ -9,13 +9,13 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// Twice as long each time, with a random part, so that services that failed together do not come back together.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// After a failure; `asked` is what the sink wants (RFC 9110 section 10.2.3).
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
+    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let most = FIRST
             .saturating_mul(2_u32.saturating_pow(self.failures))
             .min(LONGEST);

@@ -15,14 +15,14 @@ use crate::config::sinks::Endpoint;
 
 /// What takes batches by POST.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client,
     pub(super) endpoint: Endpoint,
     timeout: Duration,
 }
 
 impl Http {
-    pub(super) fn new(client: Client, endpoint: Endpoint, timeout: Duration) -> Self {
+    pub(crate) fn new(client: Client, endpoint: Endpoint, timeout: Duration) -> Self {
         Self {
             client,
             endpoint,

@@ -4,10 +4,10 @@
 //! leaf. A [`sender`] reads what is new, makes [`batch`]es of it, and moves on when the sink has taken them: each record is sent at
 //! least once, in the log's order. A file a protocol: [`http`], [`splunk_hec`], [`syslog`], [`otlp`], [`nats`].
 
-mod answer;
-mod backoff;
+pub(crate) mod answer;
+pub(crate) mod backoff;
 mod batch;
-mod http;
+pub(crate) mod http;
 pub(crate) mod lag;
 mod nats;
 mod otlp;
@@ -30,7 +30,7 @@ pub(crate) use sender::Sender;
 
 /// Why a batch was not taken.
 #[derive(Debug)]
-enum Failure {
+pub(crate) enum Failure {
     /// The sink is not well, or does not know us: it is tried again.
     Later {
         /// What happened.

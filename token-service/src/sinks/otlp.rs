@@ -1,13 +1,11 @@
 //! OpenTelemetry logs over OTLP/HTTP, as JSON (OTLP 1.x, "JSON Protobuf Encoding"), with the names of the conventions for MCP and GenAI.
 
-use secrecy::ExposeSecret as _;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Failure, Lost, answer, batch::Message, http::Http};
 use crate::{
-    audit::{Kind, Record, Verdict, clip, printable},
-    clock,
+    audit::{Kind, Record, Verdict},
+    otlp::{self, any, attributes, nanos},
 };
 
 /// Where a receiver takes logs.
@@ -20,21 +18,6 @@ pub(super) struct Otlp {
     log: String,
 }
 
-/// What a receiver answers when it has taken a batch, or not all of it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Taken {
-    partial_success: Option<Partial>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Partial {
-    /// A 64-bit number, which JSON has as text.
-    rejected_log_records: Value,
-    error_message: String,
-}
-
 impl Otlp {
     pub(super) fn new(mut http: Http, log: String) -> Self {
         if http.endpoint.url.path() == "/" {
@@ -44,20 +27,11 @@ impl Otlp {
     }
 
     pub(super) async fn send(&self, batch: &[Message]) -> Result<Lost, Failure> {
-        let body = serde_json::to_vec(&self.request(batch)).map_err(Failure::later)?;
-        let url = &self.http.endpoint.url;
-        let mut request = self.http.post(url, "application/json", body)?;
-        if let Some(token) = &self.http.endpoint.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
-        let answer = answer::to(request).await?;
-        answer.judge()?;
-        let taken: Option<Taken> = serde_json::from_slice(&answer.body).ok();
-        // What was not taken must not be sent again ("Partial Success").
-        Ok(taken
-            .and_then(|taken| taken.partial_success)
-            .and_then(|partial| partial.lost())
-            .unwrap_or_default())
+        let body = self.request(batch).to_string();
+        let answer = answer::post(&self.http, &self.http.endpoint.url, &body).await?;
+        let dropped = otlp::dropped(&answer.body);
+        let lost = dropped.map(|(records, problem)| Lost { records, problem });
+        Ok(lost.unwrap_or_default())
     }
 
     fn request(&self, batch: &[Message]) -> Value {
@@ -66,15 +40,11 @@ impl Otlp {
             .iter()
             .map(|message| self.record(message, &now))
             .collect();
-        let resource = attributes([
-            ("service.name", Some("writ")),
-            ("service.version", Some(env!("CARGO_PKG_VERSION"))),
-        ]);
         json!({
             "resourceLogs": [{
-                "resource": { "attributes": resource },
+                "resource": otlp::resource("writ", None),
                 "scopeLogs": [{
-                    "scope": { "name": "writ.audit", "version": env!("CARGO_PKG_VERSION") },
+                    "scope": otlp::scope("writ.audit"),
                     "logRecords": records,
                 }],
             }],
@@ -96,52 +66,29 @@ impl Otlp {
             "eventName": format!("writ.{}", record.kind.as_str()),
             "body": any(&body),
             "attributes": attributes,
+            "traceId": record.trace_id().unwrap_or_default(),
         })
     }
 
     /// By the names of the conventions, where there is one.
-    fn attributes<'a>(&'a self, record: &'a Record) -> [(&'static str, Option<&'a str>); 13] {
+    fn attributes<'a>(
+        &'a self,
+        record: &'a Record,
+    ) -> impl Iterator<Item = (&'static str, Option<&'a str>)> {
         let method = record.method.as_deref().filter(|_| is_call(record.kind));
-        let target = |of: &[&str]| {
-            let ours = method.is_some_and(|method| of.contains(&method));
-            record.target.as_deref().filter(|_| ours)
-        };
-        let tool = target(&["tools/call"]);
-        [
-            ("mcp.method.name", method),
-            ("gen_ai.operation.name", tool.map(|_| "execute_tool")),
-            ("gen_ai.tool.name", tool),
-            ("gen_ai.prompt.name", target(&["prompts/get"])),
-            (
-                "mcp.resource.uri",
-                target(&[
-                    "resources/read",
-                    "resources/subscribe",
-                    "resources/unsubscribe",
-                ]),
-            ),
-            ("gen_ai.agent.id", record.agent.as_deref()),
-            ("user.id", record.subject.as_deref()),
-            ("client.address", record.source_ip.as_deref()),
-            ("error.type", failure(record)),
-            ("writ.record.id", Some(&record.id)),
-            ("writ.log.name", Some(&self.log)),
-            ("writ.server", record.server.as_deref()),
-            ("writ.decision", record.decision.map(Verdict::as_str)),
-        ]
-    }
-}
-
-impl Partial {
-    fn lost(&self) -> Option<Lost> {
-        let records = match &self.rejected_log_records {
-            Value::String(text) => text.parse().ok(),
-            number => number.as_u64(),
-        };
-        Some(Lost {
-            records: records.filter(|records| *records > 0)?,
-            problem: printable(&clip(&self.error_message, 256)),
-        })
+        let target = record.target.as_deref();
+        let call = method.into_iter();
+        call.flat_map(move |method| otlp::call(method, target))
+            .chain([
+                ("gen_ai.agent.id", record.agent.as_deref()),
+                ("user.id", record.subject.as_deref()),
+                ("client.address", record.source_ip.as_deref()),
+                ("error.type", failure(record)),
+                ("writ.record.id", Some(&*record.id)),
+                ("writ.log.name", Some(&*self.log)),
+                ("writ.server", record.server.as_deref()),
+                ("writ.decision", record.decision.map(Verdict::as_str)),
+            ])
     }
 }
 
@@ -169,40 +116,4 @@ fn severity(record: &Record) -> (u32, &'static str) {
 fn failure(record: &Record) -> Option<&str> {
     let result = record.detail.as_ref()?.get("result")?.as_str()?;
     (!matches!(result, "ok" | "task" | "input_required")).then_some(result)
-}
-
-fn attributes<'a>(all: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Vec<Value> {
-    all.into_iter()
-        .filter_map(|(key, value)| Some(json!({ "key": key, "value": { "stringValue": value? } })))
-        .collect()
-}
-
-/// An `AnyValue` of the protocol.
-fn any(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({}),
-        Value::Bool(value) => json!({ "boolValue": value }),
-        // 64-bit numbers are text.
-        Value::Number(number) if number.is_i64() => json!({ "intValue": number.to_string() }),
-        Value::Number(number) => json!({ "doubleValue": number.as_f64() }),
-        Value::String(text) => json!({ "stringValue": text }),
-        Value::Array(items) => {
-            let values: Vec<_> = items.iter().map(any).collect();
-            json!({ "arrayValue": { "values": values } })
-        }
-        Value::Object(members) => {
-            let values: Vec<_> = members
-                .iter()
-                .map(|(key, value)| json!({ "key": key, "value": any(value) }))
-                .collect();
-            json!({ "kvlistValue": { "values": values } })
-        }
-    }
-}
-
-fn nanos(at: jiff::Timestamp) -> String {
-    clock::unix(at)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(at.subsec_nanosecond()).unwrap_or(0))
-        .to_string()
 }

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use writ_core::{seal::key_of_server, snapshot::parts::Contents};
 use writ_policy::{
     pin::Pins,
-    snapshot::{AGENTS, AgentEntry, Halt, KEYS, SERVERS, STOPS, SealKey, ServerEntry},
+    snapshot::{AGENTS, AgentEntry, Halt, KEYS, SERVERS, SPANS, STOPS, SealKey, ServerEntry},
 };
 
 use super::Form;
@@ -36,6 +36,10 @@ pub(super) fn contents(
         stops: registry.stops().clone(),
     };
     contents.put(STOPS, &halt)?;
+    // A guard makes no spans.
+    if app.telemetry.takes_spans() && gateway.kind == GatewayKind::Gateway {
+        contents.put(SPANS, &true)?;
+    }
     let servers = registry.servers().filter(|s| gateway.is_for(s.id.as_str()));
     contents.put_each(
         SERVERS,

@@ -152,6 +152,8 @@ pub struct Filter {
     pub request_id: Option<String>,
     /// Only what belongs to this task.
     pub task: Option<String>,
+    /// Only what belongs to the trace of this id.
+    pub trace: Option<String>,
     /// Only calls that ended like this.
     pub result: Option<CallResult>,
     /// Only mints of which nobody has said how their call ended.
@@ -186,6 +188,7 @@ impl Filter {
             ("a.txn =", text(&self.txn)),
             ("a.request_id =", text(&self.request_id)),
             ("a.task =", text(&self.task)),
+            ("a.detail ->> 'trace_id' =", text(&self.trace)),
             (
                 "a.kind = 'outcome' AND a.detail ->> 'result' =",
                 self.result.map(|result| result.as_str().to_owned()),

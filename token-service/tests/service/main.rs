@@ -47,4 +47,5 @@ mod sinks_received;
 mod snapshot;
 mod staleness;
 mod tasks;
+mod telemetry;
 mod waiting;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writ_policy::event::{Event, Outcome};
+use writ_policy::event::{Event, Outcome, Span};
 
 use super::way_back::{Sent, WayBack};
-use super::{Asked, Exchange, Flow, Phase, rfc3339};
+use super::{Asked, Exchange, Flow, Phase, micros, rfc3339};
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::message::Message;
@@ -28,6 +28,8 @@ pub(super) struct Forwarded {
     sent: Sent,
     /// What is to be reported when it is over; nothing without token service.
     use_of: Option<TokenUse>,
+    /// The same for those who trace it.
+    span: Option<Box<Span>>,
     answer: Answer,
 }
 
@@ -68,6 +70,7 @@ impl Exchange {
             host.set_request_header("accept-encoding", "identity");
         }
         asked.headers.remove_private(host);
+        asked.trace.forward(&asked.headers.trace, host);
         asked.name_session_upstream(host);
         let use_of = TokenUse {
             token_id: minted.id.clone(),
@@ -90,6 +93,7 @@ impl Exchange {
             host.remove_request_header("authorization");
         }
         asked.headers.remove_private(host);
+        asked.trace.forward(&asked.headers.trace, host);
         asked.name_session_upstream(host);
         if asked.headers.accepts_encodings {
             host.set_request_header("accept-encoding", "identity");
@@ -169,13 +173,14 @@ impl Exchange {
         };
         let Forwarded {
             asked,
+            sent,
+            span,
             use_of:
                 Some(TokenUse {
                     token_id,
                     request_bytes,
                 }),
             mut answer,
-            ..
         } = *forwarded
         else {
             return;
@@ -185,14 +190,20 @@ impl Exchange {
         }
         let ending = answer.end(host);
         let now = host.now();
+        let duration_us = micros(now.saturating_sub(asked.now));
+        if let Some(mut span) = span {
+            let failed = (!ending.result.is_good()).then(|| ending.result.as_str().to_owned());
+            (span.duration_us, span.status, span.error) = (duration_us, ending.status, failed);
+            gateway.reports.add_span(*span);
+        }
+        let (method, target) = sent.into_asked();
         gateway.reports.add(Event::Outcome(Outcome {
             token_id,
             request_id: asked.headers.request_id,
             time: rfc3339(now),
             status: ending.status,
             result: ending.result,
-            duration_us: u64::try_from(now.saturating_sub(asked.now).as_micros())
-                .unwrap_or(u64::MAX),
+            duration_us,
             request_bytes,
             response_bytes: ending.bytes,
             result_digest: ending.digest,
@@ -200,6 +211,9 @@ impl Exchange {
                 .map(|(kind, count)| (kind.to_owned(), count))
                 .collect(),
             reason: ending.reason,
+            method,
+            target,
+            trace: asked.trace.id(),
         }));
     }
 }
@@ -235,6 +249,7 @@ impl Exchange {
         }
         gateway.open.begin(self.context, open);
         self.phase = Phase::Forwarded(Box::new(Forwarded {
+            span: asked.span(&message),
             sent: Sent::new(gateway, &asked, message),
             asked,
             use_of,

@@ -80,6 +80,7 @@ impl Exchange {
                 policy_revision: &rules.policy_revision,
                 dpop_proof: asked.caller.proof.as_deref(),
             },
+            trace: &asked.trace,
         };
         match request.send(host, service) {
             Ok(call) => {

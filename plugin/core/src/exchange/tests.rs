@@ -10,6 +10,7 @@ mod policy_failures;
 mod responses;
 mod sessions;
 pub(crate) mod snapshots;
+mod traces;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};

@@ -143,6 +143,8 @@ impl Exchange {
         let Mode::Gateway(service) = &gateway.config.mode else {
             return self.answer(host, &reply);
         };
+        let (message, status) = (&question.message, reply.status);
+        asked.report_refused(&mut gateway.reports, message, &refusal, status, host);
         let policy_revision = gateway
             .rules
             .as_ref()
@@ -156,7 +158,7 @@ impl Exchange {
             content_digest: Some(content_digest(question.body)),
             input: input.map(|input| KeptInput::of(&input, Carried::Kept, MOST_REPORTED)),
         });
-        match report(host, service, std::slice::from_ref(&event)) {
+        match report(host, service, std::slice::from_ref(&event), &[]) {
             Ok(call) => {
                 self.phase = Phase::Recording(call, Box::new(Recording { event, reply }));
                 Flow::Pause

@@ -39,6 +39,11 @@ impl Sent {
         }
     }
 
+    /// What was asked: the method, and what of.
+    pub(super) fn into_asked(self) -> (String, Option<String>) {
+        (self.method, self.target)
+    }
+
     fn during(&self) -> During<'_> {
         During {
             method: &self.method,

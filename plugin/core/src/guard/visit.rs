@@ -19,10 +19,12 @@ use crate::exchange::{Flow, rfc3339};
 use crate::gateway::Gateway;
 use crate::headers::Headers;
 use crate::host::{Call, CallId, CallRefused, Host, answer_status};
+use crate::message::Message;
 use crate::open::Open;
 use crate::refuse::{self, Challenge, Scheme};
 use crate::rules::{Agents, Rules, ServerRule};
 use crate::token::{Accepted, Claims, Stopped};
+use crate::trace::Trace;
 
 /// The longest that what was let in may last, in seconds: as long as callers' tokens may live, which a guard does not see.
 /// The token that is presented to it is good for arriving, and lives for seconds.
@@ -281,7 +283,8 @@ impl Visit {
                 }
             }
             (SingleUse::Global, _) | (SingleUse::Local { .. }, None) => {
-                match self.ask_to_spend(host, guard, &waiting.headers) {
+                let message = &passed.message;
+                match self.ask_to_spend(host, guard, &waiting.headers, message) {
                     Ok(call) => {
                         self.stage = Stage::Spending(call, Box::new(passed));
                         Flow::Pause
@@ -297,6 +300,7 @@ impl Visit {
         host: &dyn Host,
         guard: &Guard,
         headers: &Headers,
+        message: &Message,
     ) -> Result<CallId, CallRefused> {
         #[derive(Serialize)]
         struct Asked<'a> {
@@ -319,15 +323,18 @@ impl Visit {
             timeout,
             ..
         } = &guard.service;
+        // The gateway's filter says what became of the call.
+        let trace = Trace::of(headers, message);
+        let sent = trace.told_with(&[
+            (":method", "POST"),
+            (":path", "/gateway/v1/consume"),
+            (":authority", "writ"),
+            ("authorization", credential),
+            ("content-type", "application/json"),
+        ]);
         host.call(&Call {
             cluster,
-            headers: &[
-                (":method", "POST"),
-                (":path", "/gateway/v1/consume"),
-                (":authority", "writ"),
-                ("authorization", credential),
-                ("content-type", "application/json"),
-            ],
+            headers: &sent,
             body: &serde_json::to_vec(&asked).unwrap_or_default(),
             timeout: *timeout,
         })

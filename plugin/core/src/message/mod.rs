@@ -291,8 +291,13 @@ impl Message {
     /// The protocol version in `params._meta` (MCP 2026-07-28).
     #[must_use]
     pub fn meta_version(&self) -> Option<&str> {
-        match self.meta(META_VERSION)? {
-            Value::String(version) => Some(version),
+        self.meta_text(META_VERSION)
+    }
+
+    /// A text in `params._meta`.
+    pub(crate) fn meta_text(&self, name: &str) -> Option<&str> {
+        match self.meta(name)? {
+            Value::String(text) => Some(text),
             _ => None,
         }
     }

@@ -26,6 +26,8 @@ pub(crate) enum RulePart {
     Keys(Rc<serde_json::Value>),
     /// Who is stopped.
     Stops(Rc<Halt>),
+    /// Whether spans are to be reported.
+    Spans(bool),
     /// Servers by id.
     Servers(Bucket<Rc<ServerRule>>),
     /// Agents by id.
@@ -43,6 +45,7 @@ impl RulePart {
             Part::Data(text) => Self::Data(Data::from_json(&text)?),
             Part::Keys(jwks) => Self::Keys(Rc::new(jwks)),
             Part::Stops(halt) => Self::Stops(Rc::new(halt)),
+            Part::Spans(wanted) => Self::Spans(wanted),
             Part::Servers(servers) => {
                 let mut rules = HashMap::with_capacity(servers.len());
                 for (id, entry) in servers {
@@ -88,6 +91,7 @@ pub(crate) struct Sorted {
     pub(crate) data: Vec<Data>,
     pub(crate) keys: Rc<serde_json::Value>,
     pub(crate) stops: Rc<Halt>,
+    pub(crate) spans: bool,
     pub(crate) servers: Vec<Bucket<Rc<ServerRule>>>,
     pub(crate) agents: Buckets<AgentRule>,
     pub(crate) revoked: Buckets<()>,
@@ -97,7 +101,7 @@ impl Sorted {
     /// Sorts them.
     pub(crate) fn of(revision: &Revision<RulePart>) -> Result<Self, RulesError> {
         let (mut policy, mut policy_revision, mut keys, mut stops) = (None, None, None, None);
-        let mut data = Vec::new();
+        let (mut data, mut spans) = (Vec::new(), false);
         let (mut servers, mut agents, mut revoked) =
             (Vec::new(), Buckets::default(), Buckets::default());
         for part in revision.parts.values() {
@@ -107,6 +111,7 @@ impl Sorted {
                 RulePart::Data(part) => data.push(part.clone()),
                 RulePart::Keys(part) => keys = Some(Rc::clone(part)),
                 RulePart::Stops(part) => stops = Some(Rc::clone(part)),
+                RulePart::Spans(wanted) => spans = *wanted,
                 RulePart::Servers(part) => servers.push(Rc::clone(part)),
                 RulePart::Agents(part) => agents.add(part),
                 RulePart::Revoked(part) => revoked.add(part),
@@ -118,6 +123,7 @@ impl Sorted {
             data,
             keys: keys.ok_or(RulesError::Lacks(KEYS))?,
             stops: stops.ok_or(RulesError::Lacks(STOPS))?,
+            spans,
             servers,
             agents,
             revoked,

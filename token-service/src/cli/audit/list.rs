@@ -61,6 +61,9 @@ pub(super) struct Which {
     /// Only what belongs to this task.
     #[arg(long)]
     task: Option<String>,
+    /// Only what belongs to the trace of this id (W3C Trace Context).
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
     /// Only calls that ended like this.
     #[arg(long, value_parser = PossibleValuesParser::new(CallResult::ALL.map(CallResult::as_str)))]
     result: Option<String>,
@@ -96,6 +99,7 @@ impl Which {
             txn: self.txn.clone(),
             request_id: self.request.clone(),
             task: self.task.clone(),
+            trace: self.trace.clone(),
             result: CallResult::ALL
                 .into_iter()
                 .find(|result| result.as_str() == named(&self.result)),

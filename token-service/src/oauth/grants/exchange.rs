@@ -23,12 +23,14 @@ use writ_core::token::Accepted;
 use self::{decide::Outcome, request::ExchangeRequest};
 use crate::{
     app::{App, SharedApp},
-    audit::TryKind,
+    audit::{Record, TryKind, Verdict},
     clock::unix,
     gateway::authenticate,
     http::{Peer, PeerCertificate, basic},
     oauth::{NO_STORE, OAuthError, chain::Links, dpop},
+    otlp,
     store::{StoreError, tasks::Found},
+    telemetry,
 };
 
 /// How often a decision is made again because the registry changed under it.
@@ -68,6 +70,7 @@ async fn exchange(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response, OAuthError> {
+    let verifying = telemetry::child("verify");
     let gateway_id = prove(app, peer, headers).await?;
     let request = ExchangeRequest::read(headers, body)?;
     let now = app.clock.now();
@@ -89,6 +92,7 @@ async fn exchange(
     let links = Links::of(&accepted.claims)
         .map_err(|e| OAuthError::InvalidGrant(format!("subject_token: {e}").into()))?;
     let mut caller = Caller { accepted, links };
+    verifying.end();
     let _turn = match request.context.task {
         Some(_) => {
             let claims = &caller.accepted.claims;
@@ -104,8 +108,9 @@ async fn exchange(
             Some(id) => Some(app.store.task(id, now).await.map_err(|e| unavailable(&e))?),
             None => None,
         };
+        let deciding = telemetry::child("decide");
         let Outcome {
-            record,
+            mut record,
             input,
             mint,
             answer,
@@ -118,11 +123,16 @@ async fn exchange(
             within.as_ref(),
             now,
         );
-        match app
+        deciding.end();
+        record.of_trace(telemetry::trace_id());
+        telemetry::note(told(&record));
+        let committing = telemetry::child("commit");
+        let committed = app
             .store
             .commit_decision(registry.revision(), record, input, mint)
-            .await
-        {
+            .await;
+        committing.end();
+        match committed {
             Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),
             Err(StoreError::Stale) => {
                 app.reload_registry(registry.revision())
@@ -140,6 +150,18 @@ async fn exchange(
     Err(OAuthError::TemporarilyUnavailable(
         "the registry keeps changing; try again".into(),
     ))
+}
+
+/// What a trace says of a decision.
+fn told(record: &Record) -> impl Iterator<Item = (&'static str, Option<&str>)> {
+    let call = record.method.iter();
+    let call = call.flat_map(|method| otlp::call(method, record.target.as_deref()));
+    call.chain([
+        ("gen_ai.agent.id", record.agent.as_deref()),
+        ("writ.server", record.server.as_deref()),
+        ("writ.decision", record.decision.map(Verdict::as_str)),
+        ("writ.record.id", Some(&*record.id)),
+    ])
 }
 
 /// The id of the gateway that asks. One that is not known yet may have been registered a moment ago.

@@ -2,7 +2,7 @@
 
 use writ_policy::engine::Module;
 use writ_policy::snapshot::{
-    AGENTS, DATA, FORMAT, KEYS, POLICY, Policy, REVISION, REVOKED, SERVERS, STOPS, bucket,
+    AGENTS, DATA, FORMAT, KEYS, POLICY, Policy, REVISION, REVOKED, SERVERS, SPANS, STOPS, bucket,
     bucket_name,
 };
 
@@ -41,6 +41,9 @@ pub(crate) fn contents(snapshot: &Json) -> Contents {
         (STOPS, &halt),
     ] {
         contents.put(name, part).unwrap();
+    }
+    if let Some(spans) = snapshot.get(SPANS) {
+        contents.put(SPANS, spans).unwrap();
     }
     for (kind, name) in [(DATA, "data"), (SERVERS, "servers"), (AGENTS, "agents")] {
         match &snapshot[name] {
