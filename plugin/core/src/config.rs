@@ -3,6 +3,7 @@
 //! `Raw…` types are what is written; [`Config`] is what is meant. Whatever is wrong names its field.
 
 mod guard;
+mod place;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -336,10 +337,9 @@ impl Config {
 }
 
 fn shape<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Result<T, ConfigError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ConfigError::Shape {
-        field: error.path().to_string(),
-        problem: error.inner().to_string(),
+    serde_json::from_slice(json).map_err(|error| ConfigError::Shape {
+        field: place::field(json, &error),
+        problem: error.to_string(),
     })
 }
 
