@@ -51,7 +51,7 @@ pub(super) async fn serve(
         }
     }
     metrics::counter!("writ_events_total").increment(allowed.events.len() as u64);
-    let report = report::of(&asker, &allowed, &app, now)?;
+    let report = report::of(&asker, &allowed, &app, &registry, now)?;
     app.store.report(report).await?;
     match refused.is_empty() {
         true => Ok(StatusCode::NO_CONTENT),

@@ -28,7 +28,7 @@ use crate::{
     gateway::authenticate,
     http::{Peer, PeerCertificate, basic},
     oauth::{NO_STORE, OAuthError, chain::Links, dpop},
-    store::{StoreError, tasks::Found},
+    store::{StoreError, sightings::Sighting, tasks::Found},
 };
 
 /// How often a decision is made again because the registry changed under it.
@@ -118,12 +118,18 @@ async fn exchange(
             within.as_ref(),
             now,
         );
+        let called = mint.if_new.as_ref().map(|new| new.sighting.clone());
         match app
             .store
             .commit_decision(registry.revision(), record, input, mint)
             .await
         {
-            Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),
+            Ok(()) => {
+                if let Some(Sighting::Tool(server, tool)) = called {
+                    app.seen_tools.add(server, tool);
+                }
+                return answer.map(|answer| (NO_STORE, Json(answer)).into_response());
+            }
             Err(StoreError::Stale) => {
                 app.reload_registry(registry.revision())
                     .await
