@@ -7,7 +7,7 @@ use writ_core::gateway::Stats;
 /// Where a counter's value is.
 type Value = fn(&Stats) -> u64;
 
-const COUNTERS: [(&str, Value); 16] = [
+const COUNTERS: [(&str, Value); 17] = [
     ("writ.requests.allowed", |stats| stats.allowed),
     ("writ.requests.denied", |stats| stats.denied),
     ("writ.requests.unauthenticated", |stats| {
@@ -28,6 +28,7 @@ const COUNTERS: [(&str, Value); 16] = [
     ("writ.events.lost", |stats| stats.events_lost),
     ("writ.rogue", |stats| stats.rogue),
     ("writ.tokens.spent", |stats| stats.spent),
+    ("writ.shadow_servers", |stats| stats.shadow_servers),
 ];
 
 /// What whichever worker wrote last says.

@@ -41,6 +41,8 @@ pub enum Event {
     Unauthenticated(Unauthenticated),
     /// What should not have reached a server, seen by its guard.
     Rogue(Rogue),
+    /// MCP traffic of agents past their gateway, seen where it leaves.
+    ShadowServer(ShadowServer),
     /// A server's list had a tool that is not defined as it was approved.
     PinChanged(PinChanged),
 }
@@ -302,6 +304,40 @@ pub struct Rogue {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
     /// Where the requests came from.
+    pub source_ip: String,
+    /// `x-request-id` of the first of these.
+    pub request_id: String,
+    /// When the first of these was seen.
+    pub first: String,
+    /// When the last of these was seen.
+    pub last: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// See [`Event::ShadowServer`]: the use of one server. No credential, nor a part of one: what in a path could be one is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowServer {
+    /// The host, with its port where that is not the usual one.
+    pub host: String,
+    /// The path, without its query.
+    pub path: String,
+    /// JSON-RPC method of the first of these, where it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Tool, prompt or URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What the client calls itself in its first message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// `User-Agent`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Whether they were refused.
+    pub refused: bool,
+    /// Where they came from.
     pub source_ip: String,
     /// `x-request-id` of the first of these.
     pub request_id: String,

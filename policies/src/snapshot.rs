@@ -204,6 +204,9 @@ pub struct ServerEntry {
     /// The tools whose definition was approved; for gateways only.
     #[serde(default, skip_serializing_if = "Pins::is_empty")]
     pub pins: Pins,
+    /// Where the server itself is; for those only who watch what goes past gateways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
     /// What the names that this server gives out are sealed with on their way to clients; for gateways only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal_key: Option<SealKey>,

@@ -27,6 +27,7 @@ pub mod connector;
 pub mod deployment;
 pub mod docs;
 pub mod documents;
+pub mod egress;
 pub mod envoy;
 pub mod exchange;
 pub mod guard;

@@ -82,7 +82,7 @@ async fn the_ten_lines_of_the_readme_govern_a_server() {
 
 #[tokio::test]
 async fn the_filter_configurations_start_a_filter() {
-    let documents = ["docs/configuration.md", "docs/guard.md"];
+    let documents = ["docs/configuration.md", "docs/guard.md", "docs/rogue.md"];
     let all = documents.map(|document| blocks(document, "json filter"));
     for (n, json) in all.into_iter().flatten().enumerate() {
         let scratch = Scratch::new(&format!("filter-{n}")).unwrap();
@@ -314,6 +314,50 @@ fn the_guards_guide_can_be_followed() {
     }
     let servers = service.cli(&["server", "list"]).unwrap();
     assert_eq!(servers[0]["enforcement"], "guard");
+}
+
+#[tokio::test]
+async fn a_shadow_server_is_registered_as_the_page_says() {
+    let scratch = Scratch::new("rogue-page").unwrap();
+    let options = token_service::Options::default();
+    let service = TokenService::start(&scratch, options).await.unwrap();
+    let setup = blocks("docs/rogue.md", "sh setup").remove(0);
+    let arguments: Vec<&str> = setup.split_whitespace().skip(1).collect();
+    let secret = service.cli_secret(&arguments).unwrap();
+    let seen = |host: &str| {
+        serde_json::json!({"type": "shadow_server", "host": host, "path": "/mcp", "method": "tools/list",
+            "refused": false, "source_ip": "192.0.2.1", "request_id": host, "first": "", "last": "", "count": 3})
+    };
+    let hosts = ["mcp.example.com", "weather.example.com"].map(seen);
+    let port = service.gateway_port();
+    let answer = reqwest::Client::new()
+        .post(format!("http://127.0.0.1:{port}/gateway/v1/events"))
+        .basic_auth("egress", Some(&secret))
+        .json(&serde_json::json!({"events": hosts}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 204);
+    let path = format!(
+        "{}:{}",
+        service.binary().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for info in ["sh", "sh adopt"] {
+        for block in blocks("docs/rogue.md", info) {
+            let output = std::process::Command::new("sh")
+                .args(["-euc", &block])
+                .env("PATH", &path)
+                .env("WRIT_DATA_DIR", service.data_dir())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{block}\n{said}");
+        }
+    }
+    let servers = service.cli(&["rogue", "servers", "--all"]).unwrap();
+    let fates: Vec<_> = servers.iter().map(|server| &server["fate"]).collect();
+    assert_eq!(fates, ["adopted", "dismissed"]);
 }
 
 #[test]

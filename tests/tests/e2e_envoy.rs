@@ -13,14 +13,13 @@ use writ_tests::{binaries, mcp, tools};
 fn the_shipped_yaml_is_valid() {
     // The files name the filter relative to the repository, where `make` puts it.
     binaries::wasm().unwrap();
-    for name in ["gateway.yaml", "standalone.yaml"] {
+    // They end with the key of RFC 8037 appendix A.3.
+    let secret = "unused.kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+    for name in ["gateway.yaml", "standalone.yaml", "egress.yaml"] {
         let checked = Command::new(tools::envoy().unwrap())
             .current_dir(binaries::workspace())
-            .env(
-                "WRIT_GATEWAY_SECRET",
-                // It ends with the key of RFC 8037 appendix A.3.
-                "unused.kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
-            )
+            .env("WRIT_GATEWAY_SECRET", secret)
+            .env("WRIT_EGRESS_SECRET", secret)
             .args(["--mode", "validate", "--config-path"])
             .arg(format!("envoy/{name}"))
             .output()

@@ -113,7 +113,7 @@ impl World {
         let records = self.deployment.service.audit().unwrap();
         records
             .into_iter()
-            .filter(|record| record["kind"] == "rogue")
+            .filter(|record| record["kind"] == "rogue" && record["decision"] == "deny")
             .collect()
     }
 

@@ -178,7 +178,7 @@ mod verifying {
             let records = self.service.audit().unwrap();
             records
                 .into_iter()
-                .filter(|record| record["kind"] == "rogue")
+                .filter(|record| record["kind"] == "rogue" && record["decision"] == "deny")
                 .collect()
         }
     }

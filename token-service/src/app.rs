@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::{
-    audit::Tries,
+    audit::{SeenTools, Tries},
     clock::Clock,
     config::Config,
     federation::Federation,
@@ -43,6 +43,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Tries of unknown callers, to be put on record.
     pub tries: Tries,
+    /// The tools that were called before, as far as they are remembered.
+    pub seen_tools: SeenTools,
     /// Checks tokens that this service signed.
     pub verifier: TokenVerifier,
     /// What gateways decide from.
@@ -140,6 +142,7 @@ impl App {
             keys,
             clock,
             tries: Tries::default(),
+            seen_tools: SeenTools::default(),
             verifier,
             snapshots,
             changes: Changes::default(),

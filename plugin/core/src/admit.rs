@@ -26,7 +26,7 @@ pub(crate) fn route(
             .ok_or_else(|| {
                 Refusal::NoServer("no MCP server is configured for this host and path".to_owned())
             })?,
-        Mode::Gateway(_) | Mode::Guard(_) => {
+        Mode::Gateway(_) | Mode::Guard(_) | Mode::Egress(_) => {
             let id = host
                 .property(&["xds", "route_metadata", "filter_metadata", "writ", "server"])
                 .unwrap_or_default();

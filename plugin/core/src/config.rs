@@ -2,6 +2,7 @@
 //!
 //! `Raw…` types are what is written; [`Config`] is what is meant. Whatever is wrong names its field.
 
+mod egress;
 mod guard;
 mod place;
 
@@ -16,6 +17,7 @@ use crate::snapshot::signed::is_thumbprint;
 use crate::token::{KeySet, KeySetError};
 use crate::{rules, units};
 
+pub use egress::{Egress, Unknown};
 pub use guard::{Guard, Signature, SingleUse, UpstreamToken};
 
 /// The headers that carry credentials and therefore never go upstream, beside `authorization`.
@@ -107,6 +109,8 @@ pub enum Mode {
     Static(Box<Static>),
     /// From whoever minted the token: it is only held against what it came with.
     Guard(Box<Guard>),
+    /// From the registry: MCP traffic that leaves is looked for, and all else passes.
+    Egress(Egress),
 }
 
 impl Mode {
@@ -116,6 +120,7 @@ impl Mode {
         match self {
             Self::Gateway(service) => Some(service),
             Self::Guard(guard) => Some(&guard.service),
+            Self::Egress(egress) => Some(&egress.service),
             Self::Static(_) => None,
         }
     }
@@ -189,6 +194,7 @@ enum RawMode {
     Gateway,
     Static,
     Guard,
+    Egress,
 }
 
 #[derive(Deserialize)]
@@ -332,6 +338,7 @@ impl Config {
             RawMode::Gateway => shape::<RawGateway>(json)?.check(env),
             RawMode::Static => shape::<RawStatic>(json)?.check(),
             RawMode::Guard => shape::<guard::RawGuard>(json)?.check(env),
+            RawMode::Egress => shape::<egress::RawEgress>(json)?.check(env),
         }
     }
 }

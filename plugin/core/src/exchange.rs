@@ -21,6 +21,7 @@ use self::session::Session;
 use crate::admit::{http_method, no_snapshot, route, source_ip};
 use crate::agree;
 use crate::config::Mode;
+use crate::egress::Leaving;
 use crate::gateway::Gateway;
 use crate::guard::Visit;
 use crate::headers::Headers;
@@ -62,6 +63,8 @@ enum Phase {
     Forwarded(Box<Forwarded>),
     /// At the door of a server that this filter guards.
     Visit(Box<Visit>),
+    /// On its way out of where agents are.
+    Leaving(Leaving),
     /// Answered, or not ours to watch any longer.
     Over,
 }
@@ -117,6 +120,11 @@ impl Exchange {
             let mut visit = Box::new(Visit::new(self.context));
             let flow = visit.on_headers(gateway, host, end_of_stream);
             self.phase = Phase::Visit(visit);
+            return flow;
+        }
+        if matches!(gateway.config.mode, Mode::Egress(_)) {
+            let (leaving, flow) = Leaving::begin(self.context, gateway, host, end_of_stream);
+            self.phase = Phase::Leaving(leaving);
             return flow;
         }
         let now = host.now();
@@ -222,6 +230,11 @@ impl Exchange {
                 self.phase = Phase::Visit(visit);
                 return flow;
             }
+            Phase::Leaving(mut leaving) => {
+                let flow = leaving.on_body(gateway, host, end_of_stream);
+                self.phase = Phase::Leaving(leaving);
+                return flow;
+            }
             Phase::Start | Phase::Over => return Flow::Pause,
         };
         gateway.held.delivered();
@@ -303,6 +316,7 @@ impl Exchange {
             }
             Phase::Forwarded(_) => Flow::Continue,
             Phase::Visit(visit) => visit.on_trailers(gateway, host),
+            Phase::Leaving(leaving) => leaving.on_trailers(gateway, host),
             Phase::Recording(..) | Phase::Minting(..) | Phase::Over => Flow::Pause,
         }
     }

@@ -17,8 +17,9 @@ use writ_policy::release::Release;
 
 use crate::agree;
 use crate::config::{Config, Mode};
+use crate::egress::{self, clip};
 use crate::headers::Headers;
-use crate::message::{self, Form, Id, Message};
+use crate::message::{self, Form, Id, Message, is_from_client};
 use crate::response::events::{Events, Longer, Passed};
 use crate::response::list::made;
 use crate::response::{Entry, Judge, Problem};
@@ -267,6 +268,27 @@ fn agrees(headers: &Headers, message: &Message) {
     }
 }
 
+/// What the gateway reads as a message of MCP, and no other protocol has, is seen as one where it leaves; and no part of it
+/// is read past what there is.
+pub fn leaving(body: &[u8]) {
+    for end in [body.len() / 2, body.len().saturating_sub(1)] {
+        let _ = egress::Seen::of(&body[..end]).is_mcp();
+    }
+    let seen = egress::Seen::of(body);
+    let Ok(message) = message::parse(body) else {
+        return;
+    };
+    let method = message.method();
+    let is_shared = matches!(method, "initialize" | "ping") || method.starts_with("tasks/");
+    if message.form() != Form::Response && is_from_client(method) && !is_shared {
+        assert!(seen.is_mcp(), "{method}");
+        assert_eq!(seen.method.as_deref(), Some(method));
+        if method == "tools/call" {
+            assert_eq!(seen.target, message.target().map(clip));
+        }
+    }
+}
+
 /// A configuration that is accepted keeps its bounds.
 pub fn config(json: &[u8]) {
     let Ok(config) = Config::read(json, |name| Some(format!("{name}.{}", "A".repeat(43)))) else {
@@ -288,12 +310,13 @@ mod tests {
     #[test]
     fn no_seed_panics() {
         type Target = (&'static str, fn(&[u8]));
-        let targets: [Target; 5] = [
+        let targets: [Target; 6] = [
             ("message", super::message),
             ("events", super::events),
             ("list", super::list),
             ("headers", super::headers),
             ("config", super::config),
+            ("leaving", super::leaving),
         ];
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/seeds");
         for (name, target) in targets {

@@ -87,6 +87,8 @@ pub struct Stats {
     pub rogue: u64,
     /// Tokens spent at the guard's door.
     pub spent: u64,
+    /// Messages of MCP that left past their gateway.
+    pub shadow_servers: u64,
 }
 
 impl Stats {
@@ -155,7 +157,7 @@ impl Gateway {
                 }
                 SingleUse::Global => None,
             },
-            Mode::Gateway(_) | Mode::Static(_) => None,
+            Mode::Gateway(_) | Mode::Static(_) | Mode::Egress(_) => None,
         };
         let following = config.mode.service().map(Following::new);
         Ok(Self {
@@ -206,7 +208,7 @@ impl Gateway {
             }
             return;
         };
-        self.reports.add_rogues(now);
+        self.reports.add_counted(now);
         send_reports(host, service, &mut self.reports);
     }
 

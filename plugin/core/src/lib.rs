@@ -7,6 +7,7 @@
 mod admit;
 mod agree;
 pub mod config;
+pub mod egress;
 pub mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -134,6 +134,15 @@ pub(crate) enum Refusal {
         /// The tool's name.
         tool: String,
     },
+    /// MCP to a server that is in no registry.
+    #[error(
+        "MCP server {address} is not registered here, so this was not sent: ask an administrator to register it (`writ rogue \
+         adopt {address}`), and call it through the gateway then"
+    )]
+    Unregistered {
+        /// Where it is.
+        address: String,
+    },
     /// The policy, here or at the service, said no.
     #[error("{0}")]
     Denied(String),
@@ -243,7 +252,10 @@ impl Refusal {
     fn status(&self, id: Option<&Id>) -> u32 {
         match (self, id) {
             (
-                Self::Denied(_) | Self::Redefined { .. } | Self::UnknownMethod(_, Era::Session),
+                Self::Denied(_)
+                | Self::Redefined { .. }
+                | Self::Unregistered { .. }
+                | Self::UnknownMethod(_, Era::Session),
                 Some(_),
             ) => 200,
             _ => self.plain_status(),
@@ -255,6 +267,7 @@ impl Refusal {
             Self::Withheld(_) => 200,
             Self::Denied(_)
             | Self::Redefined { .. }
+            | Self::Unregistered { .. }
             | Self::NeedsScope { .. }
             | Self::NotForThis(_)
             | Self::ForeignOrigin
@@ -298,6 +311,7 @@ impl Refusal {
             Self::UnknownMethod(..) => METHOD_NOT_FOUND,
             Self::Denied(_)
             | Self::Redefined { .. }
+            | Self::Unregistered { .. }
             | Self::NeedsScope { .. }
             | Self::NotForThis(_)
             | Self::Withheld(_) => DENIED,
@@ -318,6 +332,7 @@ impl Refusal {
         match self {
             Self::Denied(_) => "policy_denied",
             Self::Redefined { .. } => "tool_redefined",
+            Self::Unregistered { .. } => "server_not_registered",
             Self::NeedsScope { .. } => "insufficient_scope",
             Self::NotForThis(_) => "not_for_this",
             Self::Withheld(_) => "result_withheld",

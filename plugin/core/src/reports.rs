@@ -1,14 +1,16 @@
 //! What has to reach the audit trail but does not hold up a request: queued per worker, sent in batches.
 
-mod rogues;
+mod counted;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use writ_policy::event::{Event, EventBatch, MAX_EVENTS, MAX_SPANS, Rogue, Span, Unauthenticated};
+use writ_policy::event::{
+    Event, EventBatch, MAX_EVENTS, MAX_SPANS, Rogue, ShadowServer, Span, Unauthenticated,
+};
 
 use crate::host::CallId;
-use rogues::Rogues;
+use counted::Counted;
 
 /// Events that wait at most; beyond it the oldest outcomes give way.
 const MAX_QUEUED: usize = 8 * MAX_EVENTS;
@@ -26,7 +28,8 @@ pub(crate) struct Reports {
     /// Not in the queue: whoever traces much must not push out what goes on record.
     spans: Vec<Span>,
     tries: BTreeMap<(&'static str, String, String), Unauthenticated>,
-    rogues: Rogues,
+    rogues: Counted<Rogue>,
+    shadows: Counted<ShadowServer>,
     sent: Option<(CallId, Vec<Event>)>,
     /// Events that were given up because the service stayed away too long.
     pub(crate) lost: u64,
@@ -81,10 +84,17 @@ impl Reports {
         self.rogues.count(rogue, now);
     }
 
-    /// Queues the rogue accesses that it is time to tell of.
-    pub(crate) fn add_rogues(&mut self, now: Duration) {
-        for rogue in self.rogues.due(now) {
-            self.add(Event::Rogue(rogue));
+    /// Counts a message to a server past its gateway.
+    pub(crate) fn count_shadow(&mut self, shadow: ShadowServer, now: Duration) {
+        self.shadows.count(shadow, now);
+    }
+
+    /// Queues what was counted and it is time to tell of.
+    pub(crate) fn add_counted(&mut self, now: Duration) {
+        let rogues = self.rogues.due(now).into_iter().map(Event::Rogue);
+        let shadows = self.shadows.due(now).into_iter().map(Event::ShadowServer);
+        for event in rogues.chain(shadows).collect::<Vec<_>>() {
+            self.add(event);
         }
     }
 

@@ -20,6 +20,7 @@ pub(crate) use buckets::Buckets;
 pub(crate) use part::{RulePart, Sorted};
 
 use crate::config::Static;
+use crate::egress::Address;
 use crate::origin::Origin;
 use crate::seal::{KEY_BYTES, Sealer, key_of_server};
 use crate::token::dpop::ALGORITHMS;
@@ -77,6 +78,10 @@ pub(crate) struct ServerRule {
     pub(crate) pins: Pins,
     /// Where it is, as callers know it.
     pub(crate) origin: Origin,
+    /// The same, where what goes past it is looked for.
+    pub(crate) public: Option<Address>,
+    /// Where the server itself is, likewise.
+    pub(crate) upstream: Option<Address>,
     authority: String,
     path: String,
     sealer: OnceCell<Sealer>,
@@ -297,6 +302,8 @@ impl ServerRule {
         Ok(Self {
             methods: entry.methods,
             pins: entry.pins,
+            public: Address::of_url(&entry.resource),
+            upstream: entry.upstream.as_deref().and_then(Address::of_url),
             sealer: entry.seal_key.map_or_else(OnceCell::new, |key| {
                 OnceCell::from(Sealer::new(key.bytes()))
             }),
@@ -354,6 +361,8 @@ impl ServerRule {
             methods: Vec::new(),
             pins: Pins::new(),
             origin: Origin::of(&url).ok_or_else(no_url)?,
+            public: None,
+            upstream: None,
             authority,
             path,
             sealer: OnceCell::new(),

@@ -114,6 +114,8 @@ fn what(record: &Value) -> String {
         "registration" => "registers itself".to_owned(),
         "sign_in" => "signs in".to_owned(),
         "token_issued" => "gets a token".to_owned(),
+        "rogue" if is_news(record) && target.is_empty() => "the first time".to_owned(),
+        "rogue" if is_news(record) => format!("{server}: {target}, the first time"),
         "rogue" => format!("{server}, past the gateway"),
         "unauthenticated" => format!("{server}, without a good token"),
         _ if method == "tools/call" => format!("{server}: {target}"),
@@ -121,8 +123,15 @@ fn what(record: &Value) -> String {
     }
 }
 
+/// An agent or a tool that nobody has seen before.
+fn is_news(record: &Value) -> bool {
+    let found = record.pointer("/detail/finding").and_then(Value::as_str);
+    matches!(found, Some("new_agent" | "new_tool"))
+}
+
 fn verdict(record: &Value) -> (&'static str, Color) {
     match (text(record, "kind"), text(record, "decision")) {
+        ("rogue", _) if is_news(record) => ("new", Color::Cyan),
         ("rogue", _) => ("rogue", Color::Magenta),
         ("unauthenticated", _) => ("turned away", Color::Yellow),
         (_, "deny") => ("refused", Color::Red),

@@ -2,6 +2,8 @@
 //!
 //! A record holds no token, secret or argument; a token is named by its `jti`, a body by its digest.
 
+mod finding;
+mod seen_tools;
 mod text;
 mod tries;
 
@@ -9,6 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use finding::Finding;
+pub use seen_tools::SeenTools;
 pub use text::{clip, printable};
 pub use tries::{Tries, TryKind};
 
@@ -26,7 +30,7 @@ pub enum Kind {
     Outcome,
     /// A discovery token was used again.
     DiscoveryUse,
-    /// Something that is no minted token reached a server.
+    /// Something should not be, or is new: a [`Finding`].
     Rogue,
     /// A server's list had a tool that is not defined as it was approved.
     PinChanged,

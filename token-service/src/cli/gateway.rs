@@ -15,9 +15,9 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a gateway or a guard; prints its secret.
+    /// Register a gateway, a guard or an egress; prints its secret.
     Add(Add),
-    /// Change what a gateway or a guard is registered as; it keeps its secret or certificate.
+    /// Make a guard of a gateway or a gateway of a guard; it keeps its secret or certificate.
     Update(Update),
     /// Remove a registration, at once: the tokens that it minted are good no longer.
     Remove(ById),
@@ -36,8 +36,8 @@ pub(super) struct Add {
     /// What it does.
     #[arg(long, value_enum, default_value = "gateway")]
     kind: KindArg,
-    /// A server it is for; may be repeated.
-    #[arg(long = "server", value_name = "ID", required = true)]
+    /// A server it is for; may be repeated. An egress is for none.
+    #[arg(long = "server", value_name = "ID")]
     servers: Vec<Id>,
     /// It proves who it is with a certificate of this URI or DNS name, by an authority of gateway.tls.client_ca_file.
     #[arg(long, value_name = "NAME", value_parser = certificate_name)]
@@ -62,6 +62,8 @@ enum KindArg {
     Gateway,
     /// Stands before a server, and spends the tokens that reach it.
     Guard,
+    /// Stands where agents' traffic leaves, and reports MCP that goes past gateways.
+    Egress,
 }
 
 impl From<KindArg> for GatewayKind {
@@ -69,6 +71,7 @@ impl From<KindArg> for GatewayKind {
         match arg {
             KindArg::Gateway => Self::Gateway,
             KindArg::Guard => Self::Guard,
+            KindArg::Egress => Self::Egress,
         }
     }
 }
@@ -135,6 +138,18 @@ impl Add {
         store: &Store,
         output: &mut Output,
     ) -> Result<(), CliError> {
+        let told = match (self.kind, self.servers.is_empty()) {
+            (KindArg::Egress, false) => {
+                "an egress is for no server: it knows where all of them are"
+            }
+            (KindArg::Gateway | KindArg::Guard, true) => {
+                "name the servers that it is for: --server ID, for each"
+            }
+            _ => "",
+        };
+        if !told.is_empty() {
+            return Err(CliError::Usage(told.to_owned()));
+        }
         let (proof, secret) = match (self.certificate_san, self.certificate_sha256) {
             (Some(name), _) => (GatewayProof::CertificateName(name), None),
             (None, Some(Fingerprint(sha256))) => (GatewayProof::Certificate(sha256), None),

@@ -16,6 +16,7 @@ mod pins;
 mod policy;
 mod provider;
 mod registration;
+mod rogue;
 mod serve;
 mod server;
 mod snapshot;
@@ -92,6 +93,9 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// What was found that should not be: credentials, servers, tools and agents that nobody knows of.
+    #[command(subcommand)]
+    Rogue(rogue::Command),
     /// Policies: check, test and publish them.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -324,6 +328,7 @@ impl Command {
                 command.run(config, store, output).await
             }
             Self::Keys(command) => command.run(config, store, output).await,
+            Self::Rogue(command) => command.run(config, store, output).await,
             Self::Snapshot(command) => command.run(config, store, output).await,
         }
     }

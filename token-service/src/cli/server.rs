@@ -94,7 +94,7 @@ pub(super) struct Update {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum EnforcementArg {
+pub(super) enum EnforcementArg {
     /// A Writ filter in guard mode before the server.
     Guard,
     /// The server itself, by introspection.

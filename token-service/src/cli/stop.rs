@@ -19,7 +19,7 @@ pub(super) struct Reason {
     pub(super) reason: Option<String>,
 }
 
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     if (1..=512).contains(&text.len()) && !text.chars().any(char::is_control) {
         Ok(text.to_owned())
     } else {

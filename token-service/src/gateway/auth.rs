@@ -86,7 +86,8 @@ impl Asker {
         }
     }
 
-    /// Whether it may put `event` on record: a gateway what became of calls to its own servers, a guard what it refused.
+    /// Whether it may put `event` on record: a gateway what became of calls to its own servers, a guard what it refused, an
+    /// egress what left.
     #[must_use]
     pub fn may_report(&self, event: &Event) -> bool {
         let of = self.as_gateway();
@@ -96,7 +97,9 @@ impl Asker {
             (GatewayKind::Gateway, Event::PinChanged(changed)) => of.is_for(&changed.server),
             (GatewayKind::Gateway, Event::Outcome(_) | Event::Unauthenticated(_)) => true,
             (GatewayKind::Guard, Event::Rogue(rogue)) => of.is_for(&rogue.server),
-            (GatewayKind::Gateway, Event::Rogue(_)) | (GatewayKind::Guard, _) => false,
+            (GatewayKind::Egress, Event::ShadowServer(_)) => true,
+            (GatewayKind::Gateway, Event::Rogue(_) | Event::ShadowServer(_))
+            | (GatewayKind::Guard | GatewayKind::Egress, _) => false,
         }
     }
 

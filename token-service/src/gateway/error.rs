@@ -24,7 +24,7 @@ pub enum GatewayError {
     Malformed(String),
     /// Some events of a batch, by their places in it, are none that this gateway may report; the others are on record.
     #[error(
-        "not on record: {0:?} of the batch (the first is 0), all others are; a gateway reports about calls to its own servers, and a guard or a server what it refused itself; `writ gateway list` shows what each is registered for"
+        "not on record: {0:?} of the batch (the first is 0), all others are; a gateway reports about calls to its own servers, a guard or a server what it refused itself, and an egress what leaves; `writ gateway list` shows what each is registered for"
     )]
     NotRecorded(Vec<usize>),
     /// The server is not one of this gateway's.

@@ -57,7 +57,7 @@ pub(super) async fn serve(
         }
     }
     metrics::counter!("writ_events_total").increment(allowed.events.len() as u64);
-    let report = report::of(&asker, &allowed, &app, now)?;
+    let report = report::of(&asker, &allowed, &app, &registry, now)?;
     app.store.report(report).await?;
     for event in &allowed.events {
         if let Event::Outcome(outcome) = event {

@@ -7,6 +7,7 @@ mod consume;
 mod error;
 mod events;
 mod report;
+mod shadow;
 mod snapshot;
 
 use std::sync::Arc;

@@ -10,12 +10,12 @@ use writ_policy::event::{
     Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, PinChanged, Rogue, Unauthenticated,
 };
 
-use super::Asker;
+use super::{Asker, shadow};
 use crate::{
     app::App,
-    audit::{Kind, Record, Verdict, clip, printable},
+    audit::{Finding, Kind, Record, Verdict, clip, printable},
     clock::unix,
-    registry::Gateway,
+    registry::{Gateway, Registry},
     store::{
         reported::{EventKey, Report, Reported},
         tally::Tried,
@@ -32,6 +32,7 @@ pub(super) fn of(
     asker: &Asker,
     batch: &EventBatch,
     app: &App,
+    registry: &Registry,
     now: Timestamp,
 ) -> Result<Report, serde_json::Error> {
     let (inputs, shadow) = (&app.config.policy_inputs, app.shadow());
@@ -69,6 +70,10 @@ pub(super) fn of(
             Event::DiscoveryUse(used) => Reported::Record(by(&name, of_discovery_use(used, now))),
             Event::Outcome(outcome) => Reported::Record(by(&name, of_outcome(outcome, now))),
             Event::Rogue(rogue) => Reported::Rogue(Box::new(of_rogue(&name, rogue, now))),
+            Event::ShadowServer(seen) => match shadow::reported(&name, seen, registry, now) {
+                Some(reported) => reported,
+                None => continue,
+            },
             Event::PinChanged(changed) => Reported::Record(by(&name, of_pin_changed(changed, now))),
         };
         report.events.push((Some(key), reported));
@@ -158,7 +163,9 @@ fn trace(id: Option<&str>) -> Option<String> {
 
 /// A guard believes nobody.
 fn of_rogue(name: &str, rogue: &Rogue, now: Timestamp) -> Record {
-    let mut record = Record::new(Kind::Rogue, now);
+    let finding = Finding::of(rogue.credential);
+    finding.count(Some(rogue.credential), rogue.count);
+    let mut record = finding.record(now);
     record.gateway = Some(name.to_owned());
     record.server = Some(rogue.server.clone());
     record.decision = Some(Verdict::Deny);
@@ -170,14 +177,13 @@ fn of_rogue(name: &str, rogue: &Rogue, now: Timestamp) -> Record {
     record.token_id = rogue.token_id.as_deref().map(|id| clip(id, 128));
     let issuer = rogue.issuer.as_deref();
     record.detail = Some(json!({
+        "finding": finding.as_str(),
         "credential": rogue.credential,
         "issuer": issuer.map(|issuer| printable(&clip(issuer, 256))),
         "count": rogue.count,
         "first": clip(&rogue.first, 40),
         "last": clip(&rogue.last, 40),
     }));
-    metrics::counter!("writ_rogue_total", "credential" => rogue.credential.word())
-        .increment(rogue.count.min(1_000_000_000));
     record
 }
 
@@ -214,14 +220,7 @@ fn tried(gateway: &Gateway, name: &str, tries: &Unauthenticated, now: Timestamp)
     let word = |k: &str| {
         (1..=32).contains(&k.len()) && k.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     };
-    let earliest =
-        Timestamp::from_second(now.as_second().saturating_sub(BELIEVED_S)).unwrap_or(now);
-    let time = |text: &str| {
-        text.parse::<Timestamp>()
-            .unwrap_or(now)
-            .clamp(earliest, now)
-    };
-    let (first, last) = (time(&tries.first), time(&tries.last));
+    let (first, last) = (believed(&tries.first, now), believed(&tries.last, now));
     Tried {
         kind: if word(&tries.kind) {
             tries.kind.clone()
@@ -238,4 +237,12 @@ fn tried(gateway: &Gateway, name: &str, tries: &Unauthenticated, now: Timestamp)
         last,
         count: tries.count.clamp(1, 1_000_000_000),
     }
+}
+
+/// A time by the gateway's clock, as far as that is believed.
+pub(super) fn believed(text: &str, now: Timestamp) -> Timestamp {
+    let earliest =
+        Timestamp::from_second(now.as_second().saturating_sub(BELIEVED_S)).unwrap_or(now);
+    let time = text.parse::<Timestamp>().unwrap_or(now);
+    time.clamp(earliest, now)
 }

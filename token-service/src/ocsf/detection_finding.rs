@@ -1,10 +1,10 @@
-//! Detection Finding [2004]: what should not have happened: credentials that the gateway did not mint, tools that are not as they
-//! were approved, floods of tries by nobody in particular.
+//! Detection Finding [2004]: what should not have happened, or is new: credentials that the gateway did not mint, servers that nobody
+//! registered, tools that are not as they were approved, floods of tries by nobody in particular.
 
 use serde_json::{Value, json};
 
 use super::{Activity, Class, Draft, Severity, actor, detail, millis, source};
-use crate::audit::{Kind, Record};
+use crate::audit::{Finding, Kind, Record};
 
 const CLASS: Class = Class {
     name: "Detection Finding",
@@ -15,11 +15,7 @@ const CLASS: Class = Class {
 
 pub(super) fn event(record: &Record) -> Draft {
     let (title, rule, severity) = match record.kind {
-        Kind::Rogue => (
-            "A server was called past the gateway",
-            "rogue",
-            Severity::High,
-        ),
+        Kind::Rogue => rogue(Finding::on(record)),
         Kind::PinChanged => (
             "A tool is not defined as it was approved",
             "pin_changed",
@@ -41,8 +37,13 @@ pub(super) fn event(record: &Record) -> Draft {
         name.as_ref()
             .map(|name| json!({ "name": name, "type": kind }))
     };
+    let place = match (detail(record, "host"), detail(record, "path")) {
+        (Some(Value::String(host)), Some(Value::String(path))) => Some(format!("{host}{path}")),
+        _ => None,
+    };
     let resources: Vec<_> = [
         resource(&record.server, "MCP server"),
+        resource(&place.filter(|_| record.server.is_none()), "MCP server"),
         resource(&record.target, "MCP tool"),
     ]
     .into_iter()
@@ -70,4 +71,33 @@ pub(super) fn event(record: &Record) -> Draft {
             "is_alert": severity == Severity::High,
         }),
     }
+}
+
+/// Title, rule and severity of what was found; what earlier versions put on record is about credentials.
+fn rogue(found: Option<Finding>) -> (&'static str, &'static str, Severity) {
+    let (title, severity) = match found {
+        None | Some(Finding::ForeignCredential) => {
+            ("A server was called past the gateway", Severity::High)
+        }
+        Some(Finding::MisusedToken) => ("A minted token was misused", Severity::High),
+        Some(Finding::ReplayedToken) => ("A minted token was used again", Severity::High),
+        Some(Finding::GatewayBypass) => (
+            "A registered MCP server was reached past the gateway",
+            Severity::High,
+        ),
+        Some(Finding::ShadowServer) => ("An MCP server is not registered", Severity::Medium),
+        Some(Finding::UnapprovedAgent) => (
+            "A user is active from an agent they never approved",
+            Severity::Medium,
+        ),
+        Some(Finding::NewAgent) => (
+            "An agent was seen for the first time",
+            Severity::Informational,
+        ),
+        Some(Finding::NewTool) => (
+            "A tool was called for the first time",
+            Severity::Informational,
+        ),
+    };
+    (title, found.map_or("rogue", Finding::as_str), severity)
 }

@@ -35,7 +35,7 @@ pub(super) fn event(record: &Record) -> Draft {
 
 fn activity(verb: &str) -> Activity {
     match verb {
-        "add" | "register" | "import" | "announce" | "publish" | "pin" => {
+        "add" | "adopt" | "register" | "import" | "announce" | "publish" | "pin" => {
             Activity::new(1, "Create")
         }
         "update" | "rotate" | "reencrypt" | "rotate-key" | "new-epoch" | "shadow" | "rollback" => {

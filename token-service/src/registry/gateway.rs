@@ -1,4 +1,4 @@
-//! A gateway in the registry: a deployment of the filter, in either of its modes.
+//! A gateway in the registry: a deployment of the filter, in one of its modes.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ impl Gateway {
     }
 }
 
-/// What a registration is for. Neither does the other's work: who steals a guard's credential mints nothing, and a gateway
+/// What a registration is for. None does another's work: who steals a guard's credential mints nothing, and a gateway
 /// cannot spend a token before the call that it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,6 +39,8 @@ pub enum GatewayKind {
     Gateway,
     /// Stands before a server: spends the tokens that reach it, and reports what should not have.
     Guard,
+    /// Stands where agents' traffic leaves: reports MCP that goes past gateways, and knows of servers where they are.
+    Egress,
 }
 
 impl GatewayKind {
@@ -48,6 +50,7 @@ impl GatewayKind {
         match self {
             Self::Gateway => "gateway",
             Self::Guard => "guard",
+            Self::Egress => "egress",
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Lost, answer, batch::Message, http::Http};
 use crate::{
-    audit::{Kind, Record, Verdict},
+    audit::{Finding, Kind, Record, Verdict},
     otlp::{self, any, attributes, nanos},
 };
 
@@ -107,6 +107,7 @@ fn is_call(kind: Kind) -> bool {
 /// Data model of logs, "SeverityNumber".
 fn severity(record: &Record) -> (u32, &'static str) {
     match (record.kind, record.decision) {
+        (Kind::Rogue, _) if Finding::on(record).is_some_and(Finding::is_news) => (9, "INFO"),
         (Kind::Rogue | Kind::PinChanged, _) | (_, Some(Verdict::Deny)) => (13, "WARN"),
         _ => (9, "INFO"),
     }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Failure, batch::Message};
 use crate::{
-    audit::{Kind, Record, Verdict},
+    audit::{Finding, Kind, Record, Verdict},
     config::sinks::Address,
 };
 
@@ -95,6 +95,7 @@ impl Syslog {
 
 fn severity(record: &Record) -> u8 {
     match (record.kind, record.decision) {
+        (Kind::Rogue, _) if Finding::on(record).is_some_and(Finding::is_news) => INFORMATIONAL,
         (Kind::Rogue | Kind::PinChanged, _) | (_, Some(Verdict::Deny)) => WARNING,
         _ => INFORMATIONAL,
     }

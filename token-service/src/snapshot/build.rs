@@ -28,9 +28,12 @@ pub(super) fn contents(
     match gateway.kind {
         GatewayKind::Gateway => policy.put_into(&mut contents, form),
         // It decides nothing: what others may do is none of its business.
-        GatewayKind::Guard => policy.put_into_guards(&mut contents, form),
+        GatewayKind::Guard | GatewayKind::Egress => policy.put_into_guards(&mut contents, form),
     }
     contents.put(KEYS, app.keys.jwks().as_ref())?;
+    if gateway.kind == GatewayKind::Egress {
+        return watching(app, registry, contents);
+    }
     let halt = Halt {
         disabled_subjects: registry.disabled_subjects().clone(),
         stops: registry.stops().clone(),
@@ -56,6 +59,25 @@ pub(super) fn contents(
     Ok(contents)
 }
 
+/// For an egress, to which servers are places, and nobody is anybody.
+fn watching(
+    app: &App,
+    registry: &Registry,
+    mut contents: Contents<Bytes>,
+) -> Result<Contents<Bytes>, serde_json::Error> {
+    contents.put(STOPS, &Halt::default())?;
+    let entry = |server: &Server| ServerEntry {
+        upstream: server.upstream.clone(),
+        upstream_audience: String::new(),
+        scopes: Vec::new(),
+        methods: Vec::new(),
+        ..server_entry(app, server, GatewayKind::Egress)
+    };
+    let servers = registry.servers();
+    contents.put_each(SERVERS, servers.map(|s| (s.id.to_string(), entry(s))))?;
+    Ok(contents)
+}
+
 /// As tokens name them in `derived_from`: what others got on the tokens of agents that are switched off.
 fn out_of_use(registry: &Registry) -> Vec<String> {
     registry
@@ -73,7 +95,7 @@ fn server_entry(app: &App, server: &Server, kind: GatewayKind) -> ServerEntry {
             let key = Some(SealKey::new(key));
             (server.labels.clone(), server.pins.clone(), key)
         }
-        GatewayKind::Guard => (Labels::new(), Pins::new(), None),
+        GatewayKind::Guard | GatewayKind::Egress => (Labels::new(), Pins::new(), None),
     };
     ServerEntry {
         resource: server.resource.clone(),
@@ -84,6 +106,7 @@ fn server_entry(app: &App, server: &Server, kind: GatewayKind) -> ServerEntry {
         enforcement: server.enforcement,
         methods: server.methods.clone(),
         pins,
+        upstream: None,
         seal_key,
     }
 }

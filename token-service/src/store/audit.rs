@@ -8,7 +8,7 @@ use writ_policy::event::CallResult;
 
 use super::{Store, StoreError};
 use crate::{
-    audit::{Kind, Record, Verdict},
+    audit::{Finding, Kind, Record, Verdict},
     secret,
 };
 
@@ -134,6 +134,8 @@ pub(super) async fn append_reported(
 pub struct Filter {
     /// Only this kind.
     pub kind: Option<Kind>,
+    /// Only what was found like this.
+    pub finding: Option<Finding>,
     /// Only this subject.
     pub subject: Option<String>,
     /// Only this agent.
@@ -176,6 +178,10 @@ impl Filter {
         let id_at = |at: Option<Timestamp>| at.map(first_id_at);
         let each = [
             ("a.kind =", self.kind.map(|kind| kind.as_str().to_owned())),
+            (
+                "a.kind = 'rogue' AND a.detail ->> 'finding' =",
+                self.finding.map(|finding| finding.as_str().to_owned()),
+            ),
             ("a.subject =", text(&self.subject)),
             ("a.agent =", text(&self.agent)),
             ("a.server =", text(&self.server)),

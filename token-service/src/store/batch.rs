@@ -11,9 +11,9 @@ use super::{
     inputs::{self, Kept},
     registry,
     reported::{self, Report, Reported},
-    tally, tasks, tokens,
+    shadow_servers, sightings, tally, tasks, tokens,
 };
-use crate::audit::Record;
+use crate::audit::{Finding, Record};
 use writ_policy::kept::KeptInput;
 
 /// What one caller wants written.
@@ -69,7 +69,7 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
                 record,
                 input,
                 mint,
-            } if *revision == same.revision && mint.charge.is_none() => {
+            } if *revision == same.revision && mint.charge.is_none() && mint.if_new.is_none() => {
                 same.records.push(record);
                 same.inputs
                     .extend(input.iter().map(|kept| (&**record, kept)));
@@ -84,7 +84,7 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
 /// How the transaction for this work begins.
 pub(super) fn begin(conn: &AnyConnection, work: &[&Work]) -> (&'static str, Option<&'static str>) {
     let counts = |w: &&Work| match w {
-        Work::Decision { mint, .. } => mint.charge.is_some(),
+        Work::Decision { mint, .. } => mint.charge.is_some() || mint.if_new.is_some(),
         Work::Rogue(_) | Work::Report(_) => true,
         Work::Consume { .. } | Work::Record(_) | Work::Close => false,
     };
@@ -148,6 +148,12 @@ pub(super) async fn write(
                 records.push(record);
                 kept.extend(input.iter().map(|kept| (&**record, kept)));
                 minted.extend(&mint.token);
+                if let Some(new) = &mint.if_new
+                    && sightings::is_new(conn, &new.sighting).await?
+                {
+                    Finding::NewTool.count(None, 1);
+                    records.push(&new.record);
+                }
             }
             Work::Consume { jti, now: at, .. } => {
                 to_spend.push(jti);
@@ -179,6 +185,13 @@ pub(super) async fn write(
                 Reported::Rogue(record) => {
                     if tally::rogue_is_recorded(conn, record).await? {
                         records.push(record);
+                    }
+                }
+                Reported::ShadowServer(seen) => {
+                    if shadow_servers::see(conn, seen).await?
+                        && tally::rogue_is_recorded(conn, &seen.record).await?
+                    {
+                        records.push(&seen.record);
                     }
                 }
                 Reported::Tried(tries) => tried.push(tries),

@@ -12,7 +12,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Store, StoreError, WAIT, batch::Work, reported::Report, writer::Writer};
+use super::{
+    Store, StoreError, WAIT, batch::Work, reported::Report, sightings::IfNew, writer::Writer,
+};
 use crate::audit::Record;
 use writ_policy::kept::KeptInput;
 
@@ -49,12 +51,14 @@ pub struct Charge {
 }
 
 /// A minted token as it is put down: spent once, counted once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mint {
     /// The token, where it is good once.
     pub token: Option<SingleUse>,
     /// The call it is for, where that belongs to a task.
     pub charge: Option<Charge>,
+    /// What else is on record, where nobody has called this before.
+    pub if_new: Option<Box<IfNew>>,
 }
 
 /// What became of a token that somebody wants to spend.

@@ -71,6 +71,25 @@ pub async fn covers(conn: &mut AnyConnection, consent: &Consent<'_>) -> Result<b
     }))
 }
 
+/// Whether the user agreed to anything that this client asked for.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_known(
+    conn: &mut AnyConnection,
+    user: &str,
+    client_id: &str,
+) -> Result<bool, StoreError> {
+    let known: Option<i64> = sqlx::query_scalar(
+        "SELECT CAST(1 AS BIGINT) FROM consents WHERE user_name = $1 AND client_id = $2 LIMIT 1",
+    )
+    .bind(user)
+    .bind(client_id)
+    .fetch_optional(conn)
+    .await?;
+    Ok(known.is_some())
+}
+
 async fn remembered(
     conn: &mut AnyConnection,
     consent: &Consent<'_>,

@@ -328,6 +328,7 @@ impl Store {
         .execute(tx.conn())
         .await?
         .rows_affected();
+        super::sightings::forget_user(tx.conn(), subject).await?;
         record.note("records", erased.into());
         tx.audit(&record).await?;
         tx.commit().await?;

@@ -31,7 +31,9 @@ mod registry;
 pub mod reported;
 mod settled;
 pub mod shadow;
+pub mod shadow_servers;
 pub mod shared_keys;
+pub mod sightings;
 pub mod sign_ins;
 pub mod sinks;
 pub mod snapshots;
@@ -55,7 +57,7 @@ pub use condition::Condition;
 pub use error::StoreError;
 pub use place::Place;
 
-use crate::audit::Record;
+use crate::audit::{Finding, Record};
 use dialect::Dialect;
 use place::Role;
 
@@ -207,6 +209,20 @@ impl WriteTx {
     /// When the database fails.
     pub async fn audit(&mut self, record: &Record) -> Result<(), StoreError> {
         audit::append(&mut self.tx, std::slice::from_ref(record)).await
+    }
+
+    /// The same where what it is about was never seen before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn audit_if_new(&mut self, new: &sightings::IfNew) -> Result<(), StoreError> {
+        if sightings::is_new(&mut self.tx, &new.sighting).await? {
+            if let Some(finding) = Finding::on(&new.record) {
+                finding.count(None, 1);
+            }
+            self.audit(&new.record).await?;
+        }
+        Ok(())
     }
 
     /// Makes it durable.

@@ -103,7 +103,7 @@ impl Store {
     /// Sets what a gateway does: mint tokens, or spend them.
     ///
     /// # Errors
-    /// When there is none with this id, or the database fails.
+    /// When there is none with this id, one of both is an egress, or the database fails.
     pub async fn set_kind(
         &self,
         id: &str,
@@ -111,6 +111,16 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
+        let before: Option<String> = sqlx::query_scalar("SELECT kind FROM gateways WHERE id = $1")
+            .bind(id)
+            .fetch_optional(tx.conn())
+            .await?;
+        let egress = GatewayKind::Egress;
+        if kind == egress || before.as_deref() == Some(egress.as_str()) {
+            return Err(StoreError::Conflict(
+                "an egress is for no servers, and others are: remove it, and add it as the other kind",
+            ));
+        }
         let set = sqlx::query("UPDATE gateways SET kind = $1 WHERE id = $2")
             .bind(kind.as_str())
             .bind(id)

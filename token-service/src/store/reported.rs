@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::AnyConnection;
 use writ_policy::kept::KeptInput;
 
-use super::{StoreError, tally::Tried};
+use super::{StoreError, shadow_servers::Seen, tally::Tried};
 use crate::audit::Record;
 
 /// How long the same event may be sent again without being recorded twice, in seconds.
@@ -30,6 +30,8 @@ pub enum Reported {
     Decision(Box<Record>, KeptInput),
     /// With a record of its own while the day has not seen too many of them.
     Rogue(Box<Record>),
+    /// By counting, and with a record where something of it is new.
+    ShadowServer(Box<Seen>),
     /// By counting.
     Tried(Tried),
 }

@@ -2,8 +2,14 @@
 
 use serde_json::{Value, json};
 use writ_token_service::{
+    audit::Finding,
     registry::{Agent, AuthMethod, Grant},
-    store::{identities, providers, registrations::Registered, users},
+    store::{
+        consents::{self, Consent},
+        identities, providers,
+        registrations::Registered,
+        users,
+    },
 };
 
 use crate::{
@@ -99,6 +105,53 @@ async fn a_client_acts_for_a_user_whose_provider_says_so() {
         .unwrap();
     assert_eq!(issued.subject.as_deref(), Some("alice@corp"));
     assert_eq!(issued.detail.as_ref().unwrap()["grant"], JWT_BEARER);
+}
+
+#[tokio::test]
+async fn a_user_who_never_gave_the_client_leave_is_a_finding_once() {
+    let world = World::start().await;
+    for _ in 0..2 {
+        world.good(&json!({})).await;
+    }
+    let found = async |finding: Finding| {
+        let records = world.issuer.records().await;
+        let found = records.into_iter();
+        let found = found.filter(|record| Finding::on(record) == Some(finding));
+        found.collect::<Vec<_>>()
+    };
+    for finding in [Finding::UnapprovedAgent, Finding::NewAgent] {
+        let records = found(finding).await;
+        assert_eq!(records.len(), 1, "{records:?}");
+        assert_eq!(records[0].subject.as_deref(), Some("alice@corp"));
+        assert_eq!(records[0].agent.as_deref(), Some(CLIENT));
+    }
+    // A client that the user has agreed to here.
+    let scheduler = Agent {
+        grants: vec![Grant::JwtBearer],
+        ..agent("scheduler", AuthMethod::Secret, &[])
+    };
+    world.issuer.add(&scheduler).await.unwrap();
+    let consent = Consent {
+        user: "alice@corp",
+        client_id: "scheduler",
+        redirect_host: "scheduler.example",
+        resource: RESOURCE,
+        scope: "accounts:read",
+    };
+    let mut tx = world.issuer.running.app.store.write().await.unwrap();
+    let now = jiff::Timestamp::now();
+    consents::remember(tx.conn(), &consent, now).await.unwrap();
+    tx.commit().await.unwrap();
+    let jag = world.jag(&json!({"client_id": "scheduler"}));
+    let form = [("grant_type", JWT_BEARER), ("assertion", jag.as_str())];
+    let by_scheduler = world.issuer.token_with(Some(("scheduler", SECRET)), &form);
+    assert_eq!(by_scheduler.await.0, 200);
+    assert_eq!(found(Finding::UnapprovedAgent).await.len(), 1);
+    assert_eq!(found(Finding::NewAgent).await.len(), 2);
+    // Another user has agreed to nothing.
+    let carol = json!({"sub": "u-3", "preferred_username": "carol"});
+    world.good(&carol).await;
+    assert_eq!(found(Finding::UnapprovedAgent).await.len(), 2);
 }
 
 #[tokio::test]

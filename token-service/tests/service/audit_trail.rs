@@ -93,6 +93,7 @@ async fn filters_narrow_and_the_newest_come_last() {
     let ids: Vec<_> = mints.iter().map(|e| e.record.token_id.as_deref()).collect();
     assert_eq!(ids, [first["jti"].as_str(), second["jti"].as_str()]);
     let brief = of(Filter {
+        kind: Some(Kind::Mint),
         target: Some("brief".to_owned()),
         ..Filter::default()
     })

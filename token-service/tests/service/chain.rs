@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use writ_token_service::{
-    audit::{Kind, Verdict},
+    audit::{Finding, Kind, Verdict},
     oauth::password::PasswordHash,
     registry::{Agent, AuthMethod, Grant, Status},
     secret::SecretHash,
@@ -588,10 +588,17 @@ async fn impersonation_names_no_actor_but_the_trail_says_who_asked() {
     let refused = form(&service.caller_token(), RESOURCE);
     let response = ask(&service, "planner", &secret, &refused).await;
     assert_eq!(refusal(response).await, (403, "access_denied".into()));
-    let records = service.records().await;
-    let [issued, denied] = records.as_slice() else {
+    let mut records = service.records().await;
+    records.retain(|record| Finding::on(record) != Some(Finding::NewAgent));
+    let [issued, unapproved, denied] = records.as_slice() else {
         panic!("{records:?}")
     };
+    let found = Finding::on(unapproved);
+    assert_eq!(
+        found,
+        Some(Finding::UnapprovedAgent),
+        "alice never gave it leave"
+    );
     for record in [issued, denied] {
         assert_eq!(record.agent.as_deref(), Some("planner"));
         assert_eq!(record.subject.as_deref(), Some("alice"));

@@ -40,6 +40,7 @@ mod regressions;
 mod replay;
 mod replicas;
 mod revocation;
+mod rogue;
 mod set_back;
 mod shadow;
 mod sinks;

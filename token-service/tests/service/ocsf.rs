@@ -6,7 +6,7 @@ use std::{io::Write as _, process::Stdio};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writ_token_service::{
-    audit::{Kind, Record, Verdict},
+    audit::{Finding, Kind, Record, Verdict},
     ocsf,
     store::audit::Entry,
 };
@@ -55,7 +55,7 @@ fn full(kind: Kind) -> Record {
 }
 
 /// All that administrators and registrations do.
-const COMMANDS: [&str; 40] = [
+const COMMANDS: [&str; 42] = [
     "agent add",
     "agent approve",
     "agent reject",
@@ -92,6 +92,8 @@ const COMMANDS: [&str; 40] = [
     "client delete",
     "server register",
     "server delete",
+    "rogue adopt",
+    "rogue dismiss",
     "revoke",
     "lockdown",
     "frobnicate",
@@ -111,6 +113,17 @@ fn entries() -> Vec<Entry> {
             erased_by: Some("e".to_owned()),
             ..entry(Record::new(kind, Timestamp::now()))
         });
+    }
+    for finding in Finding::ALL {
+        let mut alone = Record::new(Kind::Rogue, Timestamp::now());
+        let mut whole = full(Kind::Rogue);
+        whole.server = None;
+        for record in [&mut alone, &mut whole] {
+            record.note("finding", finding.as_str().into());
+        }
+        whole.note("host", "mcp.example.com".into());
+        whole.note("path", "/mcp".into());
+        all.extend([alone, whole].map(entry));
     }
     for command in COMMANDS {
         for kind in [Kind::Admin, Kind::Registration] {
@@ -165,6 +178,32 @@ fn each_kind_is_of_the_class_that_says_most_about_it() {
     let mut read = full(Kind::Mint);
     read.method = Some("resources/read".to_owned());
     assert_eq!(of(read), (json!(6003), json!(2)));
+}
+
+#[test]
+fn each_finding_says_what_it_is_and_how_bad() {
+    for (finding, severity) in [
+        (Finding::ForeignCredential, 4),
+        (Finding::MisusedToken, 4),
+        (Finding::ReplayedToken, 4),
+        (Finding::GatewayBypass, 4),
+        (Finding::ShadowServer, 3),
+        (Finding::UnapprovedAgent, 3),
+        (Finding::NewAgent, 1),
+        (Finding::NewTool, 1),
+    ] {
+        let mut record = finding.record(Timestamp::now());
+        record.note("host", "mcp.example.com".into());
+        record.note("path", "/mcp".into());
+        let event = ocsf::event(&entry(record), "log");
+        let found = (&event["class_uid"], &event["severity_id"]);
+        assert_eq!(found, (&json!(2004), &json!(severity)), "{finding:?}");
+        let about = &event["finding_info"];
+        assert_eq!(about["analytic"]["uid"], finding.as_str());
+        assert_eq!(about["types"], json!([finding.as_str()]));
+        assert_eq!(event["is_alert"], severity == 4);
+        assert_eq!(event["resources"][0]["name"], "mcp.example.com/mcp");
+    }
 }
 
 #[test]

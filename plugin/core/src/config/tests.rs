@@ -222,3 +222,31 @@ fn what_is_wrong_with_a_guard_names_its_field() {
         );
     }
 }
+
+#[test]
+fn an_egress_is_configured() {
+    let json = |more: &str| {
+        format!(
+            r#"{{"mode":"egress","token_service":{{"cluster":"writ","gateway_id":"out","secret_env":"SECRET"}}{more}}}"#
+        )
+    };
+    for (more, unknown) in [
+        ("", Unknown::Record),
+        (r#","unknown":"refuse""#, Unknown::Refuse),
+    ] {
+        let Mode::Egress(found) = read(&json(more)).unwrap().mode else {
+            panic!("not an egress")
+        };
+        assert_eq!(
+            (found.unknown, &*found.service.gateway_id),
+            (unknown, "out")
+        );
+    }
+    for (more, field) in [
+        (r#","unknown":"block""#, "unknown"),
+        (r#","server":"ledger""#, "server"),
+    ] {
+        let message = read(&json(more)).unwrap_err().to_string();
+        assert!(message.contains(&format!("`{field}`")), "{message}");
+    }
+}

@@ -5,6 +5,7 @@ mod ends;
 mod headers;
 mod inputs;
 mod late;
+mod leaving;
 mod pins;
 mod policy_failures;
 mod responses;

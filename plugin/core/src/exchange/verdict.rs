@@ -82,7 +82,7 @@ impl Exchange {
                     let keep = config.caller_token == CallerToken::Keep;
                     self.forward_plainly(gateway, host, asked, question.message, keep)
                 }
-                Mode::Gateway(_) | Mode::Guard(_) => {
+                Mode::Gateway(_) | Mode::Guard(_) | Mode::Egress(_) => {
                     self.obtain(gateway, host, asked, question, &obligations)
                 }
             },

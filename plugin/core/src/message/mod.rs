@@ -22,17 +22,17 @@ use writ_policy::input::{Kind, Mcp};
 
 pub use json::MAX_DEPTH;
 pub(crate) use json::{is_taken_for, parse as parse_strict, parse_result};
-pub(crate) use method::questions;
 pub use method::{
     NotAMethod, RESPONSE, SESSION_CLOSE, STREAM_OPEN, Travel, UnknownMethod, check_named,
     is_from_server,
 };
+pub(crate) use method::{is_free, is_from_client, questions};
 pub(crate) use version::Era;
 
 use method::Subject;
 
 /// What a stateless request says of itself.
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The longest method name or target that is accepted, in bytes.

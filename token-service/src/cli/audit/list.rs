@@ -34,6 +34,9 @@ pub(super) struct Which {
     /// Only this kind.
     #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)))]
     kind: Option<String>,
+    /// Only what was found that should not be: as `--kind rogue`.
+    #[arg(long, conflicts_with = "kind")]
+    rogue: bool,
     /// Only this user or workload.
     #[arg(long)]
     subject: Option<String>,
@@ -85,9 +88,10 @@ impl Which {
     pub(super) fn filter(&self) -> Filter {
         let named = |word: &Option<String>| word.clone().unwrap_or_default();
         Filter {
-            kind: Kind::ALL
-                .into_iter()
-                .find(|kind| kind.as_str() == named(&self.kind)),
+            kind: Kind::ALL.into_iter().find(|kind| {
+                kind.as_str() == named(&self.kind) || (self.rogue && *kind == Kind::Rogue)
+            }),
+            finding: None,
             subject: self.subject.clone(),
             agent: self.agent.clone(),
             server: self.server.clone(),

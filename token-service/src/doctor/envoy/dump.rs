@@ -135,7 +135,7 @@ fn plugin(typed: &Value) -> Option<&Value> {
     let ours = |name| text(plugin, name) == Some("writ");
     let configured = || -> Option<bool> {
         let config: Value = serde_json::from_str(configuration(plugin)?).ok()?;
-        Some(["gateway", "guard", "static"].contains(&text(&config, "mode")?))
+        Some(["gateway", "guard", "static", "egress"].contains(&text(&config, "mode")?))
     };
     (ours("name") || ours("root_id") || configured().unwrap_or(false)).then_some(plugin)
 }

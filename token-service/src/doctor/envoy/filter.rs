@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use serde_json::Value;
+use writ_core::config::Unknown;
 
 use super::{
     super::Finding,
@@ -19,6 +20,14 @@ pub(super) fn examine(at: &Governed<'_>) -> Vec<Finding> {
         internal(at),
         request_ids(at),
     ]
+}
+
+/// Where traffic is only watched; what is refused must be held, and refused when the filter fails, too.
+pub(super) fn watching(at: &Governed<'_>, unknown: Unknown) -> Vec<Finding> {
+    match unknown {
+        Unknown::Record => vec![configuration(at)],
+        Unknown::Refuse => vec![configuration(at), holding(at), failure(at)],
+    }
 }
 
 fn configuration(at: &Governed<'_>) -> Finding {

@@ -17,10 +17,14 @@ pub(super) fn examine(dump: &Dump<'_>, at: &Governed<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let mut found = vec![buffers(dump, at, config.max_body as u64)];
-    if let Some(service) = config.mode.service() {
-        found.push(token_service(dump, at, &service.cluster));
-    }
+    found.extend(of_service(dump, at));
     found
+}
+
+/// How the token service is reached, where there is one.
+pub(super) fn of_service(dump: &Dump<'_>, at: &Governed<'_>) -> Option<Finding> {
+    let service = at.config.as_ref().ok()?.mode.service()?;
+    Some(token_service(dump, at, &service.cluster))
 }
 
 /// Each has to be above what the filter reads, or Envoy answers 413 before the filter can.

@@ -13,6 +13,7 @@ mod routes;
 
 use serde_json::Value;
 use url::Url;
+use writ_core::config::Mode;
 
 use self::dump::{Dump, Governed};
 use super::{Finding, issuer::innermost};
@@ -69,6 +70,12 @@ fn judge(dump: &Value, registry: Option<&Registry>) -> Vec<Finding> {
 }
 
 fn of_listener(dump: &Dump<'_>, at: &Governed<'_>, registry: Option<&Registry>) -> Vec<Finding> {
+    // Nothing about a call is decided there: the Envoy around it is whatever proxy it is.
+    if let Ok(Mode::Egress(egress)) = at.config.as_ref().map(|config| &config.mode) {
+        let mut found = filter::watching(at, egress.unknown);
+        found.extend(limits::of_service(dump, at));
+        return found;
+    }
     let mut found = filter::examine(at);
     found.extend(reading::examine(at));
     found.extend(routes::examine(dump, at, registry));

@@ -237,7 +237,7 @@ fn servers(
     match &at.config.as_ref().ok()?.mode {
         Mode::Gateway(_) => Some(routed(at, places, registry)),
         Mode::Guard(guard) => Some(guarded(at, &guard.server, registry)),
-        Mode::Static(_) => None,
+        Mode::Static(_) | Mode::Egress(_) => None,
     }
 }
 

@@ -330,3 +330,29 @@ fn a_guard_is_looked_at_like_a_gateway() {
     service["name"] = json!("other");
     assert_eq!(wrong(&dump), [("token service", Level::Problem)]);
 }
+
+#[test]
+fn an_egress_is_looked_at_for_what_it_does() {
+    let plugin = in_manager("/http_filters/1/typed_config/config");
+    let watched = |unknown: &str| {
+        let egress = json!({"mode": "egress", "unknown": unknown, "token_service":
+            {"cluster": "writ", "gateway_id": "egress", "secret_env": "WRIT_EGRESS_SECRET"}});
+        let mut dump = with(
+            &format!("{plugin}/configuration"),
+            "value",
+            json!(egress.to_string()),
+        );
+        let filter = dump.pointer_mut(&plugin).unwrap();
+        filter["failure_policy"] = json!("FAIL_OPEN");
+        filter["allow_on_headers_stop_iteration"] = json!(false);
+        dump
+    };
+    let mut recording = watched("record");
+    assert_eq!(wrong(&recording), []);
+    let refusing = wrong(&watched("refuse"));
+    let checks: Vec<_> = refusing.iter().map(|(check, _)| *check).collect();
+    assert_eq!(checks, ["header holding", "failure policy"]);
+    let service = recording.pointer_mut("/configs/1/static_clusters/1/cluster");
+    service.unwrap()["name"] = json!("other");
+    assert_eq!(wrong(&recording), [("token service", Level::Problem)]);
+}

@@ -29,7 +29,7 @@ use crate::{
     http::{Peer, PeerCertificate, basic},
     oauth::{NO_STORE, OAuthError, chain::Links, dpop},
     otlp,
-    store::{StoreError, tasks::Found},
+    store::{StoreError, sightings::Sighting, tasks::Found},
     telemetry,
 };
 
@@ -126,6 +126,7 @@ async fn exchange(
         deciding.end();
         record.of_trace(telemetry::trace_id());
         telemetry::note(told(&record));
+        let called = mint.if_new.as_ref().map(|new| new.sighting.clone());
         let committing = telemetry::child("commit");
         let committed = app
             .store
@@ -133,7 +134,12 @@ async fn exchange(
             .await;
         committing.end();
         match committed {
-            Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),
+            Ok(()) => {
+                if let Some(Sighting::Tool(server, tool)) = called {
+                    app.seen_tools.add(server, tool);
+                }
+                return answer.map(|answer| (NO_STORE, Json(answer)).into_response());
+            }
             Err(StoreError::Stale) => {
                 app.reload_registry(registry.revision())
                     .await

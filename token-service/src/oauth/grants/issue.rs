@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::first_seen;
+
 use crate::{
     app::App,
     audit::{Kind, Record, Verdict},
@@ -34,7 +36,9 @@ pub(super) async fn commit(
 ) -> Result<TokenResponse, OAuthError> {
     not_locked_out(app, &claims.sub, &claims.client_id, server).await?;
     let token = TokenResponse::sign(app, claims)?;
-    tx.audit(&record(app, claims, server, grant, peer)).await?;
+    let record = record(app, claims, server, grant, peer);
+    tx.audit(&record).await?;
+    first_seen::note(&mut tx, claims, grant, &record, app.clock.now()).await?;
     tx.commit().await?;
     metrics::counter!("writ_tokens_issued_total", "grant" => grant.as_str()).increment(1);
     Ok(token)

@@ -3,6 +3,7 @@
 pub mod authorization_code;
 pub mod client_credentials;
 pub mod exchange;
+mod first_seen;
 mod issue;
 pub mod jwt_bearer;
 mod on_behalf;

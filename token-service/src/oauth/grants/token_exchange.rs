@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use writ_core::token::{Accepted, Claims};
 
-use super::issue;
+use super::{first_seen, issue};
 use crate::{
     app::App,
     audit::{Kind, Record, TryKind, Verdict, clip},
@@ -30,7 +30,7 @@ use crate::{
         stopped,
         token::TokenResponse,
     },
-    registry::{Registry, Server, Status},
+    registry::{Grant, Registry, Server, Status},
     store::WriteTx,
 };
 
@@ -209,6 +209,8 @@ impl Derived {
         }
         record.detail = Some(fields);
         tx.audit(&record).await?;
+        let now = app.clock.now();
+        first_seen::note(&mut tx, &self.token, Grant::TokenExchange, &record, now).await?;
         tx.commit().await?;
         metrics::counter!("writ_tokens_issued_total", "grant" => "token_exchange").increment(1);
         let life = self.token.exp.saturating_sub(self.token.iat);

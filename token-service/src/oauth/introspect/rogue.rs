@@ -5,7 +5,7 @@ use serde_json::json;
 use writ_core::guard::{Owner, Rogue};
 
 use crate::{
-    audit::{Kind, Record, Verdict, clip, printable},
+    audit::{Finding, Record, Verdict, clip, printable},
     registry::Server,
 };
 
@@ -28,20 +28,19 @@ impl Arrival<'_> {
             owner,
             issuer,
         } = rogue;
-        metrics::counter!("writ_rogue_total", "credential" => credential.word()).increment(1);
-        let mut record = Record::new(Kind::Rogue, now);
+        let finding = Finding::of(credential);
+        finding.count(Some(credential), 1);
+        let mut record = finding.record(now);
         record.gateway = self.gateway.map(str::to_owned);
         record.server = Some(server.id.to_string());
         record.decision = Some(Verdict::Deny);
         record.reason = Some(credential.sentence().to_owned());
         record.source_ip = self.source_ip.map(|ip| clip(ip, 64));
         record.request_id = self.request_id.map(|id| clip(id, 128));
-        record.detail = Some(match issuer {
-            Some(issuer) => {
-                json!({"credential": credential, "issuer": printable(&clip(&issuer, 256))})
-            }
-            None => json!({"credential": credential}),
-        });
+        record.note("credential", json!(credential));
+        if let Some(issuer) = issuer {
+            record.note("issuer", printable(&clip(&issuer, 256)).into());
+        }
         if let Some(Owner {
             subject,
             agent,

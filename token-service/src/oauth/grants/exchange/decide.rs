@@ -15,10 +15,14 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{Kind, Record, Verdict, clip},
+    audit::{Finding, Kind, Record, Verdict, clip},
     oauth::{OAuthError, stopped},
     registry::{Agent, Gateway, GatewayKind, Registry, Server, Status},
-    store::{commit, tasks::Found},
+    store::{
+        commit,
+        sightings::{IfNew, Sighting},
+        tasks::Found,
+    },
     task::{self, Outside},
 };
 
@@ -137,7 +141,11 @@ pub(super) fn decide(
                 now,
             };
             match mint.token() {
-                Ok(token) => minted(record, token, found, now).asked(kept),
+                Ok(token) => {
+                    let mut minted = minted(record, token, found, now).asked(kept);
+                    minted.mint.if_new = first_call(app, server, agent, &minted.record, now);
+                    minted
+                }
                 Err(error) => refused(record, OAuthError::internal(&error)),
             }
         }
@@ -161,7 +169,7 @@ fn entitled<'a>(
     }
     if gateway.kind != GatewayKind::Gateway {
         return Err(OAuthError::UnauthorizedClient(
-            "this is registered as a guard, for which nothing is minted: register the gateway with `writ gateway add ID`".into(),
+            "this is registered as a guard or an egress, for which nothing is minted: register the gateway with `writ gateway add ID`".into(),
         ));
     }
     let server = registry
@@ -242,6 +250,41 @@ fn agent_document(agent: &Agent, server: &Server, caller: &Caller) -> Document<i
     })
 }
 
+/// What else is on record if nobody has called this tool of the server's before: unless it is registered or pinned.
+fn first_call(
+    app: &App,
+    server: &Server,
+    agent: &Agent,
+    minted: &Record,
+    now: Timestamp,
+) -> Option<Box<IfNew>> {
+    if minted.method.as_deref() != Some("tools/call") {
+        return None;
+    }
+    let (id, tool) = (server.id.as_str(), minted.target.as_ref()?);
+    let registered = agent.tools.get(id);
+    if app.seen_tools.has(id, tool)
+        || server.pins.contains_key(tool)
+        || server.tools.contains(tool)
+        || registered.is_some_and(|tools| tools.contains(tool))
+    {
+        return None;
+    }
+    let mut record = Finding::NewTool.record(now);
+    record.subject.clone_from(&minted.subject);
+    record.agent.clone_from(&minted.agent);
+    record.gateway.clone_from(&minted.gateway);
+    record.server.clone_from(&minted.server);
+    record.method.clone_from(&minted.method);
+    record.target.clone_from(&minted.target);
+    record.token_id.clone_from(&minted.token_id);
+    record.txn.clone_from(&minted.txn);
+    record.request_id.clone_from(&minted.request_id);
+    record.source_ip.clone_from(&minted.source_ip);
+    let sighting = Sighting::Tool(id.to_owned(), tool.clone());
+    Some(Box::new(IfNew { sighting, record }))
+}
+
 fn minted(
     mut record: Record,
     token: MintedToken,
@@ -269,6 +312,7 @@ fn minted(
         mint: commit::Mint {
             token: single_use,
             charge,
+            if_new: None,
         },
         answer: Ok(answer),
     }
