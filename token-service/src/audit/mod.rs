@@ -1,7 +1,10 @@
 //! What is put on record: who did what to which server, what was decided and why.
 //!
-//! A record holds no token, secret or argument; a token is named by its `jti`, a body by its digest.
+//! A record holds no token, secret or argument; a token is named by its `jti`, a body by its digest. What is kept of arguments lies
+//! beside it.
 
+mod arguments;
+mod redaction;
 mod text;
 mod tries;
 
@@ -9,6 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use arguments::{Arguments, Beside, Keep, Key as ArgumentsKey, OpenError, Opened};
+pub use redaction::Redaction;
 pub use text::{clip, printable};
 pub use tries::{Tries, TryKind};
 

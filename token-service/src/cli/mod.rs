@@ -187,6 +187,9 @@ pub enum CliError {
     /// Records do not become leaves.
     #[error(transparent)]
     Sequence(#[from] crate::log::sequence::SequenceError),
+    /// What is kept of arguments.
+    #[error(transparent)]
+    Arguments(#[from] crate::audit::OpenError),
     /// What `writ audit verify` found.
     #[error(transparent)]
     Verify(#[from] crate::log::verify::VerifyError),

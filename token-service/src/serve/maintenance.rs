@@ -53,13 +53,17 @@ pub(super) async fn run(
     }
 }
 
-/// Deletes what has expired.
+/// Deletes what has expired, and puts on record what was counted and is over.
 async fn tidy(app: &App) -> Result<(), StoreError> {
     let now = app.clock.now();
     app.store.sweep(unix(now)).await?;
-    let kept = app.config.policy_inputs.keep;
-    let oldest = now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
-    app.store.sweep_inputs(oldest).await
+    app.store.tell_floods(now).await?;
+    let before = |kept: Duration| now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
+    let (inputs, audit) = (&app.config.policy_inputs, &app.config.audit);
+    app.store.sweep_inputs(before(inputs.keep)).await?;
+    app.store
+        .sweep_arguments(before(audit.arguments.keep))
+        .await
 }
 
 /// Without requests, too, a service notices what another process has changed.

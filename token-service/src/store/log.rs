@@ -300,19 +300,19 @@ impl Store {
 }
 
 impl Store {
-    /// Erases what leaves say about a person, with the record of it, whose detail says of how many `records`. Inputs that are
-    /// kept of decisions about them go, too.
+    /// Erases what leaves say about a person, with the record of it, whose detail says of how many `records`. What lies
+    /// beside their records goes, too.
     ///
     /// # Errors
     /// When the database fails or stays busy.
     pub async fn erase(&self, subject: &str, mut record: Record) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        for beside in [
             "DELETE FROM decision_inputs WHERE record IN (SELECT record FROM audit_personal WHERE subject = $1)",
-        )
-        .bind(subject)
-        .execute(tx.conn())
-        .await?;
+            "DELETE FROM kept_arguments WHERE record IN (SELECT record FROM audit_personal WHERE subject = $1)",
+        ] {
+            sqlx::query(beside).bind(subject).execute(tx.conn()).await?;
+        }
         let erased = sqlx::query(
             "UPDATE audit_personal
              SET salt = NULL, subject = NULL, target = NULL, reason = NULL, source_ip = NULL, detail = NULL, erased_by = $2

@@ -13,6 +13,7 @@ pub mod consents;
 pub mod departures;
 mod dialect;
 mod error;
+pub mod floods;
 pub mod grants;
 pub mod identities;
 pub mod initial_tokens;

@@ -11,6 +11,7 @@
 )]
 
 mod alerts;
+mod arguments;
 mod audit_trail;
 mod authzen;
 mod chain;
@@ -21,6 +22,7 @@ mod database;
 mod dpop;
 mod events;
 mod exchange;
+mod floods;
 mod follower;
 mod harness;
 mod introspection;

@@ -106,7 +106,7 @@ async fn exchange(
         };
         let Outcome {
             record,
-            input,
+            beside,
             mint,
             answer,
         } = decide::decide(
@@ -120,7 +120,7 @@ async fn exchange(
         );
         match app
             .store
-            .commit_decision(registry.revision(), record, input, mint)
+            .commit_decision(registry.revision(), record, beside, mint)
             .await
         {
             Ok(()) => return answer.map(|answer| (NO_STORE, Json(answer)).into_response()),
