@@ -127,7 +127,7 @@ async fn the_page_about_the_audit_trail_can_be_followed() {
         service.binary().parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
-    for info in ["sh", "sh keep", "sh verify", "sh erase", "sh verify"] {
+    for info in ["sh", "sh access", "sh keep", "sh verify", "sh erase", "sh verify"] {
         for commands in blocks("docs/audit.md", info) {
             let output = tokio::process::Command::new("sh")
                 .args(["-euc", &commands])

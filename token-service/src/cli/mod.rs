@@ -3,6 +3,7 @@
 //! Every command but `serve` works on the database directly, whether the service runs or not; a running service
 //! notices at its next decision.
 
+mod access;
 mod agent;
 mod audit;
 mod connect;
@@ -92,6 +93,9 @@ enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Who could use what, and who did.
+    #[command(subcommand)]
+    Access(access::Command),
     /// Policies: check, test and publish them.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -326,6 +330,7 @@ impl Command {
             Self::Policy(policy::Command::Stored(command)) => {
                 command.run(config, store, output).await
             }
+            Self::Access(command) => command.run(config, store, output).await,
             Self::Keys(command) => command.run(config, store, output).await,
             Self::Snapshot(command) => command.run(config, store, output).await,
         }

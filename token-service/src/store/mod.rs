@@ -5,6 +5,7 @@
 //! puts everything that is waiting into one transaction, so that an fsync is shared. Processes on the same database leave
 //! each other's changes whole: SQLite's one writer, and on PostgreSQL a lock that stands for it, see to that.
 
+pub mod access;
 pub mod audit;
 mod batch;
 pub mod commit;

@@ -10,6 +10,7 @@
     reason = "test code: a panic is how it says no"
 )]
 
+mod access;
 mod alerts;
 mod arguments;
 mod audit_trail;
