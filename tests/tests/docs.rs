@@ -127,8 +127,17 @@ async fn the_page_about_the_audit_trail_can_be_followed() {
         service.binary().parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
-    for info in ["sh", "sh access", "sh keep", "sh verify", "sh erase", "sh verify"] {
+    for info in [
+        "sh",
+        "sh access",
+        "sh keep",
+        "sh verify",
+        "sh erase",
+        "sh verify",
+        "sh archive",
+    ] {
         for commands in blocks("docs/audit.md", info) {
+            let commands = commands.replace("/var/lib/writ-archives", &kept.display().to_string());
             let output = tokio::process::Command::new("sh")
                 .args(["-euc", &commands])
                 .env("PATH", &path)

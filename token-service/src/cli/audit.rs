@@ -1,7 +1,10 @@
 //! `writ audit …`
 
+mod archive;
+mod columns;
 mod export;
 mod list;
+mod parquet;
 mod show;
 mod sinks;
 mod verify;
@@ -34,6 +37,8 @@ pub(super) enum Stored {
     Show(show::Show),
     /// Write records to standard output or a file.
     Export(Box<export::Export>),
+    /// Move old records to a file that verifies by itself and together with the database, which keeps their hashes.
+    Archive(archive::Archive),
     /// Print the newest checkpoint of the log: keep it where nobody who can change the database can reach it.
     Checkpoint,
     /// Print the public key that checkpoints of the log are signed with, or that this service cosigns others' with.
@@ -67,6 +72,7 @@ impl Stored {
             Self::Stats(stats) => stats.run(store, output).await,
             Self::Show(show) => show.run(config, store, output).await,
             Self::Export(export) => export.run(store).await,
+            Self::Archive(archive) => archive.run(config, store, output).await,
             Self::Sinks => sinks::run(config, store, output).await,
             Self::Checkpoint => {
                 let newest = store.newest_checkpoint().await?;

@@ -194,6 +194,9 @@ pub enum CliError {
     /// What is kept of arguments.
     #[error(transparent)]
     Arguments(#[from] crate::audit::OpenError),
+    /// Why nothing was archived.
+    #[error(transparent)]
+    Archive(#[from] crate::log::archive::ArchiveError),
     /// What `writ audit verify` found.
     #[error(transparent)]
     Verify(#[from] crate::log::verify::VerifyError),

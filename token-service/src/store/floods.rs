@@ -50,7 +50,7 @@ impl Store {
         for counted in COUNTED {
             while self.tell(&counted, now).await? == AT_A_TIME {}
         }
-        let mut tx = self.write().await?;
+        let mut tx = self.write_beside().await?;
         sqlx::query("DELETE FROM rogue_counts WHERE day < $1 AND beyond <= recorded")
             .bind(day(now))
             .execute(tx.conn())
@@ -60,6 +60,12 @@ impl Store {
 
     /// Answers with how many were put on record.
     async fn tell(&self, counted: &Counted, now: Timestamp) -> Result<usize, StoreError> {
+        if over(&mut *self.read().await?, counted, now)
+            .await?
+            .is_empty()
+        {
+            return Ok(0);
+        }
         // Nobody counts meanwhile, here or in another process.
         let mut tx = self.write().await?;
         let rows = over(tx.conn(), counted, now).await?;

@@ -58,7 +58,9 @@ pub(super) async fn insert(conn: &mut AnyConnection, kept: &[Kept<'_>]) -> Resul
             argument_rows(kept)?,
         ),
     ] {
-        sqlx::query(sql).bind(rows).execute(&mut *conn).await?;
+        if rows != "[]" {
+            sqlx::query(sql).bind(rows).execute(&mut *conn).await?;
+        }
     }
     Ok(())
 }

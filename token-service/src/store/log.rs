@@ -318,10 +318,11 @@ impl Store {
              SET salt = NULL, subject = NULL, target = NULL, reason = NULL, source_ip = NULL, detail = NULL, erased_by = $2
              WHERE record IN (
                SELECT p.record FROM audit_personal AS p JOIN audit AS a ON a.id = p.record JOIN leaves AS l ON l.seq = a.seq
-               WHERE p.subject = $1
+               WHERE p.subject = $1 AND l.leaf >= (SELECT coalesce(max(size), 0) FROM archives)
                UNION
                SELECT p.record FROM audit AS a JOIN audit_personal AS p ON p.record = a.id JOIN leaves AS l ON l.seq = a.seq
-               WHERE a.kind = 'admin' AND a.method LIKE 'user %' AND p.target = $1)",
+               WHERE a.kind = 'admin' AND a.method LIKE 'user %' AND p.target = $1
+                 AND l.leaf >= (SELECT coalesce(max(size), 0) FROM archives))",
         )
         .bind(subject)
         .bind(&record.id)

@@ -6,6 +6,7 @@
 //! each other's changes whole: SQLite's one writer, and on PostgreSQL a lock that stands for it, see to that.
 
 pub mod access;
+pub mod archives;
 pub mod audit;
 mod batch;
 pub mod commit;

@@ -195,10 +195,7 @@ async fn a_denial_for_want_of_scope_says_which_and_is_on_record() {
     let detail = record.detail.as_ref().unwrap();
     assert_eq!(
         (&detail["cause"], &detail["scopes"]),
-        (
-            &json!("policy"),
-            &json!(["ledger:read", "ledger:personal"])
-        )
+        (&json!("policy"), &json!(["ledger:read", "ledger:personal"]))
     );
 }
 

@@ -12,6 +12,7 @@
 
 mod access;
 mod alerts;
+mod archive;
 mod arguments;
 mod audit_trail;
 mod authzen;
