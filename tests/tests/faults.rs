@@ -88,7 +88,11 @@ async fn while_the_disk_takes_nothing_nothing_is_minted_and_then_it_goes_on() ->
         );
         ensure!(answer["error"] == "temporarily_unavailable", "{answer}");
         let told = answer["error_description"].as_str().unwrap_or_default();
-        ensure!(told.contains("the database's disk fails"), "{answer} {}", service.process()?.tail());
+        ensure!(
+            told.contains("the database's disk fails"),
+            "{answer} {}",
+            service.process()?.tail()
+        );
     }
     let metrics = http
         .get(format!("{issuer}/metrics"))

@@ -84,7 +84,6 @@ impl Explain {
         let sources = in_force(config, store).await?;
         let mut uses = store.uses(tool, subject).await?;
         let leave = store.leave(subject, now).await?;
-        let servers = self.servers(&registry, tool, &uses)?;
         let everybody = everybody(store, &registry).await?;
         let mut who = everybody
             .iter()
@@ -97,6 +96,7 @@ impl Explain {
             );
             return Err(CliError::Usage(told));
         }
+        let servers = self.servers(&registry, tool, &uses)?;
         let rules = match subject {
             Some(_) => Rules::Named,
             None => Rules::Unnamed,
