@@ -7,6 +7,8 @@ use regorus::Value;
 use regorus::value::Object;
 use serde::{Deserialize, Serialize};
 
+use crate::input::Mcp;
+
 /// So many bytes of an input does a gateway report at most.
 pub const MOST_REPORTED: usize = 4 * 1024;
 
@@ -98,11 +100,63 @@ impl KeptInput {
         })
     }
 
+    /// The same with what the message carried put back; none where there is no document to put it into.
+    #[must_use]
+    pub fn with_carried(&self, carried: &Value) -> Option<Self> {
+        let (Value::Object(input), Value::Object(carried)) = (self.value()?, carried) else {
+            return None;
+        };
+        let Value::Object(mcp) = input.get(&Value::from("mcp"))? else {
+            return None;
+        };
+        let mut whole = Object::clone(mcp);
+        for (name, value) in carried.iter() {
+            whole.insert(name.clone(), value.clone());
+        }
+        let mut input = Object::clone(&input);
+        input.insert(Value::from("mcp"), Value::Object(Arc::new(whole)));
+        Some(Self {
+            document: Some(Value::Object(Arc::new(input)).to_string()),
+            lacks: None,
+        })
+    }
+
     /// The document, if there is one and it is what was kept.
     #[must_use]
     pub fn value(&self) -> Option<Value> {
         let input = Value::from_json_str(self.document.as_deref()?).ok()?;
         matches!(input["mcp"], Value::Object(_)).then_some(input)
+    }
+}
+
+/// What a message carries, by the names that [`CARRIED`] has for it; none where that is nothing.
+#[must_use]
+pub fn carried_by(mcp: &Mcp<'_>) -> Option<Value> {
+    of_carried([mcp.answer, mcp.arguments, mcp.input_responses])
+}
+
+/// The same of the message that an input is about.
+#[must_use]
+pub fn carried(input: &Value) -> Option<Value> {
+    let mcp = &input["mcp"];
+    of_carried(CARRIED.map(|name| Some(&mcp[name])))
+}
+
+fn of_carried(values: [Option<&Value>; CARRIED.len()]) -> Option<Value> {
+    let mut object = Object::new();
+    for (name, value) in CARRIED.into_iter().zip(values) {
+        if let Some(value) = value.filter(|value| is_something(value)) {
+            object.insert(Value::from(name), value.clone());
+        }
+    }
+    (!object.is_empty()).then(|| Value::Object(Arc::new(object)))
+}
+
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Undefined | Value::Null => false,
+        Value::Object(members) => !members.is_empty(),
+        _ => true,
     }
 }
 
@@ -112,11 +166,6 @@ fn bare(input: &Value) -> Option<Value> {
         return None;
     };
     let Value::Object(mcp) = mcp else { return None };
-    let is_something = |value: &Value| match value {
-        Value::Undefined | Value::Null => false,
-        Value::Object(members) => !members.is_empty(),
-        _ => true,
-    };
     let carried = CARRIED.map(Value::from);
     let carries = |name| mcp.get(name).is_some_and(is_something);
     if !carried.iter().any(carries) {
@@ -180,6 +229,29 @@ mod tests {
         assert_eq!(
             kept(nothing, Carried::LeftOut, MOST_KEPT),
             (None, Some(input(nothing)))
+        );
+    }
+
+    #[test]
+    fn what_was_left_out_can_be_put_back() {
+        let whole = input(TRANSFER);
+        let kept = KeptInput::of(&whole, Carried::LeftOut, MOST_KEPT);
+        let carried = carried(&whole).unwrap();
+        let back = kept.with_carried(&carried).unwrap();
+        assert_eq!(
+            (back.lacks, carried.to_string()),
+            (
+                None,
+                r#"{"arguments":{"amount":0.1,"e":1e+300,"n":9007199254740991}}"#.to_owned()
+            )
+        );
+        assert_eq!(
+            back.value().unwrap()["mcp"]["arguments"],
+            whole["mcp"]["arguments"]
+        );
+        assert_eq!(
+            super::carried(&input(r#"{"arguments":{},"answer":null}"#)),
+            None
         );
     }
 

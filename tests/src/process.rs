@@ -16,7 +16,7 @@ const TAIL_LINES: usize = 60;
 #[derive(Debug)]
 pub struct Process {
     name: String,
-    command: Command,
+    command: Box<Command>,
     child: Child,
     log: PathBuf,
 }
@@ -28,7 +28,7 @@ impl Process {
         let child = start(name, &mut command, &log)?;
         Ok(Self {
             name: name.to_owned(),
-            command,
+            command: Box::new(command),
             child,
             log,
         })

@@ -1,5 +1,7 @@
 //! Every example in the README and the guides is what it says it is: loaded, run or compiled here.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -125,8 +127,17 @@ async fn the_page_about_the_audit_trail_can_be_followed() {
         service.binary().parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
-    for info in ["sh", "sh keep", "sh verify", "sh erase", "sh verify"] {
+    for info in [
+        "sh",
+        "sh access",
+        "sh keep",
+        "sh verify",
+        "sh erase",
+        "sh verify",
+        "sh archive",
+    ] {
         for commands in blocks("docs/audit.md", info) {
+            let commands = commands.replace("/var/lib/writ-archives", &kept.display().to_string());
             let output = tokio::process::Command::new("sh")
                 .args(["-euc", &commands])
                 .env("PATH", &path)
@@ -509,6 +520,28 @@ fn the_service_configuration_is_accepted() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn what_is_kept_of_arguments_is_configured_as_the_page_says() {
+    let scratch = Scratch::new("arguments").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut writ = std::process::Command::new(writ_tests::binaries::writ().unwrap());
+        writ.args(arguments)
+            .current_dir(scratch.path())
+            .output()
+            .unwrap()
+    };
+    let config = blocks("docs/audit.md", "toml arguments").remove(0);
+    scratch.write("writ.toml", &config).unwrap();
+    let key = run(&["keys", "generate-encryption-key"]).stdout;
+    let seal = scratch
+        .write("seal", String::from_utf8(key).unwrap())
+        .unwrap();
+    std::fs::set_permissions(seal, Permissions::from_mode(0o600)).unwrap();
+    let output = run(&["--config", "writ.toml", "server", "list"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::{
-    audit::{SeenTools, Tries},
+    audit::{Arguments, SeenTools, Tries},
     clock::Clock,
     config::Config,
     federation::Federation,
@@ -69,6 +69,8 @@ pub struct App {
     pub witness_key: Option<NoteKey>,
     /// Where spans go.
     pub telemetry: Telemetry,
+    /// Keeps what calls carry.
+    pub arguments: Arguments,
     /// Whose call within a task is decided when.
     pub task_turns: Turns,
     /// Clients that are named by a document.
@@ -123,8 +125,17 @@ impl App {
             Some(name) => Some(log::keep::witness_key(&store, sealing, name).await?),
             None => None,
         };
+        let rules = config.audit.arguments.clone();
+        let arguments = Arguments::open(&store, sealing, rules).await?;
         let snapshots = Snapshots::open(&store, sealing).await?;
         let registry = store.load_registry(Revoked::default(), clock.now()).await?;
+        let unknown = config.audit.arguments.servers();
+        for server in unknown.filter(|id| registry.server(id).is_none()) {
+            tracing::warn!(
+                server,
+                "no server of this id is registered, which `audit.arguments.servers` names"
+            );
+        }
         // After the registry: what is published in between is found with the registry's next revision.
         let policy = InForce::start(&store, config.policy_dir.as_deref()).await?;
         let shadow = InShadow::default();
@@ -155,6 +166,7 @@ impl App {
             log_key,
             witness_key,
             telemetry,
+            arguments,
             task_turns: Turns::default(),
             client_documents: ClientDocuments::default(),
             policy,

@@ -7,6 +7,7 @@
 //! [`audit::Record`]; a token and its record are committed together. [`sinks`] send what is on record to where security
 //! teams look, as [`ocsf`] events; [`telemetry`] sends traces and metrics.
 
+pub mod access;
 pub mod app;
 pub mod audit;
 pub mod authzen;

@@ -14,16 +14,39 @@ mod stopped;
 mod story;
 mod trail;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Result;
+use writ_tests::binaries;
 use writ_tests::deployment::{Deployment, Options};
 
 use stage::Stage;
 
 /// Where a person finds the demo each time, if nobody else is there.
 const PORTS: (u16, u16) = (10000, 8181);
+
+/// Clients register themselves, and arguments are kept, so that a policy can be asked again about them.
+const SERVICE: &str = r#"
+[registration]
+open = true
+
+[keys]
+encryption_key_env = "DEMO_SEAL"
+
+[audit.arguments]
+default = "full"
+"#;
+
+/// The variable that holds what keys and arguments are encrypted with.
+const SEAL: &str = "DEMO_SEAL";
+
+/// A new key for that.
+fn seal() -> Result<String> {
+    let mut writ = Command::new(binaries::writ()?);
+    let output = writ.args(["keys", "generate-encryption-key"]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -48,9 +71,8 @@ async fn play() -> Result<bool> {
     let options = Options {
         preferred_ports: Some(PORTS),
         corporate: true,
-        service_config: Some(
-            "[registration]\nopen = true\n\n[policy.inputs]\narguments = true\n".to_owned(),
-        ),
+        service_config: Some(SERVICE.to_owned()),
+        service_env: vec![(SEAL.to_owned(), seal()?)],
         ..Options::named("demo")
     };
     let mut deployment = Deployment::start(options).await?;

@@ -1,8 +1,11 @@
 //! What is put on record: who did what to which server, what was decided and why.
 //!
-//! A record holds no token, secret or argument; a token is named by its `jti`, a body by its digest.
+//! A record holds no token, secret or argument; a token is named by its `jti`, a body by its digest. What is kept of arguments lies
+//! beside it.
 
+mod arguments;
 mod finding;
+mod redaction;
 mod seen_tools;
 mod text;
 mod tries;
@@ -11,7 +14,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use arguments::{Arguments, Beside, Keep, Key as ArgumentsKey, OpenError, Opened};
 pub use finding::Finding;
+pub use redaction::Redaction;
 pub use seen_tools::SeenTools;
 pub use text::{clip, printable};
 pub use tries::{Tries, TryKind};

@@ -1,7 +1,11 @@
 //! `writ audit …`
 
+mod archive;
+mod columns;
 mod export;
 mod list;
+mod parquet;
+mod show;
 mod sinks;
 mod verify;
 mod view;
@@ -10,11 +14,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{CliError, Output};
-use crate::{
-    config::Config,
-    log,
-    store::{Store, StoreError},
-};
+use crate::{config::Config, log, store::Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -34,9 +34,11 @@ pub(super) enum Stored {
     /// Count calls by agent, server and tool: let through, refused, and ended badly.
     Stats(Box<list::Stats>),
     /// Show all that there is of a record.
-    Show(Show),
+    Show(show::Show),
     /// Write records to standard output or a file.
     Export(Box<export::Export>),
+    /// Move old records to a file that verifies by itself and together with the database, which keeps their hashes.
+    Archive(archive::Archive),
     /// Print the newest checkpoint of the log: keep it where nobody who can change the database can reach it.
     Checkpoint,
     /// Print the public key that checkpoints of the log are signed with, or that this service cosigns others' with.
@@ -57,13 +59,6 @@ pub(super) struct Key {
     witness: bool,
 }
 
-/// One record.
-#[derive(Debug, Args)]
-pub(super) struct Show {
-    /// Its id.
-    id: String,
-}
-
 impl Stored {
     pub(super) async fn run(
         self,
@@ -75,8 +70,9 @@ impl Stored {
             Self::List(list) => list.run(store, output).await,
             Self::Tail(list) => list.tail(store, output).await,
             Self::Stats(stats) => stats.run(store, output).await,
-            Self::Show(show) => show.run(store, output).await,
+            Self::Show(show) => show.run(config, store, output).await,
             Self::Export(export) => export.run(store).await,
+            Self::Archive(archive) => archive.run(config, store, output).await,
             Self::Sinks => sinks::run(config, store, output).await,
             Self::Checkpoint => {
                 let newest = store.newest_checkpoint().await?;
@@ -101,13 +97,5 @@ impl Stored {
                 output.line(&key.public())
             }
         }
-    }
-}
-
-impl Show {
-    async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
-        let found = store.record_of(&self.id).await?;
-        let missing = StoreError::NoRecord(self.id);
-        view::whole(&found.ok_or(missing)?, output)
     }
 }

@@ -3,6 +3,7 @@
 //! Every command but `serve` works on the database directly, whether the service runs or not; a running service
 //! notices at its next decision.
 
+mod access;
 mod agent;
 mod audit;
 mod connect;
@@ -96,6 +97,9 @@ enum Command {
     /// What was found that should not be: credentials, servers, tools and agents that nobody knows of.
     #[command(subcommand)]
     Rogue(rogue::Command),
+    /// Who could use what, and who did.
+    #[command(subcommand)]
+    Access(access::Command),
     /// Policies: check, test and publish them.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -191,6 +195,12 @@ pub enum CliError {
     /// Records do not become leaves.
     #[error(transparent)]
     Sequence(#[from] crate::log::sequence::SequenceError),
+    /// What is kept of arguments.
+    #[error(transparent)]
+    Arguments(#[from] crate::audit::OpenError),
+    /// Why nothing was archived.
+    #[error(transparent)]
+    Archive(#[from] crate::log::archive::ArchiveError),
     /// What `writ audit verify` found.
     #[error(transparent)]
     Verify(#[from] crate::log::verify::VerifyError),
@@ -327,6 +337,7 @@ impl Command {
             Self::Policy(policy::Command::Stored(command)) => {
                 command.run(config, store, output).await
             }
+            Self::Access(command) => command.run(config, store, output).await,
             Self::Keys(command) => command.run(config, store, output).await,
             Self::Rogue(command) => command.run(config, store, output).await,
             Self::Snapshot(command) => command.run(config, store, output).await,

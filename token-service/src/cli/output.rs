@@ -32,8 +32,8 @@ impl Output {
     }
 
     /// Standard output, for much.
-    pub(super) fn writer() -> impl std::io::Write {
-        std::io::BufWriter::new(std::io::stdout().lock())
+    pub(super) fn writer() -> impl std::io::Write + Send {
+        std::io::BufWriter::new(std::io::stdout())
     }
 
     /// One line, as it is; colours only reach a terminal.

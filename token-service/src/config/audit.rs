@@ -5,12 +5,17 @@ use std::{path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    ConfigError, duration,
+    ConfigError,
+    arguments::{self, RawArguments, Rules},
+    duration,
     raw::Source,
     remote::{self, Secret},
     sinks::{self, RawSink, Sink},
 };
-use crate::log::{checkpoint::PublicKey, cosign::Witness};
+use crate::{
+    keys::Sealing,
+    log::{checkpoint::PublicKey, cosign::Witness},
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +27,8 @@ pub(super) struct RawAudit {
     witness: Option<RawWitnessing>,
     #[serde(default)]
     pub(super) sinks: Vec<RawSink>,
+    #[serde(default)]
+    pub(super) arguments: RawArguments,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,9 +60,11 @@ pub struct Audit {
     pub witness_of: Vec<PublicKey>,
     /// Where it is sent to.
     pub sinks: Vec<Sink>,
+    /// What is kept of what calls carry.
+    pub arguments: Rules,
 }
 
-pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
+pub(super) fn check(source: &Source, sealing: &Sealing) -> Result<Audit, ConfigError> {
     let raw = &source.values.audit;
     let text = raw.checkpoint_interval.as_deref().unwrap_or("5s");
     if let Some(dir) = raw.checkpoint_dir.as_deref().filter(|dir| !dir.is_dir()) {
@@ -86,6 +95,7 @@ pub(super) fn check(source: &Source) -> Result<Audit, ConfigError> {
         witness_name,
         witness_of: logs.collect::<Result<_, _>>()?,
         sinks: sinks::check(source)?,
+        arguments: arguments::check(source, sealing)?,
     })
 }
 

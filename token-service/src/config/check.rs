@@ -33,6 +33,7 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
     let public = public_listener(source)?;
     let issuer = issuer(source, public)?;
     let tokens = tokens(source)?;
+    let keys = keys::check(source, &tokens)?;
     Ok(Config {
         issuer_follows_listener: source.values.issuer.is_none(),
         issuer,
@@ -45,7 +46,6 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         policy_dir: super::policy::dir(source)?,
         policy_bundle: super::policy::bundle(source)?,
         policy_inputs: super::policy::inputs(source)?,
-        keys: keys::check(source, &tokens)?,
         tokens,
         trusted_proxies: networks(
             source,
@@ -56,7 +56,8 @@ pub(super) fn check(source: &Source) -> Result<Config, ConfigError> {
         outbound: outbound(source)?,
         workloads: Workloads::check(source)?,
         federation: federation::check(source)?,
-        audit: super::audit::check(source)?,
+        audit: super::audit::check(source, &keys.sealing)?,
+        keys,
         registration: super::registration::check(source)?,
         telemetry: super::telemetry::check(source)?,
     })

@@ -3,6 +3,7 @@
 //! [`raw`] is the file as written; [`Config`] is what the service works with, and cannot be wrong. Without a
 //! file everything has a default that listens on loopback only.
 
+pub mod arguments;
 mod audit;
 mod check;
 pub(crate) mod duration;

@@ -29,8 +29,6 @@ pub(super) struct RawPolicy {
 #[serde(deny_unknown_fields)]
 struct RawInputs {
     keep: Option<String>,
-    #[serde(default)]
-    arguments: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,37 +56,30 @@ pub struct BundleServer {
 pub struct Inputs {
     /// How long; zero keeps nothing.
     pub keep: Duration,
-    /// What becomes of what messages carry.
-    pub carried: Carried,
 }
 
 impl Inputs {
-    /// As much of an input as is kept.
+    /// As much of an input as is kept here: what the message carries is not.
     #[must_use]
     pub fn of(&self, input: &Value) -> Option<KeptInput> {
-        (!self.keep.is_zero()).then(|| KeptInput::of(input, self.carried, MOST_KEPT))
+        (!self.keep.is_zero()).then(|| KeptInput::of(input, Carried::LeftOut, MOST_KEPT))
     }
 
     /// As much as is kept of what a gateway reports to have asked about a call to `server`.
     #[must_use]
     pub fn of_report(&self, reported: &KeptInput, server: &str) -> Option<KeptInput> {
-        let kept = || reported.reported(server, self.carried);
+        let kept = || reported.reported(server, Carried::LeftOut);
         (!self.keep.is_zero()).then(kept).flatten()
     }
 }
 
-/// What is kept of inputs. Personal data: not for longer than it takes to look at a change, and what messages carry only
-/// where somebody says so.
+/// What is kept of inputs. Personal data: not for longer than it takes to look at a change.
 pub(super) fn inputs(source: &Source) -> Result<Inputs, ConfigError> {
     let raw = &source.values.policy.inputs;
     let text = raw.keep.as_deref().unwrap_or("7d");
     Ok(Inputs {
         keep: duration::parse(text, &(0..=366 * 86400))
             .map_err(|problem| source.wrong("policy.inputs.keep", text, problem))?,
-        carried: match raw.arguments {
-            true => Carried::Kept,
-            false => Carried::LeftOut,
-        },
     })
 }
 

@@ -1,9 +1,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 
-use writ_policy::kept::Carried;
-
+use super::arguments::Rules;
 use super::*;
-use crate::keys::EncryptionKey;
+use crate::{
+    audit::{Keep, Redaction},
+    keys::EncryptionKey,
+};
 
 fn load(toml: &str) -> Result<Config, ConfigError> {
     load_with(toml, &[])
@@ -32,13 +34,59 @@ fn without_a_file_everything_is_on_loopback() {
 }
 
 #[test]
-fn what_calls_carry_is_kept_only_where_somebody_says_so() {
-    let inputs = |toml: &str| load(toml).unwrap().policy_inputs;
-    let week = Duration::from_secs(7 * 86400);
-    let unsaid = inputs("");
-    assert_eq!((unsaid.keep, unsaid.carried), (week, Carried::LeftOut));
-    let said = inputs("[policy.inputs]\nkeep = \"0s\"\narguments = true\n");
-    assert_eq!((said.keep, said.carried), (Duration::ZERO, Carried::Kept));
+fn what_policies_are_asked_is_kept_for_a_week_unless_somebody_says_otherwise() {
+    let kept = |toml: &str| load(toml).unwrap().policy_inputs.keep;
+    assert_eq!(kept(""), Duration::from_secs(7 * 86400));
+    assert_eq!(kept("[policy.inputs]\nkeep = \"0s\"\n"), Duration::ZERO);
+}
+
+/// A key for what is kept, as `SEAL`.
+const SEAL: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[test]
+fn what_is_kept_of_arguments_is_the_tools_or_the_servers_or_everybodys() {
+    let unsaid = load("").unwrap().audit.arguments;
+    assert_eq!(unsaid, Rules::all(Keep::Digest));
+    let toml = r#"
+        [keys]
+        encryption_key_env = "SEAL"
+        [audit.arguments]
+        default = "none"
+        keep = "30d"
+        redact = ["password"]
+        [audit.arguments.servers.ledger]
+        default = "redacted"
+        redact = ["/to/iban"]
+        tools.transfer = "full"
+        tools.getCustomerPII = "digest"
+        [audit.arguments.servers.other]
+        tools.login = "redacted"
+    "#;
+    let rules = load_with(toml, &[("SEAL", SEAL)]).unwrap().audit.arguments;
+    for (server, tool, keep) in [
+        ("elsewhere", Some("transfer"), Keep::None),
+        ("ledger", None, Keep::Redacted),
+        ("ledger", Some("list"), Keep::Redacted),
+        ("ledger", Some("transfer"), Keep::Full),
+        ("ledger", Some("getCustomerPII"), Keep::Digest),
+        ("other", Some("list"), Keep::None),
+        ("other", Some("login"), Keep::Redacted),
+    ] {
+        assert_eq!(rules.of(server, tool).0, keep, "{server} {tool:?}");
+    }
+    let mut both = Redaction::default();
+    both.add("password").unwrap();
+    both.add("/to/iban").unwrap();
+    assert_eq!(rules.of("ledger", None).1, &both);
+    assert_eq!(rules.keep, Duration::from_secs(30 * 86400));
+    // Without a key nothing is kept that must be encrypted.
+    let error = load_with(&toml.replace("encryption_key_env = \"SEAL\"", ""), &[]).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("audit.arguments.servers.ledger.default")
+            && error.contains("encryption_key_file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -65,6 +113,31 @@ fn an_issuer_that_is_not_set_follows_the_port_that_was_bound() {
 #[test]
 fn what_is_wrong_is_named_with_its_field_and_file() {
     let cases = [
+        (
+            "[audit.arguments]\ndefault = \"all\"",
+            "audit.arguments.default",
+            "all",
+        ),
+        (
+            "[audit.arguments]\ndefault = \"redacted\"",
+            "audit.arguments.default",
+            "redacted",
+        ),
+        (
+            "[audit.arguments]\nredact = [\"a\", \"/~2\"]",
+            "audit.arguments.redact[1]",
+            "/~2",
+        ),
+        (
+            "[audit.arguments.servers.\"a b\"]",
+            "audit.arguments.servers",
+            "a b",
+        ),
+        (
+            "[audit.arguments.servers.ledger.tools]\ntransfer = \"\"",
+            "audit.arguments.servers.ledger.tools.transfer",
+            "",
+        ),
         (
             "[audit]\ncheckpoint_interval = \"2h\"",
             "audit.checkpoint_interval",

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use writ_policy::Value;
 use writ_policy::decision::DenialCause;
 use writ_policy::event::{
     Call, Denied, DiscoveryUse, Event, EventBatch, Outcome, PinChanged, Rogue, Unauthenticated,
 };
+use writ_policy::kept::{self, Carried, KeptInput};
 
 use super::{Asker, shadow};
 use crate::{
     app::App,
-    audit::{Finding, Kind, Record, Verdict, clip, printable},
+    audit::{Beside, Finding, Kind, Record, Verdict, clip, printable},
     clock::unix,
     registry::{Gateway, Registry},
     store::{
@@ -62,10 +64,14 @@ pub(super) fn of(
                 {
                     record.note("shadow", otherwise);
                 }
-                match input.and_then(|input| inputs.of_report(input, &denied.call.server)) {
-                    Some(input) => Reported::Decision(record, input),
-                    None => Reported::Record(record),
-                }
+                let mut beside = Box::new(Beside {
+                    input: input.and_then(|input| inputs.of_report(input, server)),
+                    carried: None,
+                });
+                let carried = input.and_then(|input| carried(input, server));
+                app.arguments
+                    .keep(&mut record, &mut beside, carried.as_ref());
+                Reported::Decision(record, beside)
             }
             Event::DiscoveryUse(used) => Reported::Record(by(&name, of_discovery_use(used, now))),
             Event::Outcome(outcome) => Reported::Record(by(&name, of_outcome(outcome, now))),
@@ -95,6 +101,13 @@ fn key(name: &str, event: &Event, before: u32) -> Result<EventKey, serde_json::E
 fn by(name: &str, mut record: Record) -> Box<Record> {
     record.gateway = Some(name.to_owned());
     Box::new(record)
+}
+
+/// What a call to `server` carried that a gateway denied, where it says all of it.
+fn carried(input: &KeptInput, server: &str) -> Option<Value> {
+    let whole = input.reported(server, Carried::Kept)?;
+    let whole = whole.lacks.is_none().then(|| whole.value()).flatten()?;
+    kept::carried(&whole)
 }
 
 /// Whether a policy said no, and nothing before it.

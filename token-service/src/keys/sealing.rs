@@ -50,10 +50,16 @@ impl EncryptionKey {
             .find_map(|engine| engine.decode(text).ok().map(Zeroizing::new))
             .ok_or(NotAKey)?;
         let key = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| NotAKey)?;
-        Ok(Self {
+        Ok(Self::of(key, origin))
+    }
+
+    /// A key that this service has made itself.
+    #[must_use]
+    pub(crate) fn of(key: [u8; KEY_BYTES], origin: impl Into<String>) -> Self {
+        Self {
             key: Arc::new(Zeroizing::new(key)),
             origin: origin.into(),
-        })
+        }
     }
 
     /// The text of a key file, which must be nobody else's to read.
@@ -96,7 +102,7 @@ impl EncryptionKey {
     }
 
     /// Encrypts a secret. The result opens for what it is bound to only.
-    pub(super) fn seal(&self, bound_to: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, bound_to: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload {
             msg: secret,
@@ -107,7 +113,7 @@ impl EncryptionKey {
     }
 
     /// Decrypts what [`Self::seal`] made.
-    pub(super) fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
         let nonce = XNonce::from(<[u8; NONCE_BYTES]>::try_from(nonce).ok()?);
         let payload = Payload {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Erases what records say about `subject`, which are leaves before that, and puts that on record; answers with how many
-/// records they are. Inputs that are kept of their decisions go, too.
+/// records they are. What lies beside them goes, too.
 ///
 /// # Errors
 /// When the database fails or stays busy, or the log does not go on.

@@ -5,11 +5,13 @@
 //! order of the commits, and of its [`tree`]. Every few seconds [`keep`] signs how long the log is and its root, a
 //! [`checkpoint`], lays it somewhere else and has witnesses [`cosign`] it; [`witness`] is what one does for others. [`proofs`] answers servers that ask about their tokens, and [`verify`] goes over the whole of it, without the service.
 
+pub mod archive;
 pub mod checkpoint;
 pub mod cosign;
 pub mod erase;
 pub mod keep;
 pub mod leaf;
+pub mod lines;
 pub(crate) mod proofs;
 pub mod sequence;
 pub mod tree;

@@ -164,6 +164,23 @@ impl Edge {
         })
     }
 
+    /// The edge of a tree, from its levels ([`Edge::levels`]).
+    ///
+    /// # Errors
+    /// When they are none of a tree of this size.
+    pub fn of(size: u64, levels: Vec<Vec<u8>>) -> Result<Self, TreeError> {
+        let mut tiles = Tiles::default();
+        for (level, hashes) in (0..u8::MAX).zip(levels) {
+            tiles.insert((level, at_level(size, level) / WIDTH as u64), hashes);
+        }
+        Self::read(size, &tiles)
+    }
+
+    /// Its levels of tiles: the hashes of each that is not full.
+    pub fn levels(&self) -> impl Iterator<Item = &[u8]> {
+        self.levels.iter().map(Vec::as_slice)
+    }
+
     /// Records in the tree.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Whether a log is what it was: each record's leaf against its hash, the tree's root against checkpoints. Needs no service
 //! and no network, only an export or a database, and the checkpoints that somebody kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tlog_tiles::Hash;
@@ -9,6 +9,7 @@ use tlog_tiles::Hash;
 use super::{
     checkpoint::Head,
     leaf::{Leaf, Logged},
+    lines::Begin,
     tree::{self, Edge, TreeError},
 };
 use crate::store::{Store, StoreError};
@@ -97,6 +98,20 @@ pub enum Fault {
         "the records are what they were, but the tree's hashes in the database are not: no proof can be made of them"
     )]
     Hashes,
+    /// Records at the beginning are not there, and no record says that they were archived.
+    #[error("the first {size} records are gone, and no archiving on record accounts for that")]
+    Unarchived {
+        /// How many.
+        size: u64,
+    },
+    /// What was given does not reach to what is in the database.
+    #[error("records {from} to {to} are archived, and their archive was not given")]
+    Gap {
+        /// The first.
+        from: u64,
+        /// One past the last.
+        to: u64,
+    },
     /// Two checkpoints of one size, both signed, are not of one tree.
     #[error("two checkpoints of {size} records have different roots: the log has told two stories")]
     Split {
@@ -110,6 +125,8 @@ pub enum Fault {
 pub struct Intact {
     /// Records in it.
     pub size: u64,
+    /// Records at its beginning that are archived, and were not looked at.
+    pub archived: u64,
     /// The root of their tree, in base64.
     pub root: String,
     /// The largest checkpoint that it was compared with.
@@ -136,9 +153,16 @@ pub enum VerifyError {
 }
 
 /// Goes over a log, record by record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Verifier {
     edge: Edge,
+    /// Where it began, and where it has to end, when that is known.
+    began: u64,
+    until: Option<u64>,
+    /// Erased before that, by the id of the erasure.
+    erased_before: BTreeMap<String, u64>,
+    /// Ends of archives that records tell of.
+    archived: BTreeSet<u64>,
     checkpoints: BTreeMap<u64, Hash>,
     /// Up to here a checkpoint says so.
     sure: u64,
@@ -175,6 +199,10 @@ impl Verifier {
         }
         Ok(Self {
             edge: Edge::default(),
+            began: 0,
+            until: None,
+            erased_before: BTreeMap::new(),
+            archived: BTreeSet::new(),
             checkpoints: by_size,
             sure: 0,
             last_id: String::new(),
@@ -182,6 +210,55 @@ impl Verifier {
             erasures: BTreeMap::new(),
             doubt: None,
         })
+    }
+
+    /// Begins after the first records, which are somewhere else. Checkpoints of fewer are not looked at.
+    ///
+    /// # Errors
+    /// When the tree of those is none, or not that of a checkpoint.
+    pub fn begin(mut self, begin: &Begin) -> Result<Self, VerifyError> {
+        self.edge = begin.edge()?;
+        self.began = begin.size;
+        self.until = begin.end;
+        self.erased_before.clone_from(&begin.erased);
+        self.checkpoints.retain(|size, _| *size >= begin.size);
+        if let Some(root) = self.checkpoints.get(&begin.size).filter(|_| begin.size > 0) {
+            self.compare(*root)?;
+        }
+        Ok(self)
+    }
+
+    /// Goes on in another place, which ends here where that is known.
+    ///
+    /// # Errors
+    /// When the place before did not come to its end.
+    pub fn go_on(mut self, until: Option<u64>) -> Result<Self, VerifyError> {
+        self.has_come_to_its_end()?;
+        self.until = until;
+        Ok(self)
+    }
+
+    fn has_come_to_its_end(&self) -> Result<(), Fault> {
+        let size = self.size();
+        match self.until.filter(|until| *until != size) {
+            Some(checkpoint) => Err(Fault::Short { size, checkpoint }),
+            None => Ok(()),
+        }
+    }
+
+    /// Records so far, those before the beginning included.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// How many records were erased, by the id of the erasure.
+    #[must_use]
+    pub fn erased(&self) -> BTreeMap<String, u64> {
+        let erased = self.erased.iter();
+        erased
+            .map(|(by, (count, ..))| (by.clone(), *count))
+            .collect()
     }
 
     /// Looks at the next record.
@@ -234,6 +311,19 @@ impl Verifier {
         Ok(())
     }
 
+    /// The checkpoints of what is archived, by the hashes that are kept of that.
+    async fn archived_part(&mut self, store: &Store, begins: u64) -> Result<(), VerifyError> {
+        for (size, root) in self.checkpoints.range(1..=begins) {
+            let tiles = store.tiles(tree::for_root(*size)).await?;
+            if tiles.root(*size)? != *root {
+                let (from, to) = (self.sure, *size);
+                return Err(Fault::Rewritten { from, to }.into());
+            }
+            self.sure = *size;
+        }
+        Ok(())
+    }
+
     fn compare(&mut self, root: Hash) -> Result<(), VerifyError> {
         let size = self.edge.size();
         if self.edge.root()? != root {
@@ -255,8 +345,9 @@ impl Verifier {
                 if opening.commitment()? != logged.leaf.personal {
                     return Err(Fault::PersonChanged { index, id }.into());
                 }
-                self.erasures
-                    .extend(erasure(&logged.leaf, opening.said.detail.as_deref()));
+                let detail = opening.said.detail.as_deref();
+                self.erasures.extend(erasure(&logged.leaf, detail));
+                self.archived.extend(archiving(&logged.leaf, detail));
             }
             (None, Some(by)) => {
                 let first = || (0, index, id);
@@ -286,14 +377,21 @@ impl Verifier {
             }
             .into());
         }
+        self.has_come_to_its_end()?;
         for (by, (count, index, id)) in &self.erased {
-            if self.erasures.get(by) != Some(count) {
+            // What was erased of an archive before it was one may be told of after its end.
+            if self.until.is_some() && *by > self.last_id {
+                continue;
+            }
+            let before = self.erased_before.get(by).copied().unwrap_or_default();
+            if self.erasures.get(by) != Some(&(count + before)) {
                 let (index, id) = (*index, id.clone());
                 return Err(Fault::PersonGone { index, id }.into());
             }
         }
         Ok(Intact {
             size,
+            archived: self.began,
             root: self.edge.root()?.to_string(),
             checkpoint: self.checkpoints.last_key_value().map(|(size, _)| *size),
             erased: self.erased.values().map(|(count, ..)| count).sum(),
@@ -328,12 +426,24 @@ impl Doubt {
     }
 }
 
-/// Goes over the log in a database, and over the hashes that its proofs are made of.
+/// Goes over the log in a database, and over the hashes that its proofs are made of; on from the archives that were gone over
+/// before.
 ///
 /// # Errors
 /// When it is not what it was, or cannot be read.
 pub async fn database(store: &Store, mut verifier: Verifier) -> Result<Intact, VerifyError> {
-    let mut next = 0;
+    let (begins, erased) = store.log_begins().await?;
+    if verifier.size() == 0 && begins > 0 {
+        verifier.archived_part(store, begins).await?;
+        let tiles = store.tiles(Edge::tiles(begins)).await?;
+        let edge = Edge::read(begins, &tiles)?;
+        verifier = verifier.begin(&Begin::after(&edge, erased, None))?;
+    }
+    let from = verifier.size();
+    if from < begins {
+        return Err(Fault::Gap { from, to: begins }.into());
+    }
+    let mut next = from;
     loop {
         let page = store.logged(next, PAGE).await?;
         let Some(last) = page.last() else {
@@ -343,6 +453,10 @@ pub async fn database(store: &Store, mut verifier: Verifier) -> Result<Intact, V
         for logged in &page {
             verifier.next(logged)?;
         }
+    }
+    let last_archived = verifier.archived.last().copied().unwrap_or_default();
+    if last_archived < begins {
+        return Err(Fault::Unarchived { size: begins }.into());
     }
     let intact = verifier.end()?;
     let tiles = store.tiles(tree::for_root(intact.size)).await?;
@@ -363,6 +477,21 @@ fn erasure(leaf: &Leaf, detail: Option<&serde_json::value::RawValue>) -> Option<
     let detail: Erased = serde_json::from_str(detail.filter(|_| is_one)?.get()).ok()?;
     Some((leaf.id.clone(), detail.records))
 }
+
+/// The end of an archive, where this is the record of one.
+fn archiving(leaf: &Leaf, detail: Option<&serde_json::value::RawValue>) -> Option<u64> {
+    /// What the detail of it says.
+    #[derive(serde::Deserialize)]
+    struct Archived {
+        size: u64,
+    }
+    let is_one = leaf.kind == "admin" && leaf.method.as_deref() == Some(ARCHIVE);
+    let detail: Archived = serde_json::from_str(detail.filter(|_| is_one)?.get()).ok()?;
+    Some(detail.size)
+}
+
+/// The command that archives records, as its record names it.
+pub const ARCHIVE: &str = "audit archive";
 
 /// The command that erases a person, as its record names it.
 pub const ERASE: &str = "user erase";

@@ -42,6 +42,8 @@ pub enum Unasked {
     TooLong,
     /// The candidate looks at what the message carried, which is not to be kept.
     Arguments,
+    /// The candidate looks at what the message carried, of which not all is kept.
+    RedactedArguments,
     /// The candidate looks at what the message carried, which was too long to be kept.
     LongArguments,
 }
@@ -162,6 +164,7 @@ impl Candidate {
         let kept = decided.input.as_ref().ok_or(Unasked::NotKept)?;
         let lacking = match kept.lacks {
             None => None,
+            Some(Lack::Arguments) if decided.is_redacted => Some(Unasked::RedactedArguments),
             Some(Lack::Arguments) => Some(Unasked::Arguments),
             Some(Lack::LongArguments) => Some(Unasked::LongArguments),
             Some(Lack::Everything) => return Err(Unasked::TooLong),

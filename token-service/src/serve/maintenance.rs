@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use crate::{
     app::{App, SharedApp},
     clock::unix,
+    log,
     store::{
         StoreError,
         reported::{Report, Reported},
@@ -17,6 +18,8 @@ use crate::{
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// For so long all checkpoints are kept, and then one an hour.
+const KEEP_CHECKPOINTS: Duration = Duration::from_secs(86400);
 const TEND_KEYS_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(
@@ -53,13 +56,23 @@ pub(super) async fn run(
     }
 }
 
-/// Deletes what has expired.
+/// Deletes what has expired, and puts on record what was counted and is over.
 async fn tidy(app: &App) -> Result<(), StoreError> {
     let now = app.clock.now();
+    let before = |kept: Duration| now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
     app.store.sweep(unix(now)).await?;
-    let kept = app.config.policy_inputs.keep;
-    let oldest = now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
-    app.store.sweep_inputs(oldest).await
+    app.store.tell_floods(now).await?;
+    app.store
+        .prune_checkpoints(before(KEEP_CHECKPOINTS))
+        .await?;
+    if let Err(error) = log::archive::sweep(&app.store).await {
+        tracing::warn!(%error, "what is archived could not be deleted; it is tried again");
+    }
+    let (inputs, audit) = (&app.config.policy_inputs, &app.config.audit);
+    app.store.sweep_inputs(before(inputs.keep)).await?;
+    app.store
+        .sweep_arguments(before(audit.arguments.keep))
+        .await
 }
 
 /// Without requests, too, a service notices what another process has changed.

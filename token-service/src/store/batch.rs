@@ -13,15 +13,14 @@ use super::{
     reported::{self, Report, Reported},
     shadow_servers, sightings, tally, tasks, tokens,
 };
-use crate::audit::{Finding, Record};
-use writ_policy::kept::KeptInput;
+use crate::audit::{Beside, Finding, Record};
 
 /// What one caller wants written.
 pub(super) enum Work {
     Decision {
         revision: i64,
         record: Box<Record>,
-        input: Option<KeptInput>,
+        beside: Box<Beside>,
         mint: Box<Mint>,
     },
     Consume {
@@ -50,7 +49,7 @@ impl Work {
 pub(super) struct SameDecisions<'a> {
     revision: i64,
     records: Vec<&'a Record>,
-    inputs: Vec<Kept<'a>>,
+    kept: Vec<Kept<'a>>,
     minted: Vec<&'a SingleUse>,
 }
 
@@ -59,7 +58,7 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
     let mut same = SameDecisions {
         revision: work.first()?.revision()?,
         records: Vec::with_capacity(work.len()),
-        inputs: Vec::with_capacity(work.len()),
+        kept: Vec::with_capacity(work.len()),
         minted: Vec::with_capacity(work.len()),
     };
     for w in work {
@@ -67,12 +66,11 @@ pub(super) fn same_decisions<'a>(work: &[&'a Work]) -> Option<SameDecisions<'a>>
             Work::Decision {
                 revision,
                 record,
-                input,
+                beside,
                 mint,
             } if *revision == same.revision && mint.charge.is_none() && mint.if_new.is_none() => {
                 same.records.push(record);
-                same.inputs
-                    .extend(input.iter().map(|kept| (&**record, kept)));
+                same.kept.push((record, beside));
                 same.minted.extend(&mint.token);
             }
             _ => return None,
@@ -104,7 +102,8 @@ pub(super) async fn commit_decisions(
         .bind(audit::rows(&same.records)?)
         .bind(tokens::rows(&same.minted)?)
         .bind(same.revision)
-        .bind(inputs::rows(&same.inputs)?)
+        .bind(inputs::rows(&same.kept)?)
+        .bind(inputs::argument_rows(&same.kept)?)
         .fetch_all(conn)
         .await?
         .pop()
@@ -135,7 +134,7 @@ pub(super) async fn write(
         match w {
             Work::Decision {
                 record,
-                input,
+                beside,
                 mint,
                 ..
             } => {
@@ -146,7 +145,7 @@ pub(super) async fn write(
                     continue;
                 }
                 records.push(record);
-                kept.extend(input.iter().map(|kept| (&**record, kept)));
+                kept.push((record, beside));
                 minted.extend(&mint.token);
                 if let Some(new) = &mint.if_new
                     && sightings::is_new(conn, &new.sighting).await?
@@ -178,9 +177,9 @@ pub(super) async fn write(
         for event in reported::fresh(conn, report).await? {
             match event {
                 Reported::Record(record) => records.push(record.as_ref()),
-                Reported::Decision(record, input) => {
+                Reported::Decision(record, beside) => {
                     records.push(record.as_ref());
-                    kept.push((record.as_ref(), input));
+                    kept.push((record.as_ref(), beside.as_ref()));
                 }
                 Reported::Rogue(record) => {
                     if tally::rogue_is_recorded(conn, record).await? {

@@ -15,8 +15,7 @@ use tokio::{
 use super::{
     Store, StoreError, WAIT, batch::Work, reported::Report, sightings::IfNew, writer::Writer,
 };
-use crate::audit::Record;
-use writ_policy::kept::KeptInput;
+use crate::audit::{Beside, Record};
 
 /// How many callers may wait in the queue.
 const QUEUE: usize = 4096;
@@ -127,7 +126,7 @@ impl Commits {
 }
 
 impl Store {
-    /// Commits a decision that was made at this registry revision: its record, what is kept of the input and, for a mint of
+    /// Commits a decision that was made at this registry revision: its record, what lies beside it and, for a mint of
     /// a single-use token, the token and what it counts as. All or nothing.
     ///
     /// # Errors
@@ -137,13 +136,13 @@ impl Store {
         &self,
         revision: i64,
         record: Record,
-        input: Option<KeptInput>,
+        beside: Beside,
         mint: Mint,
     ) -> Result<(), StoreError> {
         let work = Work::Decision {
             revision,
             record: Box::new(record),
-            input,
+            beside: Box::new(beside),
             mint: Box::new(mint),
         };
         self.commits.submit(work).await.map(drop)

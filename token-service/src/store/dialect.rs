@@ -4,7 +4,7 @@ use sqlx::AnyConnection;
 
 use super::{
     audit::{audit_insert, personal_insert},
-    inputs::input_insert,
+    inputs::{argument_insert, input_insert},
     place::Role,
 };
 
@@ -98,7 +98,7 @@ impl Dialect {
     }
 
     /// Writes and commits decisions in one trip, and answers the registry's revision. `$1` are the records, `$2` the tokens,
-    /// `$3` is the revision they were made at and `$4` are the inputs.
+    /// `$3` is the revision they were made at, `$4` are the inputs and `$5` is what calls carried.
     pub(super) fn commit_decisions(self) -> &'static str {
         match self {
             Self::Sqlite => concat!(
@@ -111,10 +111,12 @@ impl Dialect {
                 "WHERE $3 = (SELECT revision FROM registry_revision); ",
                 input_insert!(),
                 " FROM jsonb_each($4) WHERE $3 = (SELECT revision FROM registry_revision); ",
+                argument_insert!(),
+                " FROM jsonb_each($5) WHERE $3 = (SELECT revision FROM registry_revision); ",
                 "SELECT revision FROM registry_revision; ",
                 "COMMIT",
             ),
-            Self::Postgres => "SELECT commit_decisions($1, $2, $3, $4)",
+            Self::Postgres => "SELECT keep_arguments(commit_decisions($1, $2, $3, $4), $3, $5)",
         }
     }
 

@@ -1,11 +1,11 @@
-//! What policies were asked, beside the records of what they decided: kept for a while, to be asked again.
+//! What lies beside the records of decisions, for a while: what policies were asked, to be asked again, and what calls carried.
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use writ_policy::kept::KeptInput;
 
 use super::{Store, StoreError, audit};
-use crate::audit::Record;
+use crate::audit::{Beside, Record};
 
 /// `INSERT INTO decision_inputs … SELECT …`, to be completed with a `FROM` that gives [`rows`] as JSONB in `value`.
 macro_rules! input_insert {
@@ -15,26 +15,53 @@ macro_rules! input_insert {
 }
 pub(super) use input_insert;
 
+/// The same for [`argument_rows`].
+macro_rules! argument_insert {
+    () => {
+        "INSERT INTO kept_arguments (record, carried) SELECT value ->> 0, value ->> 1"
+    };
+}
+pub(super) use argument_insert;
+
 /// So many are deleted at a time, so that nobody waits for all of them.
 const SWEPT: u64 = 1000;
 
-/// A record's input.
-pub(super) type Kept<'a> = (&'a Record, &'a KeptInput);
+/// A record, and what lies beside it.
+pub(super) type Kept<'a> = (&'a Record, &'a Beside);
 
 /// The rows as JSON: record, document and what it lacks.
 pub(super) fn rows(kept: &[Kept<'_>]) -> Result<String, StoreError> {
-    let row = |(record, kept): &Kept<'_>| (record.id.clone(), kept.document.clone(), kept.lacks);
-    super::json(&kept.iter().map(row).collect::<Vec<_>>())
+    let row = |(record, beside): &Kept<'_>| {
+        let input = beside.input.as_ref()?;
+        Some((record.id.clone(), input.document.clone(), input.lacks))
+    };
+    super::json(&kept.iter().filter_map(row).collect::<Vec<_>>())
+}
+
+/// What calls carried, as rows: record, and the rest encrypted.
+pub(super) fn argument_rows(kept: &[Kept<'_>]) -> Result<String, StoreError> {
+    let row = |(record, beside): &Kept<'_>| Some((record.id.clone(), beside.carried.clone()?));
+    super::json(&kept.iter().filter_map(row).collect::<Vec<_>>())
 }
 
 pub(super) async fn insert(conn: &mut AnyConnection, kept: &[Kept<'_>]) -> Result<(), StoreError> {
     if kept.is_empty() {
         return Ok(());
     }
-    sqlx::query(concat!(input_insert!(), " FROM jsonb_each($1)"))
-        .bind(rows(kept)?)
-        .execute(conn)
-        .await?;
+    for (sql, rows) in [
+        (
+            concat!(input_insert!(), " FROM jsonb_each($1)"),
+            rows(kept)?,
+        ),
+        (
+            concat!(argument_insert!(), " FROM jsonb_each($1)"),
+            argument_rows(kept)?,
+        ),
+    ] {
+        if rows != "[]" {
+            sqlx::query(sql).bind(rows).execute(&mut *conn).await?;
+        }
+    }
     Ok(())
 }
 
@@ -51,19 +78,25 @@ pub struct Decisions {
     pub server: Option<String>,
 }
 
-/// A record, its place in the trail, and what is kept of the input where a policy was asked.
+/// A record, its place in the trail, and what lies beside it.
 #[derive(Clone, Debug)]
 pub struct Decided {
     /// Grows from record to record.
     pub seq: i64,
     /// The record.
     pub record: Record,
-    /// What the policy was asked.
+    /// What the policy was asked; with what the call carried once that was put back
+    /// ([`Key::put_back`](crate::audit::ArgumentsKey::put_back)).
     pub input: Option<KeptInput>,
+    /// What the call carried, encrypted.
+    pub carried: Option<String>,
+    /// Whether not all of that is there.
+    pub is_redacted: bool,
 }
 
-const SELECT: &str = "SELECT a.*, NULL AS tally_count, CAST(i.record IS NOT NULL AS INTEGER) AS is_kept, i.input AS input, i.lacks AS lacks
-         FROM records AS a LEFT JOIN decision_inputs AS i ON i.record = a.id ";
+const SELECT: &str = "SELECT a.*, NULL AS tally_count, CAST(i.record IS NOT NULL AS INTEGER) AS is_kept, i.input AS input, i.lacks AS lacks,
+            k.carried AS carried
+         FROM records AS a LEFT JOIN decision_inputs AS i ON i.record = a.id LEFT JOIN kept_arguments AS k ON k.record = a.id ";
 
 impl Store {
     /// Up to `limit` decisions of a policy about calls after `seq` that match, oldest first.
@@ -110,23 +143,49 @@ impl Store {
         row.as_ref().map(decided).transpose()
     }
 
+    /// What is kept of what a record's call carried, encrypted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn kept_arguments(&self, record: &str) -> Result<Option<String>, StoreError> {
+        Ok(
+            sqlx::query_scalar("SELECT carried FROM kept_arguments WHERE record = $1")
+                .bind(record)
+                .fetch_optional(&mut *self.read().await?)
+                .await?,
+        )
+    }
+
     /// Deletes the inputs of decisions before a moment.
     ///
     /// # Errors
     /// When the database fails or stays busy.
     pub async fn sweep_inputs(&self, before: Timestamp) -> Result<(), StoreError> {
+        let sql = "DELETE FROM decision_inputs WHERE record IN (
+                     SELECT record FROM decision_inputs WHERE record < $1 ORDER BY record LIMIT $2)";
+        self.sweep_beside(sql, before).await
+    }
+
+    /// Deletes what is kept of what calls before a moment carried.
+    ///
+    /// # Errors
+    /// When the database fails or stays busy.
+    pub async fn sweep_arguments(&self, before: Timestamp) -> Result<(), StoreError> {
+        let sql = "DELETE FROM kept_arguments WHERE record IN (
+                     SELECT record FROM kept_arguments WHERE record < $1 ORDER BY record LIMIT $2)";
+        self.sweep_beside(sql, before).await
+    }
+
+    async fn sweep_beside(&self, sql: &'static str, before: Timestamp) -> Result<(), StoreError> {
         let first = audit::first_id_at(before);
         loop {
             let mut tx = self.write().await?;
-            let swept = sqlx::query(
-                "DELETE FROM decision_inputs WHERE record IN (
-                   SELECT record FROM decision_inputs WHERE record < $1 ORDER BY record LIMIT $2)",
-            )
-            .bind(&first)
-            .bind(i64::try_from(SWEPT).unwrap_or(i64::MAX))
-            .execute(tx.conn())
-            .await?
-            .rows_affected();
+            let swept = sqlx::query(sql)
+                .bind(&first)
+                .bind(i64::try_from(SWEPT).unwrap_or(i64::MAX))
+                .execute(tx.conn())
+                .await?
+                .rows_affected();
             tx.commit().await?;
             if swept < SWEPT {
                 return Ok(());
@@ -153,6 +212,8 @@ fn decided(row: &AnyRow) -> Result<Decided, StoreError> {
         seq: entry.seq,
         record: entry.record,
         input: (is_kept != 0).then_some(kept),
+        carried: row.try_get("carried")?,
+        is_redacted: false,
     })
 }
 
@@ -177,7 +238,11 @@ mod tests {
         let now = Timestamp::now();
         for _ in 0..3 {
             let record = Record::new(Kind::Mint, now);
-            let committed = store.commit_decision(1, record, Some(kept.clone()), Mint::default());
+            let beside = Beside {
+                input: Some(kept.clone()),
+                carried: Some("sealed".to_owned()),
+            };
+            let committed = store.commit_decision(1, record, beside, Mint::default());
             committed.await.unwrap();
         }
         let inputs = async || {
@@ -190,5 +255,15 @@ mod tests {
         let later = Timestamp::now() + jiff::SignedDuration::from_secs(1);
         store.sweep_inputs(later).await.unwrap();
         assert_eq!(inputs().await, [None, None, None]);
+
+        // What calls carried has a time of its own.
+        let carried = async || {
+            let all = store.decisions_after(&Decisions::default(), 0, 10).await;
+            all.unwrap().iter().filter(|d| d.carried.is_some()).count()
+        };
+        store.sweep_arguments(now).await.unwrap();
+        assert_eq!(carried().await, 3);
+        store.sweep_arguments(later).await.unwrap();
+        assert_eq!(carried().await, 0);
     }
 }

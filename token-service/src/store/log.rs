@@ -300,28 +300,29 @@ impl Store {
 }
 
 impl Store {
-    /// Erases what leaves say about a person, with the record of it, whose detail says of how many `records`. Inputs that are
-    /// kept of decisions about them go, too.
+    /// Erases what leaves say about a person, with the record of it, whose detail says of how many `records`. What lies
+    /// beside their records goes, too.
     ///
     /// # Errors
     /// When the database fails or stays busy.
     pub async fn erase(&self, subject: &str, mut record: Record) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        for beside in [
             "DELETE FROM decision_inputs WHERE record IN (SELECT record FROM audit_personal WHERE subject = $1)",
-        )
-        .bind(subject)
-        .execute(tx.conn())
-        .await?;
+            "DELETE FROM kept_arguments WHERE record IN (SELECT record FROM audit_personal WHERE subject = $1)",
+        ] {
+            sqlx::query(beside).bind(subject).execute(tx.conn()).await?;
+        }
         let erased = sqlx::query(
             "UPDATE audit_personal
              SET salt = NULL, subject = NULL, target = NULL, reason = NULL, source_ip = NULL, detail = NULL, erased_by = $2
              WHERE record IN (
                SELECT p.record FROM audit_personal AS p JOIN audit AS a ON a.id = p.record JOIN leaves AS l ON l.seq = a.seq
-               WHERE p.subject = $1
+               WHERE p.subject = $1 AND l.leaf >= (SELECT coalesce(max(size), 0) FROM archives)
                UNION
                SELECT p.record FROM audit AS a JOIN audit_personal AS p ON p.record = a.id JOIN leaves AS l ON l.seq = a.seq
-               WHERE a.kind = 'admin' AND a.method LIKE 'user %' AND p.target = $1)",
+               WHERE a.kind = 'admin' AND a.method LIKE 'user %' AND p.target = $1
+                 AND l.leaf >= (SELECT coalesce(max(size), 0) FROM archives))",
         )
         .bind(subject)
         .bind(&record.id)

@@ -5,6 +5,8 @@
 //! puts everything that is waiting into one transaction, so that an fsync is shared. Processes on the same database leave
 //! each other's changes whole: SQLite's one writer, and on PostgreSQL a lock that stands for it, see to that.
 
+pub mod access;
+pub mod archives;
 pub mod audit;
 mod batch;
 pub mod commit;
@@ -13,6 +15,7 @@ pub mod consents;
 pub mod departures;
 mod dialect;
 mod error;
+pub mod floods;
 pub mod grants;
 pub mod identities;
 pub mod initial_tokens;

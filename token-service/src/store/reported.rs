@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use sqlx::AnyConnection;
-use writ_policy::kept::KeptInput;
 
 use super::{StoreError, shadow_servers::Seen, tally::Tried};
-use crate::audit::Record;
+use crate::audit::{Beside, Record};
 
 /// How long the same event may be sent again without being recorded twice, in seconds.
 const REMEMBERED_S: u64 = 3600;
@@ -26,8 +25,8 @@ impl EventKey {
 pub enum Reported {
     /// With a record of its own.
     Record(Box<Record>),
-    /// With a record of its own, and what is kept of what the policy was asked.
-    Decision(Box<Record>, KeptInput),
+    /// With a record of its own, and what lies beside it.
+    Decision(Box<Record>, Box<Beside>),
     /// With a record of its own while the day has not seen too many of them.
     Rogue(Box<Record>),
     /// By counting, and with a record where something of it is new.

@@ -1,11 +1,13 @@
 //! Counting what anybody can cause, so that it cannot drown the trail.
 //!
 //! Per day, the first of each kind, address and server has a record in the trail; the rest only moves its
-//! count. A day has a bounded number of these; past it everything goes into one overflow count.
+//! count, which goes on record when it is over ([`super::floods`]). A day has a bounded number of these; past it everything goes
+//! into one overflow count.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::AnyConnection;
 
 use super::{StoreError, audit, signed};
@@ -108,14 +110,15 @@ async fn begin(conn: &mut AnyConnection, key: &Key<'_>, t: &Tried) -> Result<(),
     record.server = Some(server.to_owned()).filter(|s| !s.is_empty());
     record.source_ip = Some(source_ip.to_owned());
     record.decision = Some(Verdict::Deny);
-    record.reason = Some(if kind == ANY {
-        "overflow".to_owned()
-    } else {
-        kind.to_owned()
-    });
+    record.reason = Some(reason(kind).to_owned());
+    record.detail = Some(json!({
+        "first": rfc3339(t.first),
+        "last": rfc3339(t.last),
+        "count": t.count,
+    }));
     sqlx::query(
-        "INSERT INTO tallies (day, kind, source_ip, server, record_id, first, last, count)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO tallies (day, kind, source_ip, server, record_id, first, last, count, recorded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
     )
     .bind(day)
     .bind(kind)
@@ -128,6 +131,14 @@ async fn begin(conn: &mut AnyConnection, key: &Key<'_>, t: &Tried) -> Result<(),
     .execute(&mut *conn)
     .await?;
     audit::append(conn, &[record]).await
+}
+
+/// What is said to be wrong with what is counted as this.
+pub(super) fn reason(kind: &str) -> &str {
+    match kind {
+        ANY => "overflow",
+        kind => kind,
+    }
 }
 
 /// Counts a rogue access and says whether it still gets a record of its own.
@@ -145,13 +156,25 @@ pub(super) async fn rogue_is_recorded(
     .bind(record.gateway.as_deref().unwrap_or_default())
     .fetch_one(&mut *conn)
     .await?;
-    if count == 1 {
-        sqlx::query("DELETE FROM rogue_counts WHERE day < substr($1, 1, 10)")
-            .bind(&record.time)
-            .execute(conn)
-            .await?;
+    if count <= ROGUES_A_DAY {
+        return Ok(true);
     }
-    Ok(count <= ROGUES_A_DAY)
+    // A guard may have counted several before it reported them.
+    let seen = record
+        .detail
+        .as_ref()
+        .and_then(|detail| detail["count"].as_u64());
+    sqlx::query(
+        "UPDATE rogue_counts SET beyond = beyond + $4, first = coalesce(first, $1), last = $1
+         WHERE day = substr($1, 1, 10) AND server = $2 AND reporter = $3",
+    )
+    .bind(&record.time)
+    .bind(record.server.as_deref().unwrap_or_default())
+    .bind(record.gateway.as_deref().unwrap_or_default())
+    .bind(signed(seen.unwrap_or(1)))
+    .execute(conn)
+    .await?;
+    Ok(false)
 }
 
 fn day(at: Timestamp) -> String {

@@ -1,11 +1,12 @@
 //! A guard spends tokens at the service, and reports what it refused.
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use writ_token_service::{
     audit::{Kind, Record},
     registry::Status,
-    store::registrations::Registered,
+    store::{audit::Filter, registrations::Registered},
 };
 
 use crate::harness::{Form, GUARD, Service, call, refusal};
@@ -232,5 +233,20 @@ async fn a_noisy_guard_hides_nothing_that_another_one_sees() {
     assert_eq!(
         (rogues.len(), last.gateway.as_deref()),
         (10_001, Some("server:ledger"))
+    );
+
+    // How many more there were goes on record, too.
+    let store = service.store();
+    let later = Timestamp::now() + SignedDuration::from_mins(16);
+    store.tell_floods(later).await.unwrap();
+    let newest = store.newest_records(&Filter::default(), 1).await.unwrap();
+    let end = &newest[0].record;
+    assert_eq!(
+        (
+            end.kind,
+            end.gateway.as_deref(),
+            &end.detail.as_ref().unwrap()["count"]
+        ),
+        (Kind::Rogue, Some(GUARD), &json!(240))
     );
 }

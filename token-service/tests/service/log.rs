@@ -22,19 +22,19 @@ use writ_token_service::{
 
 use crate::{
     database,
-    harness::{Service, call, place},
+    harness::{Service, call, place, python},
     waiting::until,
 };
 
 /// A store with a log of some records.
-struct Log {
-    dir: tempfile::TempDir,
-    store: Store,
+pub struct Log {
+    pub dir: tempfile::TempDir,
+    pub store: Store,
     key: NoteKey,
 }
 
 impl Log {
-    async fn of(records: usize) -> Self {
+    pub async fn of(records: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&place(dir.path())).await.unwrap();
         let key = keep::key(&store, &None, "https://writ.example")
@@ -46,7 +46,7 @@ impl Log {
     }
 
     /// Records of calls by alice and bob in turn, then a checkpoint.
-    async fn grow(&self, records: usize) {
+    pub async fn grow(&self, records: usize) {
         for n in 0..records {
             let mut record = Record::new(Kind::Mint, Timestamp::now());
             record.subject = Some(if n % 2 == 0 { "alice" } else { "bob" }.to_owned());
@@ -73,12 +73,12 @@ impl Log {
         kept.iter().map(read).collect::<Result<_, _>>().unwrap()
     }
 
-    async fn verify(&self) -> Result<Intact, VerifyError> {
+    pub async fn verify(&self) -> Result<Intact, VerifyError> {
         let verifier = Verifier::new(self.heads().await)?;
         verify::database(&self.store, verifier).await
     }
 
-    async fn fault(&self) -> Fault {
+    pub async fn fault(&self) -> Fault {
         match self.verify().await {
             Err(VerifyError::Fault(fault)) => fault,
             other => panic!("{other:?}"),
@@ -86,7 +86,7 @@ impl Log {
     }
 
     /// What somebody does who has the database, and takes the triggers off first.
-    async fn tamper(&self, statements: &[&str]) {
+    pub async fn tamper(&self, statements: &[&str]) {
         let mut conn = database::connect(self.dir.path()).await;
         database::drop_triggers(self.dir.path(), &mut conn).await;
         for statement in statements {
@@ -97,7 +97,7 @@ impl Log {
 }
 
 /// `writ --json audit …` on its database: status, output, errors.
-fn audit(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
+pub fn audit(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_writ"));
     command.env_clear();
     if let Some(url) = database::url_of(dir) {
@@ -515,6 +515,73 @@ async fn records_are_listed_by_pages_and_exported_in_columns_that_are_no_formula
     assert_eq!(rows.len(), 10);
     assert_eq!(&rows[9][10], "'=HYPERLINK(\"x\"), \"really\"");
     assert_eq!(&rows[3][8], "tool-3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_exported_as_a_table_that_others_read() {
+    let log = Log::of(9).await;
+    let (dir, file) = (log.dir.path(), log.dir.path().join("records.parquet"));
+    let (done, _, errors) = audit(
+        dir,
+        &[
+            "export",
+            "--format",
+            "parquet",
+            "--agent",
+            "assistant",
+            "--output",
+            file.to_str().unwrap(),
+        ],
+    );
+    assert!(done, "{errors}");
+    let output = python("parquet.py").arg(&file).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let lines = output
+        .stdout
+        .split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty());
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let (types, rows) = lines.split_first().unwrap_or_else(|| panic!("{errors}"));
+    assert_eq!(types.as_object().unwrap().len(), 22);
+    assert_eq!(
+        [&types["time"], &types["subject"], &types["detail"]],
+        ["TIMESTAMP WITH TIME ZONE", "VARCHAR", "JSON"]
+    );
+    let records = log
+        .store
+        .newest_records(&Filter::default(), 10)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 9);
+    for (row, entry) in rows.iter().zip(&records) {
+        let record = &entry.record;
+        let time: Timestamp = record.time.parse().unwrap();
+        assert_eq!(row["id"], record.id.as_str());
+        assert_eq!(row["time"], time.as_microsecond());
+        assert_eq!(row["subject"], record.subject.as_deref().unwrap());
+        assert_eq!(row["target"], record.target.as_deref().unwrap());
+        assert_eq!(row["detail"], record.detail.as_ref().unwrap().to_string());
+        assert_eq!(row["decision"], Value::Null);
+    }
+
+    // Nothing is a table, too.
+    let nothing = audit(
+        dir,
+        &[
+            "export",
+            "--format",
+            "parquet",
+            "--agent",
+            "none",
+            "--output",
+            file.to_str().unwrap(),
+        ],
+    );
+    assert!(nothing.0, "{}", nothing.2);
+    let output = python("parquet.py").arg(&file).output().unwrap();
+    assert_eq!(output.stdout.iter().filter(|b| **b == b'\n').count(), 1);
 }
 
 /// A token whose record is proved, as a server asks for it.

@@ -10,7 +10,10 @@
     reason = "test code: a panic is how it says no"
 )]
 
+mod access;
 mod alerts;
+mod archive;
+mod arguments;
 mod audit_trail;
 mod authzen;
 mod chain;
@@ -21,6 +24,7 @@ mod database;
 mod dpop;
 mod events;
 mod exchange;
+mod floods;
 mod follower;
 mod harness;
 mod introspection;

@@ -9,8 +9,13 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use writ_policy::kept::{Carried, KeptInput, Lack};
-use writ_token_service::{audit::Record, store::inputs::Decisions};
+use writ_policy::kept::{KeptInput, Lack};
+use writ_token_service::{
+    audit::{Keep, Record},
+    config::{Config, arguments::Rules},
+    keys::EncryptionKey,
+    store::inputs::Decisions,
+};
 
 use crate::{
     harness::{Form, Service, call},
@@ -74,7 +79,7 @@ impl Service {
 }
 
 fn with_arguments() -> impl FnOnce(&mut writ_token_service::config::Config) {
-    |config| config.policy_inputs.carried = Carried::Kept
+    |config| config.audit.arguments = Rules::all(Keep::Full)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -408,5 +413,28 @@ async fn what_cannot_be_explained_is_said() {
     assert!(
         words.contains("what the call carried was not kept"),
         "{words}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_of_which_not_all_is_kept_are_no_arguments_to_ask_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("writ.toml");
+    let toml = "[keys]\nencryption_key_env = \"SEAL\"\n[audit.arguments]\ndefault = \"redacted\"\nredact = [\"text\"]\n";
+    std::fs::write(&file, toml).unwrap();
+    let seal = ("SEAL".to_owned(), EncryptionKey::generate().to_string());
+    let rules = Config::load(Some(&file), [seal]).unwrap().audit.arguments;
+    let service = Service::start_with(|config| config.audit.arguments = rules).await;
+    service.calls("echo").await;
+    service.calls("other").await;
+    let (status, told) = service.replay(&service.candidate(ARGUED), &[]);
+    assert_eq!(status, 0, "{told:#?}");
+    assert_eq!(
+        (&told[0]["fate"], &told[0]["count"]),
+        (&json!("redacted_arguments"), &json!(1))
+    );
+    assert_eq!(
+        (&told[1]["asked"], &told[1]["unasked"]),
+        (&json!(1), &json!(1))
     );
 }

@@ -81,7 +81,12 @@ async fn what_was_decided_waits_for_a_change_that_is_being_made_and_is_decided_a
         .await
         .unwrap();
     let record = Record::new(Kind::Mint, Timestamp::now());
-    let mut mint = Box::pin(other.commit_decision(revision, record, None, Mint::default()));
+    let mut mint = Box::pin(other.commit_decision(
+        revision,
+        record,
+        writ_token_service::audit::Beside::default(),
+        Mint::default(),
+    ));
     let soon = Duration::from_millis(700);
     assert!(tokio::time::timeout(soon, &mut mint).await.is_err());
     change.commit().await.unwrap();

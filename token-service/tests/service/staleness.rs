@@ -115,7 +115,12 @@ async fn a_decision_from_an_old_registry_is_not_committed() {
     );
     let committed = service
         .store()
-        .commit_decision(revision, record, None, Mint::default())
+        .commit_decision(
+            revision,
+            record,
+            writ_token_service::audit::Beside::default(),
+            Mint::default(),
+        )
         .await;
     assert!(matches!(committed, Err(StoreError::Stale)));
     assert!(service.records().await.is_empty());

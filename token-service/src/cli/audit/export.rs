@@ -7,12 +7,21 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{CliError, Output, list::Which};
+use super::{
+    CliError, Output,
+    columns::{NAMES, values},
+    list::Which,
+    parquet::Table,
+};
 use crate::{
     audit::Record,
-    log::leaf::Logged,
+    log::{
+        lines::{Begin, Line},
+        tree::Edge,
+        verify::VerifyError,
+    },
     store::{Store, audit::Filter},
 };
 
@@ -39,18 +48,8 @@ enum Format {
     Jsonl,
     /// Comma-separated values (RFC 4180).
     Csv,
-}
-
-/// A line of an export of the log.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Line {
-    /// The public key that checkpoints are signed with.
-    Key(String),
-    /// A checkpoint that was signed: a C2SP signed note. All come before the records.
-    Checkpoint(String),
-    /// A record.
-    Record(Box<Logged>),
+    /// Apache Parquet, for tables.
+    Parquet,
 }
 
 impl Export {
@@ -84,12 +83,17 @@ impl Format {
         self,
         store: &Store,
         filter: Filter,
-        to: &mut dyn Write,
+        to: &mut (dyn Write + Send),
     ) -> Result<(), CliError> {
         match self {
             Self::Log => log(store, to).await,
             Self::Jsonl => each(store, filter, |record| json_line(to, record)).await,
             Self::Csv => csv(store, filter, to).await,
+            Self::Parquet => {
+                let mut table = Table::begin(to)?;
+                each(store, filter, |record| table.add(record)).await?;
+                table.end()
+            }
         }
     }
 }
@@ -98,10 +102,16 @@ async fn log(store: &Store, to: &mut dyn Write) -> Result<(), CliError> {
     if let Some(key) = store.log_key().await? {
         json_line(to, &Line::Key(key))?;
     }
+    let (begins, erased) = store.log_begins().await?;
+    if begins > 0 {
+        let tiles = store.tiles(Edge::tiles(begins)).await?;
+        let edge = Edge::read(begins, &tiles).map_err(VerifyError::from)?;
+        json_line(to, &Line::Begin(Begin::after(&edge, erased, None)))?;
+    }
     for checkpoint in store.checkpoints().await? {
         json_line(to, &Line::Checkpoint(checkpoint.note))?;
     }
-    let mut next = 0;
+    let mut next = begins;
     loop {
         let page = store.logged(next, PAGE).await?;
         let Some(last) = page.last() else {
@@ -139,70 +149,13 @@ fn json_line(to: &mut dyn Write, value: &impl Serialize) -> Result<(), CliError>
 async fn csv(store: &Store, filter: Filter, to: &mut dyn Write) -> Result<(), CliError> {
     let failed = |error: csv::Error| CliError::output(io::Error::other(error));
     let mut to = csv::Writer::from_writer(to);
-    to.write_record(COLUMNS).map_err(failed)?;
+    to.write_record(NAMES).map_err(failed)?;
     each(store, filter, |record| {
-        to.write_record(columns(record)).map_err(failed)
+        let cells = values(record).map(|value| value.map(|text| cell(&text)).unwrap_or_default());
+        to.write_record(cells).map_err(failed)
     })
     .await?;
     to.flush().map_err(CliError::output)
-}
-
-const COLUMNS: [&str; 22] = [
-    "id",
-    "time",
-    "kind",
-    "subject",
-    "agent",
-    "gateway",
-    "server",
-    "method",
-    "target",
-    "decision",
-    "reason",
-    "gateway_policy",
-    "service_policy",
-    "token_id",
-    "txn",
-    "subject_token_id",
-    "content_digest",
-    "result_digest",
-    "request_id",
-    "source_ip",
-    "task",
-    "detail",
-];
-
-/// `detail` is JSON.
-fn columns(record: &Record) -> [String; 22] {
-    let detail = record.detail.as_ref().map(serde_json::Value::to_string);
-    [
-        Some(&record.id),
-        Some(&record.time),
-        Some(&record.kind.as_str().to_owned()),
-        record.subject.as_ref(),
-        record.agent.as_ref(),
-        record.gateway.as_ref(),
-        record.server.as_ref(),
-        record.method.as_ref(),
-        record.target.as_ref(),
-        record
-            .decision
-            .map(|verdict| verdict.as_str().to_owned())
-            .as_ref(),
-        record.reason.as_ref(),
-        record.gateway_policy.as_ref(),
-        record.service_policy.as_ref(),
-        record.token_id.as_ref(),
-        record.txn.as_ref(),
-        record.subject_token_id.as_ref(),
-        record.content_digest.as_ref(),
-        record.result_digest.as_ref(),
-        record.request_id.as_ref(),
-        record.source_ip.as_ref(),
-        record.task.as_ref(),
-        detail.as_ref(),
-    ]
-    .map(|value| value.map(|text| cell(text)).unwrap_or_default())
 }
 
 /// What strangers wrote is no formula in anybody's spreadsheet.

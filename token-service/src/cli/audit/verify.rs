@@ -9,20 +9,24 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{CliError, Output, export::Line};
+use super::{CliError, Output};
 use crate::{
     config::Config,
     log::{
         checkpoint::{CheckpointError, Head, PublicKey},
-        verify::{self, Intact, Verifier, VerifyError},
+        lines::{Begin, Line},
+        verify::{self, Fault, Intact, Verifier, VerifyError},
     },
     store::Store,
 };
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Verify {
-    /// An export of the log; the database in the data directory when absent.
+    /// An export of the log, or an archive; the database in the data directory when absent.
     export: Option<PathBuf>,
+    /// An archive, to be looked at before the database; may be repeated.
+    #[arg(long = "archive", value_name = "FILE", conflicts_with = "export")]
+    archives: Vec<PathBuf>,
     /// A checkpoint that was kept somewhere else; may be repeated.
     #[arg(long = "checkpoint", value_name = "FILE")]
     checkpoints: Vec<PathBuf>,
@@ -54,42 +58,46 @@ impl Verify {
     async fn database(&self, store: &Store) -> Result<(Intact, u64), CliError> {
         let trusted = self.trusted(store.log_key().await?)?;
         let kept = store.checkpoints().await?;
-        let heads = kept
-            .iter()
-            .map(|kept| (kept.note.as_str(), "in the database"));
-        let verifier = self.verifier(&trusted, heads)?;
+        let archives = self.archives.iter().map(|path| Header::of(path));
+        let mut archives = archives.collect::<Result<Vec<_>, _>>()?;
+        archives.sort_by_key(|archive| archive.begin.size);
+        let archived = archives.iter().flat_map(|archive| &archive.notes);
+        let heads = archived.map(|note| (note.as_str(), "in an archive")).chain(
+            kept.iter()
+                .map(|kept| (kept.note.as_str(), "in the database")),
+        );
+        let mut verifier = self.verifier(&trusted, heads)?;
+        for (nth, Header { path, begin, .. }) in archives.iter().enumerate() {
+            let (from, to) = (verifier.size(), begin.size);
+            verifier = match nth {
+                0 => verifier.begin(begin)?,
+                _ if from != to => return Err(VerifyError::from(Fault::Gap { from, to }).into()),
+                _ => verifier.go_on(begin.end)?,
+            };
+            for line in lines(path)? {
+                if let Line::Record(logged) = line? {
+                    verifier.next(&logged)?;
+                }
+            }
+        }
+        let verifier = verifier.go_on(None)?;
         let intact = verify::database(store, verifier).await?;
         Ok((intact, store.unsequenced_count().await?))
     }
 
     fn export(&self, path: &Path) -> Result<Intact, CliError> {
-        let (mut key, mut notes) = (None, Vec::new());
-        let mut verifier = None;
-        lines(path, |line| {
-            match line {
-                Line::Key(named) => key = Some(named),
-                Line::Checkpoint(note) => notes.push(note),
-                Line::Record(logged) => {
-                    let verifier = match &mut verifier {
-                        Some(verifier) => verifier,
-                        None => verifier.insert(self.begun(&mut key, &notes)?),
-                    };
-                    verifier.next(&logged)?;
-                }
-            }
-            Ok(())
-        })?;
-        let verifier = match verifier {
-            Some(verifier) => verifier,
-            None => self.begun(&mut key, &notes)?,
-        };
-        Ok(verifier.end()?)
-    }
-
-    fn begun(&self, key: &mut Option<String>, notes: &[String]) -> Result<Verifier, CliError> {
-        let trusted = self.trusted(key.take())?;
+        let Header {
+            key, begin, notes, ..
+        } = Header::of(path)?;
+        let trusted = self.trusted(key)?;
         let heads = notes.iter().map(|note| (note.as_str(), "in the export"));
-        self.verifier(&trusted, heads)
+        let mut verifier = self.verifier(&trusted, heads)?.begin(&begin)?;
+        for line in lines(path)? {
+            if let Line::Record(logged) = line? {
+                verifier.next(&logged)?;
+            }
+        }
+        Ok(verifier.end()?)
     }
 
     /// The keys that count.
@@ -171,22 +179,49 @@ fn head(note: &str, trusted: &[PublicKey]) -> Result<Head, NotOne> {
     Err(why)
 }
 
-fn lines(path: &Path, mut each: impl FnMut(Line) -> Result<(), CliError>) -> Result<(), CliError> {
+/// What comes before the records of a file.
+struct Header<'a> {
+    path: &'a Path,
+    key: Option<String>,
+    begin: Begin,
+    notes: Vec<String>,
+}
+
+impl<'a> Header<'a> {
+    fn of(path: &'a Path) -> Result<Self, CliError> {
+        let mut header = Self {
+            path,
+            key: None,
+            begin: Begin::default(),
+            notes: Vec::new(),
+        };
+        for line in lines(path)? {
+            match line? {
+                Line::Key(key) => header.key = Some(key),
+                Line::Begin(begin) => header.begin = begin,
+                Line::Checkpoint(note) => header.notes.push(note),
+                Line::Record(_) => break,
+            }
+        }
+        Ok(header)
+    }
+}
+
+fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line, CliError>>, CliError> {
     let failed = |source| CliError::Io {
         action: format!("read {}", path.display()),
         source,
     };
     let file = BufReader::new(File::open(path).map_err(failed)?);
-    for (number, line) in (1..).zip(file.lines()) {
-        let line = serde_json::from_str(&line.map_err(failed)?).map_err(|error| {
+    let lines = (1..).zip(file.lines());
+    Ok(lines.map(move |(number, line): (u64, _)| {
+        serde_json::from_str(&line.map_err(failed)?).map_err(|error| {
             CliError::Usage(format!(
                 "{}:{number}: no line of an export of the log: {error}",
                 path.display()
             ))
-        })?;
-        each(line)?;
-    }
-    Ok(())
+        })
+    }))
 }
 
 fn told(intact: &Intact, waiting: u64) -> String {
@@ -199,6 +234,12 @@ fn told(intact: &Intact, waiting: u64) -> String {
         text.push_str(&format!(
             "; {} of them about people who were erased",
             intact.erased
+        ));
+    }
+    if intact.archived > 0 {
+        text.push_str(&format!(
+            "; the first {} are archived, and only their hashes were looked at: name their archives with --archive",
+            intact.archived
         ));
     }
     if waiting > 0 {

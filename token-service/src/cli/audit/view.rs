@@ -5,12 +5,16 @@ use serde_json::Value;
 
 use super::{CliError, Output};
 use crate::{
-    audit::{Kind, Record, Verdict, printable},
+    audit::{Kind, Opened, Record, Verdict, printable},
     store::audit::Entry,
 };
 
-/// All that there is of a record.
-pub(super) fn whole(entry: &Entry, output: &mut Output) -> Result<(), CliError> {
+/// All that there is of a record, and of what the call carried.
+pub(super) fn whole(
+    entry: &Entry,
+    carried: Option<&Opened>,
+    output: &mut Output,
+) -> Result<(), CliError> {
     let record = serde_json::to_value(&entry.record)?;
     let place = match entry.leaf {
         Some(leaf) => leaf.to_string(),
@@ -21,6 +25,7 @@ pub(super) fn whole(entry: &Entry, output: &mut Output) -> Result<(), CliError> 
             "record": record,
             "leaf": entry.leaf,
             "erased_by": entry.erased_by,
+            "carried": carried.map(|opened| &opened.carried),
         }));
     }
     for (name, value) in record.as_object().into_iter().flatten() {
@@ -28,6 +33,10 @@ pub(super) fn whole(entry: &Entry, output: &mut Output) -> Result<(), CliError> 
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
         output.line(&format!("{name:<17} {}", printable(&value)))?;
+    }
+    if let Some(Opened { keep, carried }) = carried {
+        let carried = printable(&carried.to_string());
+        output.line(&format!("{:<17} {carried} ({})", "carried", keep.as_str()))?;
     }
     output.line(&format!("{:<17} {place}", "in the log at"))?;
     match &entry.erased_by {
@@ -117,6 +126,7 @@ fn why(record: &Record) -> String {
                     .and_then(Value::as_u64)
                     .map(|n| format!("{n} times")),
             );
+            parts.extend(detail("begins_with").map(|_| "and no more".to_owned()));
         }
         Kind::Rogue => {
             parts.extend(

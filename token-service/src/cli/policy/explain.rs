@@ -14,7 +14,7 @@ use writ_policy::{
 
 use super::{CliError, Output, harmless};
 use crate::{
-    audit::{Kind, Record, Verdict, printable},
+    audit::{ArgumentsKey, Kind, Record, Verdict, printable},
     config::Config,
     policy::{SourceError, Sources},
     store::{Store, StoreError, policies::Which},
@@ -37,9 +37,11 @@ impl Explain {
         output: &mut Output,
     ) -> Result<(), CliError> {
         let decided = store.decided(&self.record).await?;
-        let decided = decided.ok_or_else(|| {
+        let mut decided = decided.ok_or_else(|| {
             CliError::Usage(format!("there is no audit record {:?}", self.record))
         })?;
+        let key = ArgumentsKey::open(store, &config.keys.sealing).await?;
+        key.put_back(&mut decided)?;
         let revision = revision(&decided.record)?;
         let kept = decided.input.ok_or_else(|| {
             CliError::Policy(

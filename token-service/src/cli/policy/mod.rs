@@ -93,7 +93,7 @@ impl Stored {
             Self::History(history) => history.run(store, output).await,
             Self::Show(show) => show.run(store, output).await,
             Self::Diff(diff) => diff.run(store, output).await,
-            Self::Replay(replay) => replay.run(store, output).await,
+            Self::Replay(replay) => replay.run(config, store, output).await,
             Self::Shadow(shadow) => shadow.run(store, output).await,
             Self::Explain(explain) => explain.run(config, store, output).await,
         }

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{CliError, Output, counted, named};
 use crate::{
+    audit::ArgumentsKey,
     clock::rfc3339,
+    config::Config,
     policy::{Candidate, Fate, Group, Members, Replayed, Unasked},
     store::{Store, inputs::Decisions},
 };
@@ -35,7 +37,13 @@ pub(in crate::cli) struct Replay {
 }
 
 impl Replay {
-    pub(super) async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+    pub(super) async fn run(
+        self,
+        config: &Config,
+        store: &Store,
+        output: &mut Output,
+    ) -> Result<(), CliError> {
+        let key = ArgumentsKey::open(store, &config.keys.sealing).await?;
         let sources = named(store, &self.candidate).await?;
         let mut candidate = Candidate::new(&sources)?;
         let of = Decisions {
@@ -47,9 +55,11 @@ impl Replay {
         let mut replayed = Replayed::default();
         let mut last = 0;
         loop {
-            let page = store.decisions_after(&of, last, PAGE).await?;
-            page.iter()
-                .for_each(|one| candidate.ask(one, &mut replayed));
+            let mut page = store.decisions_after(&of, last, PAGE).await?;
+            for decided in &mut page {
+                key.put_back(decided)?;
+                candidate.ask(decided, &mut replayed);
+            }
             match page.last() {
                 Some(one) => last = one.seq,
                 None => break,
@@ -140,7 +150,10 @@ fn why_not(fate: Fate) -> &'static str {
         Fate::Unasked(Unasked::NotKept) => "nothing is kept of what was asked",
         Fate::Unasked(Unasked::TooLong) => "what was asked was too long to be kept",
         Fate::Unasked(Unasked::Arguments) => {
-            "the policy looks at arguments, which are not kept (`policy.inputs.arguments`)"
+            "the policy looks at arguments, which are not kept (`audit.arguments`)"
+        }
+        Fate::Unasked(Unasked::RedactedArguments) => {
+            "the policy looks at arguments, which are not all kept (`audit.arguments`)"
         }
         Fate::Unasked(Unasked::LongArguments) => {
             "the policy looks at arguments, which were too long to be kept"

@@ -111,7 +111,7 @@ async fn exchange(
         let deciding = telemetry::child("decide");
         let Outcome {
             mut record,
-            input,
+            beside,
             mint,
             answer,
         } = decide::decide(
@@ -130,7 +130,7 @@ async fn exchange(
         let committing = telemetry::child("commit");
         let committed = app
             .store
-            .commit_decision(registry.revision(), record, input, mint)
+            .commit_decision(registry.revision(), record, beside, mint)
             .await;
         committing.end();
         match committed {

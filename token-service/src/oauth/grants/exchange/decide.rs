@@ -5,7 +5,7 @@ use serde_json::json;
 use writ_policy::{
     decision::{Decision, DenialCause},
     input::{self, AgentKind, Document, Input, Mcp, RequestContext, SubjectKind},
-    kept::KeptInput,
+    kept::{self, KeptInput},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{Finding, Kind, Record, Verdict, clip},
+    audit::{Beside, Finding, Kind, Record, Verdict, clip},
     oauth::{OAuthError, stopped},
     registry::{Agent, Gateway, GatewayKind, Registry, Server, Status},
     store::{
@@ -29,21 +29,37 @@ use crate::{
 /// What was decided: to be committed first, and answered then.
 pub(super) struct Outcome {
     pub(super) record: Record,
-    /// What is kept of what the policy was asked, where it was its decision.
-    pub(super) input: Option<KeptInput>,
+    pub(super) beside: Beside,
     pub(super) mint: commit::Mint,
     pub(super) answer: Result<Answer, OAuthError>,
 }
 
 impl Outcome {
     /// The same, with what the policy was asked.
-    fn asked(self, input: Option<KeptInput>) -> Self {
-        Self { input, ..self }
+    fn asked(mut self, input: Option<KeptInput>) -> Self {
+        self.beside.input = input;
+        self
     }
 }
 
-/// Decides, and prepares what to commit and what to answer.
+/// Decides, and prepares what to commit and what to answer. What the call carries is kept whoever refuses it.
 pub(super) fn decide(
+    app: &App,
+    registry: &Registry,
+    gateway: &Gateway,
+    request: &ExchangeRequest,
+    caller: &Caller,
+    within: Option<&Within>,
+    now: Timestamp,
+) -> Outcome {
+    let mut outcome = decided(app, registry, gateway, request, caller, within, now);
+    let carried = kept::carried_by(&request.message.mcp(None, None));
+    let Outcome { record, beside, .. } = &mut outcome;
+    app.arguments.keep(record, beside, carried.as_ref());
+    outcome
+}
+
+fn decided(
     app: &App,
     registry: &Registry,
     gateway: &Gateway,
@@ -308,7 +324,7 @@ fn minted(
         .map(|found| found.task.charge(found.calls_today, now));
     Outcome {
         record,
-        input: None,
+        beside: Beside::default(),
         mint: commit::Mint {
             token: single_use,
             charge,
@@ -327,7 +343,7 @@ fn refused(mut record: Record, error: OAuthError) -> Outcome {
     }
     Outcome {
         record,
-        input: None,
+        beside: Beside::default(),
         mint: commit::Mint::default(),
         answer: Err(error),
     }
