@@ -42,6 +42,9 @@ struct Arguments {
     /// Just enough to see that everything runs; the figures mean nothing.
     #[arg(long, conflicts_with = "full")]
     smoke: bool,
+    /// The audit trail alone, and no filter; nothing is written down.
+    #[arg(long)]
+    trail: bool,
     /// Fail when a limit is not met.
     #[arg(long)]
     strict: bool,
@@ -59,6 +62,16 @@ async fn main() -> Result<()> {
         (_, true) => plan::SMOKE,
         _ => plan::USUAL,
     };
+    if arguments.trail {
+        let trail = trail::measure(&plan).await?;
+        let report = Report {
+            limits: trail.limits(),
+            trail,
+            ..Report::default()
+        };
+        report.print();
+        return Ok(());
+    }
     let report = run(&plan).await?;
     report.print();
     anstream::println!("\nwritten to {}", report.write()?.display());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use writ_token_service::{
-    audit::{Keep, Record},
+    audit::{Keep, Kind, Record},
     config::{Config, arguments::Rules},
     secret,
     store::inputs::Decisions,
@@ -42,7 +42,10 @@ impl Service {
         let mut call = call(tool);
         call["params"]["arguments"] = json!({"amount": 0.1, "to": {"iban": IBAN, "name": "Bob"}});
         self.exchange(&Form::new(&self.caller_token(), &call)).await;
-        self.records().await.pop().unwrap()
+        let mut records = self.records().await;
+        // That a tool is new is told of after its first call.
+        records.retain(|record| record.kind != Kind::Rogue);
+        records.pop().unwrap()
     }
 
     fn audit(&self, arguments: &[&str]) -> (bool, Value, String) {

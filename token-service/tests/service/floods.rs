@@ -1,15 +1,17 @@
 //! What is only counted goes on record when it is over: once, whoever counted, and whether or not somebody was restarted.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use writ_token_service::{
     audit::{Kind, Record},
-    clock::rfc3339,
+    clock::{Clock, rfc3339},
     log::{sequence, verify},
 };
 
-use crate::harness::Service;
+use crate::harness::{Moved, Service};
 
 fn tries(source_ip: &str, count: u64, at: Timestamp) -> Value {
     json!({"type": "unauthenticated", "kind": "missing_token", "source_ip": source_ip, "server": "ledger",
@@ -36,14 +38,21 @@ fn after(minutes: i64) -> Timestamp {
     Timestamp::now() + SignedDuration::from_mins(minutes)
 }
 
+/// A clock that says noon, tomorrow: no day ends while a test runs.
+fn noon() -> Arc<Moved> {
+    let now = Timestamp::now().as_second();
+    let noon = now - now.rem_euclid(86_400) + 86_400 + 43_200;
+    Arc::new(Moved((noon - now).into()))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_that_is_over_is_on_record_with_its_first_its_last_and_how_many_they_were() {
-    let service = Service::start().await;
+    let clock = noon();
+    let service = Service::start_at(Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let after = |minutes| clock.now() + SignedDuration::from_mins(minutes);
     let other = service.elsewhere().await;
     for _ in 0..5 {
-        service
-            .flooded(tries("192.0.2.1", 7, Timestamp::now()))
-            .await;
+        service.flooded(tries("192.0.2.1", 7, clock.now())).await;
     }
     let last = service.of("192.0.2.1").await[0].detail.clone().unwrap()["last"].clone();
 
@@ -75,9 +84,7 @@ async fn a_flood_that_is_over_is_on_record_with_its_first_its_last_and_how_many_
     assert_eq!(end.server.as_deref(), Some("ledger"));
 
     // What goes on is told once more, when the day is over; and then nothing is left to tell.
-    service
-        .flooded(tries("192.0.2.1", 1, Timestamp::now()))
-        .await;
+    service.flooded(tries("192.0.2.1", 1, clock.now())).await;
     other.tell_floods(after(16)).await.unwrap();
     assert_eq!(service.of("192.0.2.1").await.len(), 2);
     for _ in 0..2 {

@@ -1,9 +1,17 @@
 //! A service in this process, on ports of its own, with two servers, two agents, a gateway for each server and a guard for the first.
 
-use std::{collections::BTreeSet, path::Path, process::Command, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,6 +59,16 @@ call := {"allow": true, "reason": input.task.purpose} if {
 default task := {"allow": false, "reason": "only the month's end is worth a task"}
 task := {"allow": true, "tools": {"ledger": ["echo", "limited"]}, "max_calls": 3} if input.task.purpose == "month's end"
 "#;
+
+/// The machine's clock, set otherwise at will: by so many seconds.
+#[derive(Debug, Default)]
+pub struct Moved(pub AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
 
 pub struct Service {
     pub dir: TempDir,

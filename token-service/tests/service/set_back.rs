@@ -1,11 +1,7 @@
 //! The machine's clock is set back.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 use serde_json::json;
 use writ_token_service::{
@@ -13,17 +9,7 @@ use writ_token_service::{
     log::sequence,
 };
 
-use crate::harness::{Form, Service, call};
-
-/// The machine's clock, set otherwise at will.
-#[derive(Debug, Default)]
-struct Moved(AtomicI64);
-
-impl Clock for Moved {
-    fn now(&self) -> Timestamp {
-        Timestamp::now() + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
+use crate::harness::{Form, Moved, Service, call};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_back_brings_nothing_back_and_keeps_the_logs_order() {
