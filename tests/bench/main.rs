@@ -63,13 +63,7 @@ async fn main() -> Result<()> {
         _ => plan::USUAL,
     };
     if arguments.trail {
-        let trail = trail::measure(&plan).await?;
-        let report = Report {
-            limits: trail.limits(),
-            trail,
-            ..Report::default()
-        };
-        report.print();
+        report::print_trail(&trail::measure(&plan).await?);
         return Ok(());
     }
     let report = run(&plan).await?;

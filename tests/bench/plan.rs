@@ -11,6 +11,8 @@ pub struct Plan {
     pub warm_up: u64,
     /// Requests after which the filter's memory is looked at.
     pub memory_requests: u64,
+    /// Rounds of mints.
+    pub mint_rounds: usize,
     /// Mints in a round.
     pub mints: u64,
     /// Records in a large trail on SQLite.
@@ -31,6 +33,7 @@ pub const USUAL: Plan = Plan {
     requests: 8_000,
     warm_up: 6_000,
     memory_requests: 100_000,
+    mint_rounds: 7,
     mints: 8_000,
     records: 1_000_000,
     postgres_records: 0,
@@ -45,7 +48,8 @@ pub const FULL: Plan = Plan {
     requests: 20_000,
     warm_up: 20_000,
     memory_requests: 1_000_000,
-    mints: 20_000,
+    mint_rounds: 7,
+    mints: 8_000,
     records: 10_000_000,
     postgres_records: 10_000_000,
     messages: 60,
@@ -59,6 +63,7 @@ pub const SMOKE: Plan = Plan {
     requests: 200,
     warm_up: 100,
     memory_requests: 1_000,
+    mint_rounds: 1,
     mints: 100,
     records: 2_000,
     postgres_records: 2_000,

@@ -203,24 +203,7 @@ impl Report {
                 format!("{:.1}", row.service_cpu_us),
             ]);
         }
-        let mut limits = table(&["figure", "value", "limit", "met"]);
-        for limit in &self.limits {
-            let bound = match limit.bound {
-                Bound::AtMost(bound) => format!("<= {bound}"),
-                Bound::AtLeast(bound) => format!(">= {bound}"),
-            };
-            let met = if limit.met { "yes" } else { "NO" };
-            limits.add_row([
-                limit.figure.to_owned(),
-                format!("{:.2}", limit.value),
-                bound,
-                met.to_owned(),
-            ]);
-        }
-        let mut rest = table(&["also", "value"]);
-        for (name, value) in self.also() {
-            rest.add_row([name, value]);
-        }
+        let (limits, rest) = (limits(&self.limits), pairs(self.also()));
         anstream::println!("{rows}\n\n{limits}\n\n{rest}");
     }
 
@@ -270,6 +253,38 @@ impl Report {
         ));
         also
     }
+}
+
+/// Prints what was measured of the trail alone.
+pub fn print_trail(trail: &Trail) {
+    let (limits, rest) = (limits(&trail.limits()), pairs(trail.also()));
+    anstream::println!("{limits}\n\n{rest}");
+}
+
+fn limits(of: &[Limit]) -> Table {
+    let mut limits = table(&["figure", "value", "limit", "met"]);
+    for limit in of {
+        let bound = match limit.bound {
+            Bound::AtMost(bound) => format!("<= {bound}"),
+            Bound::AtLeast(bound) => format!(">= {bound}"),
+        };
+        let met = if limit.met { "yes" } else { "NO" };
+        limits.add_row([
+            limit.figure.to_owned(),
+            format!("{:.2}", limit.value),
+            bound,
+            met.to_owned(),
+        ]);
+    }
+    limits
+}
+
+fn pairs(of: Vec<(String, String)>) -> Table {
+    let mut pairs = table(&["also", "value"]);
+    for (name, value) in of {
+        pairs.add_row([name, value]);
+    }
+    pairs
 }
 
 fn table(header: &[&str]) -> Table {

@@ -183,7 +183,9 @@ pub async fn measure(plan: &Plan) -> Result<Trail> {
             let start = Instant::now();
             bench.service.serve().await?;
             database.all_are_leaves(PATIENCE).await?;
-            trail.leaves_per_second = records as f64 / start.elapsed().as_secs_f64();
+            let took = start.elapsed().as_secs_f64();
+            say(&format!("{records} records are leaves after {took:.0} s"));
+            trail.leaves_per_second = records as f64 / took;
             measured.push(mints(&bench, &database, plan, 0).await?);
         }
         trail.mints.insert(store, measured);
@@ -205,7 +207,7 @@ async fn mints(bench: &Bench, database: &Database, plan: &Plan, first: u64) -> R
     exchange.run(CALLERS, first.max(plan.mints / 4)).await?;
     let records = database.records().await?;
     let (mut rates, mut costs, mut rss) = (Vec::new(), Vec::new(), 0.0_f64);
-    for _ in 0..plan.rounds {
+    for _ in 0..plan.mint_rounds {
         let (before, start) = (cpu::of(pid)?, Instant::now());
         exchange.run(CALLERS, plan.mints).await?;
         rates.push(plan.mints as f64 / start.elapsed().as_secs_f64());
@@ -221,6 +223,10 @@ async fn mints(bench: &Bench, database: &Database, plan: &Plan, first: u64) -> R
         took.get(at)
             .map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
     };
+    say(&format!(
+        "{:.0} mints a second with {records} records",
+        per_second.median
+    ));
     Ok(Durable {
         records,
         per_second,
