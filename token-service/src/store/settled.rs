@@ -15,10 +15,10 @@ impl Store {
         match self.dialect {
             Dialect::Sqlite => Ok("true".to_owned()),
             Dialect::Postgres => {
-                let open: i64 = sqlx::query_scalar("SELECT oldest_writer()")
+                let last: i64 = sqlx::query_scalar("SELECT settled_seq()")
                     .fetch_one(&mut *self.read().await?)
                     .await?;
-                Ok(format!("a.writer < {open}"))
+                Ok(format!("a.seq <= {last}"))
             }
         }
     }

@@ -148,8 +148,7 @@ async fn who_reads_on_in_the_trail_waits_for_what_is_added_before() {
     };
     // Another service's, whose commit takes its time.
     let mut slow = database::open(&url).await;
-    let begun = "BEGIN; SELECT pg_advisory_xact_lock_shared(registry_lock());
-        INSERT INTO audit (id, time, kind) VALUES ('slow', '', 'mint');
+    let begun = "BEGIN; INSERT INTO audit (id, time, kind) VALUES ('slow', '', 'mint');
         INSERT INTO audit_personal (record, salt) VALUES ('slow', '00')";
     sqlx::raw_sql(begun).execute(&mut slow).await.unwrap();
     let (_, answer) = service.mint(&call("echo")).await;
@@ -209,6 +208,45 @@ async fn a_database_that_is_read_only_mints_nothing_and_says_so() {
         (exchange().await.0 == StatusCode::OK).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missed_of_who_began_later_and_was_given_an_earlier_number() {
+    let service = on(&database::cluster()).await;
+    let Place::Postgres(url) = service.running.app.config.place() else {
+        panic!("not on PostgreSQL")
+    };
+    let add = |id: &str| {
+        format!(
+            "INSERT INTO audit (id, time, kind) VALUES ('{id}', '', 'mint');
+             INSERT INTO audit_personal (record, salt) VALUES ('{id}', '00')"
+        )
+    };
+    let (mut first, mut second) = (database::open(&url).await, database::open(&url).await);
+    let begun = "BEGIN; SELECT CAST(pg_current_xact_id() AS TEXT)";
+    sqlx::raw_sql(begun).execute(&mut first).await.unwrap();
+    let earlier = format!("BEGIN; {}", add("earlier"));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(earlier))
+        .execute(&mut second)
+        .await
+        .unwrap();
+    let later = format!("{}; COMMIT", add("later"));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(later))
+        .execute(&mut first)
+        .await
+        .unwrap();
+    let mints = Filter {
+        kind: Some(Kind::Mint),
+        ..Filter::default()
+    };
+    let read = async || {
+        let records = service.store().records_after(&mints, 0, 10).await.unwrap();
+        let ids = records.into_iter().map(|e| e.record.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert!(read().await.is_empty());
+    sqlx::raw_sql("COMMIT").execute(&mut second).await.unwrap();
+    assert_eq!(read().await, ["earlier", "later"]);
 }
 
 /// A cluster of its own, that can be stopped.
@@ -292,7 +330,7 @@ fn both_layouts_have_the_same_tables_and_columns() {
         sqlx::any::install_default_drivers();
         let sqlite = format!("sqlite://{}", Place::file(dir.path()).display());
         let mut sqlite = database::open(&sqlite.parse().unwrap()).await;
-        // The seq of SQLite's is a rowid; who wrote is nothing to ask of one writer.
+        // The seq of SQLite's is a rowid.
         let ours = "SELECT m.name || '.' || c.name || ' ' || CASE c.type WHEN 'INTEGER' THEN 'bigint' WHEN 'BLOB' THEN 'bytea'
                         ELSE lower(c.type) END || CASE WHEN c.\"notnull\" = 1 OR c.pk > 0 THEN ' not null' ELSE '' END
                     FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c
@@ -301,7 +339,7 @@ fn both_layouts_have_the_same_tables_and_columns() {
                         || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END
                       FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
                       WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name <> '_sqlx_migrations'
-                        AND column_name <> 'writer' ORDER BY 1";
+                      ORDER BY 1";
         let mut postgres = database::open(&url).await;
         let mut of_sqlite: Vec<String> = sqlx::query_scalar(ours).fetch_all(&mut sqlite).await.unwrap();
         let mut of_postgres: Vec<String> = sqlx::query_scalar(theirs).fetch_all(&mut postgres).await.unwrap();
