@@ -681,6 +681,11 @@ END $$;
 CREATE FUNCTION registry_lock() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 6298130521601 $$;
 CREATE FUNCTION counting_lock() RETURNS BIGINT LANGUAGE sql IMMUTABLE AS $$ SELECT 6298130521602 $$;
 
+-- The number that was given out last.
+CREATE FUNCTION latest_seq() RETURNS BIGINT LANGUAGE sql AS $$
+    SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM audit_seq_seq
+$$;
+
 -- Who adds to the trail says before the first number is given out that all of its numbers are later than this one, by a lock that is
 -- in nobody's way and is gone when what was added can be read. The server keeps 32 bits of it.
 CREATE FUNCTION add_to_audit() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -688,7 +693,7 @@ DECLARE
     latest BIGINT;
 BEGIN
     IF coalesce(current_setting('writ.adds_to_audit', true), '') <> 'yes' THEN
-        SELECT last_value & 4294967295 INTO latest FROM audit_seq_seq;
+        latest := latest_seq() & 4294967295;
         PERFORM pg_advisory_xact_lock_shared(1465010516, CAST(latest - CASE WHEN latest > 2147483647 THEN 4294967296 ELSE 0 END AS INT));
         PERFORM set_config('writ.adds_to_audit', 'yes', true);
     END IF;
@@ -703,7 +708,7 @@ DECLARE
     latest BIGINT;
     ahead BIGINT;
 BEGIN
-    SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END INTO latest FROM audit_seq_seq;
+    latest := latest_seq();
     SELECT max(numbers) INTO ahead FROM (
         SELECT (latest - CAST(objid AS BIGINT)) & 4294967295 AS numbers FROM pg_locks
         WHERE locktype = 'advisory' AND classid = 1465010516 AND objsubid = 2

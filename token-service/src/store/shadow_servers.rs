@@ -10,6 +10,8 @@ use crate::{audit::Record, clock::rfc3339, registry::Server};
 
 /// So many are told apart; whatever else is seen has a record and no place here.
 const MOST: i64 = 10_000;
+/// How much of a digest is an id, in bytes.
+const ID_BYTES: usize = 12;
 /// So many clients, addresses and tools are told apart of each.
 const MOST_USES: i64 = 100;
 
@@ -188,10 +190,14 @@ async fn note(
     Ok(added.rows_affected() > 0)
 }
 
-/// The same for the same place, at every service.
+/// The same for the same place, at every service. Long enough that nobody finds another place with the id of one that was dismissed.
 fn id(host: &str, path: &str) -> String {
     let digest = Sha256::digest(format!("{host}{path}"));
-    digest.iter().take(5).map(|b| format!("{b:02x}")).collect()
+    digest
+        .iter()
+        .take(ID_BYTES)
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 impl Store {
