@@ -25,6 +25,28 @@ fn blocks(document: &str, info: &str) -> Vec<String> {
     docs::blocks(document, info).unwrap()
 }
 
+/// Runs the blocks of a document with this `writ`; how many lines they are.
+fn run(service: &TokenService, document: &str, info: &str) -> usize {
+    let path = format!(
+        "{}:{}",
+        service.binary().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut lines = 0;
+    for block in blocks(document, info) {
+        let output = std::process::Command::new("sh")
+            .args(["-euc", &block])
+            .env("PATH", &path)
+            .env("WRIT_DATA_DIR", service.data_dir())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{block}\n{told}");
+        lines += block.lines().count();
+    }
+    lines
+}
+
 /// An Envoy around one filter, as little as possible.
 fn around(filter: &str) -> Yaml {
     let indented: String = filter
@@ -349,22 +371,8 @@ async fn a_shadow_server_is_registered_as_the_page_says() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 204);
-    let path = format!(
-        "{}:{}",
-        service.binary().parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
     for info in ["sh", "sh adopt"] {
-        for block in blocks("docs/rogue.md", info) {
-            let output = std::process::Command::new("sh")
-                .args(["-euc", &block])
-                .env("PATH", &path)
-                .env("WRIT_DATA_DIR", service.data_dir())
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{block}\n{said}");
-        }
+        run(&service, "docs/rogue.md", info);
     }
     let servers = service.cli(&["rogue", "servers", "--all"]).unwrap();
     let fates: Vec<_> = servers.iter().map(|server| &server["fate"]).collect();
@@ -376,23 +384,7 @@ fn the_kill_switch_works_as_its_page_says() {
     let scratch = Scratch::new("kill-switch-page").unwrap();
     let service = TokenService::prepare(&scratch, token_service::Options::default()).unwrap();
     Registrations::make(&service, &scratch, "http://127.0.0.1:1/mcp").unwrap();
-    let path = format!(
-        "{}:{}",
-        service.binary().parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
-    let mut commands = 0;
-    for block in blocks("docs/kill-switch.md", "sh") {
-        let output = std::process::Command::new("sh")
-            .args(["-euc", &block])
-            .env("PATH", &path)
-            .env("WRIT_DATA_DIR", service.data_dir())
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{block}\n{told}");
-        commands += block.lines().count();
-    }
+    let commands = run(&service, "docs/kill-switch.md", "sh");
     let records = service.audit().unwrap();
     let stopped = records.iter().filter(|record| {
         let reason = record["reason"].as_str();

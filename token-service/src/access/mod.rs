@@ -10,9 +10,7 @@ use writ_policy::{
     },
     decision::Decision,
     engine::{self, Evaluator},
-    input::{
-        self, AgentKind, Document, Input, Kind, Mcp, RequestContext, Status, Subject, SubjectKind,
-    },
+    input::{Document, Input, Kind, Mcp, RequestContext, Status, Subject, SubjectKind},
 };
 
 use crate::{
@@ -133,7 +131,7 @@ impl<'a> Explainer<'a> {
         }
         let input = Input {
             subject: &subject(who, self.issuer, server),
-            agent: &agent_document(who, agent, server),
+            agent: &agent.document(who.kind, agent.auth.authn(), server),
             server: &self.registry.server_document(server),
             mcp: &mcp(server, tool),
             task: None,
@@ -249,21 +247,6 @@ fn subject(who: &Somebody, issuer: &str, server: &Server) -> Document<Subject> {
         // The most that a token for this server has.
         scopes: server.scopes.clone(),
         claims: serde_json::Map::new(),
-    })
-}
-
-fn agent_document(who: &Somebody, agent: &Agent, server: &Server) -> Document<input::Agent> {
-    let tools = agent.tools.get(server.id.as_str());
-    Document::from(&input::Agent {
-        id: agent.id.to_string(),
-        kind: match who.kind {
-            SubjectKind::User => AgentKind::Delegated,
-            SubjectKind::Workload => AgentKind::Autonomous,
-        },
-        authn: agent.auth.authn(),
-        status: agent.status,
-        labels: agent.labels.clone(),
-        tools: tools.cloned().unwrap_or_default(),
     })
 }
 

@@ -12,7 +12,7 @@ use writ_core::{
 };
 use writ_policy::{
     decision::{Decision, Obligations},
-    input::{self, AgentKind, Document, Input, Mcp, RequestContext, SubjectKind},
+    input::{self, Document, Input, Mcp, RequestContext, SubjectKind},
 };
 
 use super::{
@@ -166,7 +166,7 @@ impl<'a> Evaluator<'a> {
         let headers = headers(question);
         let input = Input {
             subject: &who.subject,
-            agent: &agent(&who, server),
+            agent: &who.agent.document(who.kind, who.agent.auth.authn(), server),
             server: &self.registry.server_document(server),
             mcp: &Mcp {
                 pin: message.tool().and_then(|tool| server.hints(tool)),
@@ -330,22 +330,6 @@ impl<'a> Evaluator<'a> {
         }
         Ok(Some(found.task.document(found.calls_today)))
     }
-}
-
-fn agent(who: &Who, server: &Server) -> Document<input::Agent> {
-    let agent = &who.agent;
-    let tools = agent.tools.get(server.id.as_str());
-    Document::from(&input::Agent {
-        id: agent.id.to_string(),
-        kind: match who.kind {
-            SubjectKind::User => AgentKind::Delegated,
-            SubjectKind::Workload => AgentKind::Autonomous,
-        },
-        authn: agent.auth.authn(),
-        status: agent.status,
-        labels: agent.labels.clone(),
-        tools: tools.cloned().unwrap_or_default(),
-    })
 }
 
 /// The headers of the request that is being decided, names in lower case.

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
-use writ_policy::input::AgentAuthn;
+use writ_policy::input::{self, AgentAuthn, AgentKind, Document, SubjectKind};
 
-use super::{ClientId, ClientMetadata, Labels, Origin, Status, Workload};
+use super::{ClientId, ClientMetadata, Labels, Origin, Server, Status, Workload};
 use crate::secret::SecretHash;
 
 /// How an agent authenticates at the token endpoint.
@@ -164,6 +164,28 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// What policies are told of it at a server, when it acts on somebody's authority and has proved so well who it is.
+    #[must_use]
+    pub fn document(
+        &self,
+        on_authority_of: SubjectKind,
+        authn: AgentAuthn,
+        server: &Server,
+    ) -> Document<input::Agent> {
+        let tools = self.tools.get(server.id.as_str());
+        Document::from(&input::Agent {
+            id: self.id.to_string(),
+            kind: match on_authority_of {
+                SubjectKind::User => AgentKind::Delegated,
+                SubjectKind::Workload => AgentKind::Autonomous,
+            },
+            authn,
+            status: self.status,
+            labels: self.labels.clone(),
+            tools: tools.cloned().unwrap_or_default(),
+        })
+    }
+
     /// An agent that an administrator registers, and that may do nothing yet.
     #[must_use]
     pub fn new(id: ClientId, name: impl Into<String>, auth: AuthMethod) -> Self {

@@ -233,14 +233,11 @@ async fn commit(writer: &mut Writer, waiting: &mut Vec<Job>) {
         }
         Err(error) if waiting.len() == 1 || error.passes() => {
             tracing::error!(%error, callers = waiting.len(), "a transaction failed");
-            let unwritable = match error {
-                StoreError::Unwritable(why) => Some(why),
-                _ => None,
-            };
-            let mut error = Some(error);
-            for job in waiting.drain(..) {
-                let like_it = || unwritable.map_or(StoreError::Busy, StoreError::Unwritable);
-                let _ = job.reply.send(Err(error.take().unwrap_or_else(like_it)));
+            for job in waiting.drain(1..) {
+                let _ = job.reply.send(Err(error.shared()));
+            }
+            if let Some(first) = waiting.pop() {
+                let _ = first.reply.send(Err(error));
             }
         }
         Err(error) => {

@@ -131,6 +131,14 @@ impl StoreError {
         Some(Self::Unwritable(why))
     }
 
+    /// What others are told whose work failed with it.
+    pub(super) fn shared(&self) -> Self {
+        match self {
+            Self::Unwritable(why) => Self::Unwritable(*why),
+            _ => Self::Busy,
+        }
+    }
+
     /// Whether the same may be done later: nobody asked for something wrong.
     #[must_use]
     pub fn passes(&self) -> bool {

@@ -15,11 +15,11 @@ use crate::{
 /// What nothing has come of for so long is over.
 const QUIET: SignedDuration = SignedDuration::from_mins(15);
 /// So many are put on record at a time, so that nobody waits for all of them.
-const AT_A_TIME: usize = 200;
+const AT_A_TIME: u32 = 200;
 
 /// How a flood is found that is over, and how it is written down that it was told.
 struct Counted {
-    /// `$1` is today and `$2` when those that are over had their last.
+    /// `$1` is today, `$2` when those that are over had their last, and `$3` how many are looked for.
     over: &'static str,
     told: &'static str,
     record: fn(&AnyRow, Timestamp) -> Result<Record, StoreError>,
@@ -27,14 +27,14 @@ struct Counted {
 
 const COUNTED: [Counted; 2] = [
     Counted {
-        over: "SELECT * FROM tallies WHERE count > recorded AND (day < $1 OR (told = 0 AND last < $2)) ORDER BY last LIMIT 200",
+        over: "SELECT * FROM tallies WHERE count > recorded AND (day < $1 OR (told = 0 AND last < $2)) ORDER BY last LIMIT $3",
         told: "UPDATE tallies SET recorded = count, told = told + 1
                WHERE day = $1 AND kind = $2 AND source_ip = $3 AND server = $4",
         record: tries,
     },
     Counted {
         over: "SELECT *, '' AS kind, reporter AS source_ip FROM rogue_counts
-               WHERE beyond > recorded AND (day < $1 OR (told = 0 AND last < $2)) ORDER BY last LIMIT 200",
+               WHERE beyond > recorded AND (day < $1 OR (told = 0 AND last < $2)) ORDER BY last LIMIT $3",
         told: "UPDATE rogue_counts SET recorded = beyond, told = told + 1
                WHERE day = $1 AND $2 = '' AND reporter = $3 AND server = $4",
         record: rogues,
@@ -48,7 +48,7 @@ impl Store {
     /// When the database fails or stays busy.
     pub async fn tell_floods(&self, now: Timestamp) -> Result<(), StoreError> {
         for counted in COUNTED {
-            while self.tell(&counted, now).await? == AT_A_TIME {}
+            while self.tell(&counted, now).await? == AT_A_TIME as usize {}
         }
         let mut tx = self.write_beside().await?;
         sqlx::query("DELETE FROM rogue_counts WHERE day < $1 AND beyond <= recorded")
@@ -93,6 +93,7 @@ async fn over(
     Ok(sqlx::query(counted.over)
         .bind(day(now))
         .bind(rfc3339(quiet_since))
+        .bind(i64::from(AT_A_TIME))
         .fetch_all(conn)
         .await?)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use writ_policy::{
     decision::{Decision, DenialCause},
-    input::{self, AgentKind, Document, Input, Mcp, RequestContext, SubjectKind},
+    input::{Input, Mcp, RequestContext},
     kept::{self, KeptInput},
 };
 
@@ -103,7 +103,11 @@ fn decided(
     let task = found.map(|found| found.task.document(found.calls_today));
     let input = Input {
         subject: &caller.accepted.subject,
-        agent: &agent_document(agent, server, caller),
+        agent: &agent.document(
+            caller.accepted.claims.subject_kind,
+            caller.accepted.claims.agent_authn,
+            server,
+        ),
         server: &registry.server_document(server),
         mcp: &Mcp {
             pin: request.message.tool().and_then(|tool| server.hints(tool)),
@@ -245,25 +249,6 @@ fn confined<'a>(
         now,
     )?;
     Ok(Some(found))
-}
-
-fn agent_document(agent: &Agent, server: &Server, caller: &Caller) -> Document<input::Agent> {
-    let claims = &caller.accepted.claims;
-    Document::from(&input::Agent {
-        id: agent.id.to_string(),
-        kind: match claims.subject_kind {
-            SubjectKind::User => AgentKind::Delegated,
-            SubjectKind::Workload => AgentKind::Autonomous,
-        },
-        authn: claims.agent_authn,
-        status: agent.status,
-        labels: agent.labels.clone(),
-        tools: agent
-            .tools
-            .get(server.id.as_str())
-            .cloned()
-            .unwrap_or_default(),
-    })
 }
 
 /// What else is on record if nobody has called this tool of the server's before: unless it is registered or pinned.
