@@ -75,6 +75,9 @@ pub struct Call {
     /// The id of the trace that the caller says it belongs to (W3C Trace Context).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// What policies know the session as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 /// See [`Event::Denied`].
@@ -136,6 +139,9 @@ pub struct Outcome {
     /// As in [`Call::trace`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// As in [`Call::session`]; that of `initialize` is the one that it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 /// A call on its way through the filter, as a span of a trace: from its arrival to the end of its answer.
@@ -160,9 +166,6 @@ pub struct Span {
     /// MCP protocol version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What policies know the session as.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
     /// When it came, in microseconds since 1970.
     pub start_us: u64,
     /// How long it took, in microseconds.

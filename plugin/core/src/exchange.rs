@@ -469,6 +469,7 @@ impl Asked {
             agent: claims.client_id.clone(),
             subject_token_id: claims.id.clone(),
             trace: self.trace.id(),
+            session: self.session_name().map(str::to_owned),
         }
     }
 
@@ -496,7 +497,6 @@ impl Asked {
         let version = self.headers.mcp_version.as_deref();
         let version = version.or_else(|| message.protocol_version());
         span.version = version.map(str::to_owned);
-        span.session = self.session_name().map(str::to_owned);
         Some(span)
     }
 

@@ -182,6 +182,7 @@ mod tests {
             method: String::new(),
             target: None,
             trace: None,
+            session: None,
         })
     }
 

@@ -5,8 +5,10 @@ mod stage;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use stage::{BOB, Events, Stage};
 use writ_tests::clients::Script;
+use writ_tests::wait::{PATIENCE, until};
 
 fn asks(message: &Value) -> bool {
     message["method"] == "elicitation/create"
@@ -54,6 +56,35 @@ async fn an_sdk_client_answers_what_an_sdk_server_asks_and_ends_its_session() {
             .audit_record(&method, |r| r["method"] == method.as_str());
         assert_eq!(record.await.unwrap()["decision"], "allow");
     }
+
+    // Another session of the same user's.
+    stage.session(&stage.alice).await;
+    let digest = Sha256::digest(session);
+    let name: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let list = ["audit", "list", "--session", &name, "--limit", "1000"];
+    let is = |record: &Value, kind: &str, method: &str| {
+        record["kind"] == kind && record["method"] == method
+    };
+    let records = until("all of the session on record", PATIENCE, async || {
+        let records = stage.writ.service.cli(&list).ok()?;
+        let is_over = records
+            .iter()
+            .any(|record| is(record, "outcome", "session/close"));
+        is_over.then_some(records)
+    });
+    let records = records.await.unwrap();
+    for (kind, method, times) in [
+        // It has no name before it is answered.
+        ("mint", "initialize", 0),
+        ("mint", "tools/call", 2),
+        ("outcome", "tools/call", 2),
+        ("mint", "response/elicitation/create", 1),
+    ] {
+        let found = records.iter().filter(|record| is(record, kind, method));
+        assert_eq!(found.count(), times, "{kind} {method}: {records:?}");
+    }
+    let mut records = records.iter();
+    assert!(records.any(|record| is(record, "outcome", "initialize")));
 }
 
 #[tokio::test]

@@ -129,6 +129,8 @@ impl Verdict {
 
 /// Where the detail has the id of the trace.
 const TRACE_ID: &str = "trace_id";
+/// Where the detail has the session.
+const SESSION: &str = "session";
 
 /// One record. Absent fields do not apply to its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,7 +219,25 @@ impl Record {
     /// The id of that trace.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
-        self.detail.as_ref()?.get(TRACE_ID)?.as_str()
+        self.noted(TRACE_ID)
+    }
+
+    /// Says which session at the server it belongs to (MCP 2025-11-25 and before): by what policies know that as, which is of no use
+    /// to whoever reads it.
+    pub fn of_session(&mut self, name: Option<&str>) {
+        if let Some(name) = name {
+            self.note(SESSION, clip(name, 64).into());
+        }
+    }
+
+    /// That session.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.noted(SESSION)
+    }
+
+    fn noted(&self, name: &str) -> Option<&str> {
+        self.detail.as_ref()?.get(name)?.as_str()
     }
 
     /// A record of this kind, made now, with nothing else in it.

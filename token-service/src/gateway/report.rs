@@ -124,6 +124,7 @@ fn of_denied(denied: &Denied, now: Timestamp) -> Record {
     record.detail =
         Some(json!({"cause": denied.cause, "gateway_time": clip(&denied.call.time, 40)}));
     record.of_trace(trace(denied.call.trace.as_deref()));
+    record.of_session(denied.call.session.as_deref());
     record
 }
 
@@ -134,6 +135,7 @@ fn of_discovery_use(used: &DiscoveryUse, now: Timestamp) -> Record {
     record.token_id = Some(clip(&used.token_id, 64));
     record.detail = Some(json!({"gateway_time": clip(&used.call.time, 40)}));
     record.of_trace(trace(used.call.trace.as_deref()));
+    record.of_session(used.call.session.as_deref());
     record
 }
 
@@ -164,6 +166,7 @@ fn of_outcome(outcome: &Outcome, now: Timestamp) -> Record {
     }
     record.detail = Some(detail);
     record.of_trace(trace(outcome.trace.as_deref()));
+    record.of_session(outcome.session.as_deref());
     record
 }
 

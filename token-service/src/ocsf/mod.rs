@@ -209,6 +209,7 @@ fn actor(record: &Record) -> Value {
         "app_name": record.agent,
         "app_uid": record.agent,
         "authorizations": authorization,
+        "session": record.session().map(|name| json!({ "uid": name })),
     })
 }
 

@@ -156,6 +156,8 @@ pub struct Filter {
     pub task: Option<String>,
     /// Only what belongs to the trace of this id.
     pub trace: Option<String>,
+    /// Only what belongs to this session at a server.
+    pub session: Option<String>,
     /// Only calls that ended like this.
     pub result: Option<CallResult>,
     /// Only mints of which nobody has said how their call ended.
@@ -195,6 +197,7 @@ impl Filter {
             ("a.request_id =", text(&self.request_id)),
             ("a.task =", text(&self.task)),
             ("a.detail ->> 'trace_id' =", text(&self.trace)),
+            ("a.detail ->> 'session' =", text(&self.session)),
             (
                 "a.kind = 'outcome' AND a.detail ->> 'result' =",
                 self.result.map(|result| result.as_str().to_owned()),

@@ -47,7 +47,7 @@ pub(crate) fn span(asker: &Asker, reported: &event::Span) -> Option<Span> {
     let texts = [
         ("jsonrpc.request.id", &reported.id),
         ("mcp.protocol.version", &reported.version),
-        ("mcp.session.id", &reported.session),
+        ("mcp.session.id", &reported.call.session),
     ];
     let texts = texts
         .into_iter()

@@ -48,7 +48,7 @@ fn full(kind: Kind) -> Record {
             "status": 200, "result": "ok", "duration_us": 12_345, "count": 3, "grant": "authorization_code",
             "first": "2026-01-01T00:00:00.000000Z", "last": "2026-01-01T00:00:01.000000Z", "provider": "corporate",
             "scope": "ledger:read ledger:write", "tools": {"ledger": ["transfer"]}, "what": "subject", "nothing": null,
-            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "session": "0af7651916cd43dd8448eb211c80319c",
         })),
         ..Record::new(kind, Timestamp::now())
     }
@@ -221,6 +221,10 @@ fn an_event_says_what_the_record_says() {
     assert_eq!(metadata["sequence"], 6);
     assert_eq!(event["actor"]["user"]["name"], "alice");
     assert_eq!(event["actor"]["app_uid"], "assistant");
+    assert_eq!(
+        event["actor"]["session"]["uid"],
+        "0af7651916cd43dd8448eb211c80319c"
+    );
     assert_eq!(event["api"]["operation"], "tools/call");
     assert_eq!(event["api"]["response"]["code"], 200);
     assert_eq!(event["src_endpoint"]["ip"], "192.0.2.7");
@@ -230,7 +234,7 @@ fn an_event_says_what_the_record_says() {
     assert_eq!(event["unmapped"]["token_id"], "t");
     // As the record has it, to the last null.
     assert_eq!(event["unmapped"]["detail"]["nothing"], Value::Null);
-    assert_eq!(event["unmapped"]["detail"].as_object().unwrap().len(), 13);
+    assert_eq!(event["unmapped"]["detail"].as_object().unwrap().len(), 14);
 
     let mut failed = full(Kind::Outcome);
     failed.decision = None;

@@ -90,12 +90,12 @@ async fn exchange_within(service: &Service, traceparent: &str, tool: &str) -> St
 fn span_of_filter(server: &str) -> Value {
     let call = json!({
         "request_id": "r1", "time": "2026-11-23T18:00:00Z", "server": server, "method": "tools/call", "target": "echo",
-        "subject": "alice", "agent": "assistant",
+        "subject": "alice", "agent": "assistant", "session": "s1",
     });
     json!({
         "call": call, "context": FILTERS, "parent": "00000000000000aa",
         "link": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "state": "vendor=1",
-        "start_us": 1_795_000_000_000_001_u64, "duration_us": 1500, "id": "1", "version": "2026-07-28", "session": "s1",
+        "start_us": 1_795_000_000_000_001_u64, "duration_us": 1500, "id": "1", "version": "2026-07-28",
         "status": 200, "error": "tool_error", "code": 403,
     })
 }

@@ -197,6 +197,7 @@ impl Exchange {
             gateway.reports.add_span(*span);
         }
         let (method, target) = sent.into_asked();
+        let session = asked.session_name().map(str::to_owned);
         gateway.reports.add(Event::Outcome(Outcome {
             token_id,
             request_id: asked.headers.request_id,
@@ -214,6 +215,7 @@ impl Exchange {
             method,
             target,
             trace: asked.trace.id(),
+            session,
         }));
     }
 }

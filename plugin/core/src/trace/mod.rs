@@ -148,7 +148,6 @@ impl Trace {
             state: self.state.clone(),
             id: None,
             version: None,
-            session: None,
             start_us: 0,
             duration_us: 0,
             status: None,

@@ -67,6 +67,9 @@ pub(super) struct Which {
     /// Only what belongs to the trace of this id (W3C Trace Context).
     #[arg(long, value_name = "ID")]
     trace: Option<String>,
+    /// Only what belongs to this session at a server, as policies know it (`input.mcp.session`) and records have it.
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
     /// Only calls that ended like this.
     #[arg(long, value_parser = PossibleValuesParser::new(CallResult::ALL.map(CallResult::as_str)))]
     result: Option<String>,
@@ -104,6 +107,7 @@ impl Which {
             request_id: self.request.clone(),
             task: self.task.clone(),
             trace: self.trace.clone(),
+            session: self.session.clone(),
             result: CallResult::ALL
                 .into_iter()
                 .find(|result| result.as_str() == named(&self.result)),

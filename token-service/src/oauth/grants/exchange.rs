@@ -125,6 +125,7 @@ async fn exchange(
         );
         deciding.end();
         record.of_trace(telemetry::trace_id());
+        record.of_session(request.context.session.as_deref());
         telemetry::note(told(&record));
         let called = mint.if_new.as_ref().map(|new| new.sighting.clone());
         let committing = telemetry::child("commit");

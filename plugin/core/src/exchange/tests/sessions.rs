@@ -1,5 +1,7 @@
 //! Sessions: sealed on the way to the client, opened on the way to the server.
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 
 const SESSION: &str = "mcp-session-id";
@@ -141,6 +143,32 @@ fn policies_know_a_session_by_a_name_that_is_of_no_use() {
     assert_eq!(first.len(), 32);
     assert!(!sealed.contains(&first) && first != "server-session");
     assert_eq!(name(), first);
+}
+
+#[test]
+fn the_trail_names_a_session_as_policies_do_by_a_digest_of_what_the_client_has() {
+    let mut world = World::new();
+    let caller = world.caller();
+    let sealed = world.session_of(&caller, "server-session").unwrap();
+    let digest = Sha256::digest(&sealed);
+    let name: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    world.exchange.on_end(&mut world.gateway, &world.proxy);
+    let begun = match world.events().pop() {
+        Some(Event::Outcome(outcome)) => outcome.session,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(begun.as_ref(), Some(&name));
+    let refused = |world: &mut World| {
+        let forbidden = CALL.replace("listAccounts", "dropEverything");
+        world.request(Some(&caller), &forbidden);
+        match world.events().pop() {
+            Some(Event::Denied(denied)) => denied.call.session,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(&mut world), None);
+    world.within(&sealed);
+    assert_eq!(refused(&mut world), Some(name));
 }
 
 #[test]
