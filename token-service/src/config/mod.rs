@@ -14,7 +14,7 @@ mod policy;
 mod rate_limits;
 mod raw;
 mod registration;
-mod remote;
+pub mod remote;
 pub mod sinks;
 pub(crate) mod store;
 pub mod telemetry;

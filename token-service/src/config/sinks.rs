@@ -10,7 +10,7 @@ use url::Url;
 use super::{
     ConfigError, duration,
     raw::Source,
-    remote::{self, Secret, TokenAt},
+    remote::{self, Credential, Secret, TokenAt},
 };
 use crate::http::trust::Identity;
 
@@ -34,6 +34,7 @@ pub(super) struct RawSink {
     url: Option<String>,
     token_file: Option<PathBuf>,
     token_env: Option<String>,
+    token_header: Option<String>,
     gzip: Option<bool>,
     index: Option<String>,
     address: Option<String>,
@@ -140,7 +141,7 @@ pub struct Endpoint {
     /// Where.
     pub url: Url,
     /// What it knows this service by.
-    pub token: Option<SecretString>,
+    pub credential: Option<Credential>,
     /// Whether it takes compressed bodies.
     pub gzip: bool,
 }
@@ -232,11 +233,11 @@ impl Written<'_> {
     fn to(&self) -> Result<To, ConfigError> {
         self.only_its_own()?;
         Ok(match self.raw.r#type {
-            Type::Http => To::Http(self.endpoint()?),
-            Type::Otlp => To::Otlp(self.endpoint()?),
+            Type::Http => To::Http(self.endpoint("Bearer")?),
+            Type::Otlp => To::Otlp(self.endpoint("Bearer")?),
             Type::SplunkHec => {
-                let endpoint = self.endpoint()?;
-                if endpoint.token.is_none() {
+                let endpoint = self.endpoint("Splunk")?;
+                if endpoint.credential.is_none() {
                     let problem = "is missing; name a file with the collector's token in it";
                     return Err(self.wrong("token_file", "", problem));
                 }
@@ -261,12 +262,14 @@ impl Written<'_> {
             Type::Syslog => (false, true, false),
             Type::Nats => (false, false, true),
         };
+        let splunk = raw.r#type == Type::SplunkHec;
         let given = [
             ("url", raw.url.is_some(), http),
             ("gzip", raw.gzip.is_some(), http),
             ("token_file", raw.token_file.is_some(), http || nats),
             ("token_env", raw.token_env.is_some(), http || nats),
-            ("index", raw.index.is_some(), raw.r#type == Type::SplunkHec),
+            ("token_header", raw.token_header.is_some(), http && !splunk),
+            ("index", raw.index.is_some(), splunk),
             ("address", raw.address.is_some(), syslog || nats),
             ("cert_file", raw.cert_file.is_some(), syslog),
             ("key_file", raw.key_file.is_some(), syslog),
@@ -343,12 +346,12 @@ impl Written<'_> {
         Ok(NatsTo {
             address,
             tls,
-            token: self.token()?,
+            token: remote::token(self.source, self.token_at())?,
             subject,
         })
     }
 
-    fn endpoint(&self) -> Result<Endpoint, ConfigError> {
+    fn endpoint(&self, scheme: &str) -> Result<Endpoint, ConfigError> {
         let raw = self.raw;
         let Some(url) = &raw.url else {
             return Err(self.wrong(
@@ -359,18 +362,22 @@ impl Written<'_> {
         };
         Ok(Endpoint {
             url: remote::url(self.source, &self.table, url, Secret::Token)?,
-            token: self.token()?,
+            credential: remote::credential(
+                self.source,
+                self.token_at(),
+                scheme,
+                raw.token_header.as_deref(),
+            )?,
             gzip: raw.gzip.unwrap_or(true),
         })
     }
 
-    fn token(&self) -> Result<Option<SecretString>, ConfigError> {
-        let at = TokenAt {
+    fn token_at(&self) -> TokenAt<'_> {
+        TokenAt {
             table: &self.table,
             file: self.raw.token_file.as_ref(),
             variable: self.raw.token_env.as_ref(),
-        };
-        remote::token(self.source, at)
+        }
     }
 
     fn within(

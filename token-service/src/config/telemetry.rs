@@ -20,6 +20,7 @@ pub(super) struct RawTelemetry {
     url: Option<String>,
     token_file: Option<PathBuf>,
     token_env: Option<String>,
+    token_header: Option<String>,
     gzip: Option<bool>,
     service_name: Option<String>,
     sample: Option<f64>,
@@ -71,6 +72,7 @@ pub(super) fn check(source: &Source) -> Result<Option<Telemetry>, ConfigError> {
         let given = [
             ("token_file", raw.token_file.is_some()),
             ("token_env", raw.token_env.is_some()),
+            ("token_header", raw.token_header.is_some()),
             ("gzip", raw.gzip.is_some()),
             ("service_name", raw.service_name.is_some()),
             ("sample", raw.sample.is_some()),
@@ -106,7 +108,7 @@ pub(super) fn check(source: &Source) -> Result<Option<Telemetry>, ConfigError> {
     Ok(Some(Telemetry {
         endpoint: Endpoint {
             url: remote::url(source, TABLE, url, Secret::Token)?,
-            token: remote::token(source, token)?,
+            credential: remote::credential(source, token, "Bearer", raw.token_header.as_deref())?,
             gzip: raw.gzip.unwrap_or(true),
         },
         service_name: service_name.to_owned(),

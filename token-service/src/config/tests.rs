@@ -550,6 +550,26 @@ fn where_the_log_is_sent_to_is_checked_field_by_field() {
             "holds no bearer token",
         ),
         (
+            "name = \"a\"\ntype = \"otlp\"\nurl = \"https://otel.example/\"\ntoken_env = \"HOME\"\ntoken_header = \"Content-Type\"",
+            "audit.sinks[0].token_header",
+            "is no header that a token could be in",
+        ),
+        (
+            "name = \"a\"\ntype = \"otlp\"\nurl = \"https://otel.example/\"\ntoken_header = \"x-api-key\"",
+            "audit.sinks[0].token_header",
+            "token_file",
+        ),
+        (
+            "name = \"a\"\ntype = \"otlp\"\nurl = \"https://otel.example/\"\ntoken_env = \"NONE\"\ntoken_header = \"x-api-key\"",
+            "audit.sinks[0].token_env",
+            "RFC 9110",
+        ),
+        (
+            "name = \"a\"\ntype = \"splunk_hec\"\nurl = \"https://splunk.example/\"\ntoken_header = \"x-api-key\"",
+            "audit.sinks[0].token_header",
+            "no field of a sink of this type",
+        ),
+        (
             "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\ntimeout = \"1m\"",
             "audit.sinks[0].timeout",
             "between",
@@ -609,6 +629,43 @@ fn a_sink_has_defaults_and_its_token_is_in_no_debug_output() {
     assert_eq!(sink.from, sinks::From::Now);
     assert_eq!(sink.timeout, Duration::from_secs(10));
     assert!(!format!("{config:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn a_token_is_sent_in_the_header_that_is_named_as_it_is() {
+    let table = "url = \"https://otel.example\"\ntoken_env = \"KEY\"\n";
+    let toml = format!(
+        "[telemetry]\n{table}token_header = \"Authorization\"\n
+         [[audit.sinks]]\nname = \"a\"\ntype = \"otlp\"\n{table}token_header = \"X-Honeycomb-Team\"\n
+         [[audit.sinks]]\nname = \"b\"\ntype = \"splunk_hec\"\n{table}"
+    );
+    let config = load_with(&toml, &[("KEY", "s3cr3t")]).unwrap();
+    let (sinks::To::Otlp(otlp), sinks::To::SplunkHec { endpoint: hec, .. }) =
+        (&config.audit.sinks[0].to, &config.audit.sinks[1].to)
+    else {
+        panic!("{config:?}")
+    };
+    let sent = |endpoint: &sinks::Endpoint| {
+        let credential = endpoint.credential.clone().unwrap();
+        let value = credential.value.to_str().unwrap().to_owned();
+        (credential.name.to_string(), value)
+    };
+    let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(sent(otlp), of("x-honeycomb-team", "s3cr3t"));
+    assert_eq!(sent(hec), of("authorization", "Splunk s3cr3t"));
+    let telemetry = config.telemetry.as_ref().unwrap();
+    assert_eq!(sent(&telemetry.endpoint), of("authorization", "s3cr3t"));
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+
+    let basic = load_with(
+        &format!("[telemetry]\n{table}token_header = \"authorization\"\n"),
+        &[("KEY", "Basic czNjcjN0Og==\n")],
+    );
+    let basic = basic.unwrap().telemetry.unwrap();
+    assert_eq!(
+        sent(&basic.endpoint),
+        of("authorization", "Basic czNjcjN0Og==")
+    );
 }
 
 #[test]

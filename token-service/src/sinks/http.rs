@@ -7,11 +7,10 @@ use reqwest::{
     Client, RequestBuilder,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
 };
-use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::{Failure, answer, batch::Message};
-use crate::config::sinks::Endpoint;
+use crate::config::{remote::Credential, sinks::Endpoint};
 
 /// What takes batches by POST.
 #[derive(Debug)]
@@ -36,25 +35,25 @@ impl Http {
             body.extend_from_slice(message.text.as_bytes());
             body.push(b'\n');
         }
-        let mut request = self.post(&self.endpoint.url, "application/x-ndjson", body)?;
-        if let Some(token) = &self.endpoint.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
+        let request = self.post(&self.endpoint.url, "application/x-ndjson", body)?;
         answer::to(request).await?.judge()
     }
 
-    /// A request with this content, compressed where that is wanted.
+    /// A request with this content, compressed where that is wanted, that says who this is.
     pub(super) fn post(
         &self,
         url: &Url,
         content_type: &str,
         body: Vec<u8>,
     ) -> Result<RequestBuilder, Failure> {
-        let request = self
+        let mut request = self
             .client
             .post(url.clone())
             .timeout(self.timeout)
             .header(CONTENT_TYPE, content_type);
+        if let Some(Credential { name, value }) = &self.endpoint.credential {
+            request = request.header(name, value);
+        }
         if !self.endpoint.gzip {
             return Ok(request.body(body));
         }

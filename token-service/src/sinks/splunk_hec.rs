@@ -1,7 +1,5 @@
 //! Splunk's HTTP Event Collector: events one after the other at `/services/collector/event`, the token in `Authorization: Splunk`.
 
-use reqwest::header::AUTHORIZATION;
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -74,11 +72,7 @@ impl SplunkHec {
             self.write(message, &mut body).map_err(Failure::later)?;
         }
         let url = &self.http.endpoint.url;
-        let mut request = self.http.post(url, "application/json", body)?;
-        if let Some(token) = &self.http.endpoint.token {
-            let token = format!("Splunk {}", token.expose_secret());
-            request = request.header(AUTHORIZATION, token);
-        }
+        let request = self.http.post(url, "application/json", body)?;
         judge(&answer::to(request).await?)
     }
 

@@ -6,7 +6,7 @@ fn telemetry(sample: f64) -> Telemetry {
     Telemetry::new(Some(&telemetry::Telemetry {
         endpoint: crate::config::sinks::Endpoint {
             url: "http://127.0.0.1:1".parse().unwrap(),
-            token: None,
+            credential: None,
             gzip: false,
         },
         service_name: "writ".to_owned(),

@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ use writ_token_service::{
     clock::SystemClock,
     config::{
         Config,
+        remote::Credential,
         sinks::{Endpoint, Format, From, Sink, To},
     },
     serve::Running,
@@ -92,7 +93,7 @@ impl Receiver {
     fn sink(&self) -> Sink {
         Sink {
             name: "siem".to_owned(),
-            to: To::Http(self.endpoint()),
+            to: To::Http(self.endpoint("Bearer")),
             format: Format::Writ,
             from: From::Start,
             batch_records: 500,
@@ -101,10 +102,10 @@ impl Receiver {
         }
     }
 
-    fn endpoint(&self) -> Endpoint {
+    fn endpoint(&self, scheme: &str) -> Endpoint {
         Endpoint {
             url: self.url.parse().unwrap(),
-            token: Some("s3cr3t".into()),
+            credential: Credential::authorization(scheme, &"s3cr3t".into()).ok(),
             gzip: true,
         }
     }
@@ -462,7 +463,7 @@ async fn splunk_gets_events_as_its_collector_takes_them() {
     let receiver = Receiver::start(collector).await;
     let mut sink = receiver.sink();
     sink.to = To::SplunkHec {
-        endpoint: receiver.endpoint(),
+        endpoint: receiver.endpoint("Splunk"),
         index: Some("security".to_owned()),
     };
     let service = with(sink).await;
@@ -491,7 +492,7 @@ async fn splunk_refusing_the_index_loses_nothing() {
     .await;
     let mut sink = receiver.sink();
     sink.to = To::SplunkHec {
-        endpoint: receiver.endpoint(),
+        endpoint: receiver.endpoint("Splunk"),
         index: None,
     };
     let service = with(sink).await;
@@ -565,13 +566,20 @@ async fn what_an_opentelemetry_receiver_drops_is_told_and_not_sent_again() {
     })
     .await;
     let mut sink = receiver.sink();
-    sink.to = To::Otlp(receiver.endpoint());
+    let mut endpoint = receiver.endpoint("Bearer");
+    endpoint.credential = Some(Credential {
+        name: HeaderName::from_static("x-api-key"),
+        value: HeaderValue::from_static("s3cr3t"),
+    });
+    sink.to = To::Otlp(endpoint);
     let service = with(sink).await;
     let state = state_when(service.store(), |state| state.last_error.is_some()).await;
     assert_eq!(state.skipped, 2);
     assert!(state.last_error.unwrap().contains("too old"));
     let requests = receiver.requests();
     assert_eq!(requests[0].path, "/v1/logs");
+    assert_eq!(requests[0].headers["x-api-key"], "s3cr3t");
+    assert!(requests[0].headers.get("authorization").is_none());
     let records = |request: &Request| {
         let logs = &request.events[0]["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
         logs.as_array().unwrap().len() as u64

@@ -287,7 +287,7 @@ async fn opentelemetry_logs_are_what_the_official_definitions_say() {
     let port = lines.next().unwrap().unwrap();
     let endpoint = Endpoint {
         url: format!("http://127.0.0.1:{port}").parse().unwrap(),
-        token: None,
+        credential: None,
         gzip: true,
     };
     let service = with(sink(To::Otlp(endpoint))).await;

@@ -9,7 +9,7 @@ use std::{
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use writ_token_service::{
-    config::{Config, sinks::Endpoint, telemetry::Telemetry},
+    config::{Config, remote::Credential, sinks::Endpoint, telemetry::Telemetry},
     store::audit::Filter,
 };
 
@@ -25,7 +25,7 @@ fn telemetry(port: &str) -> Telemetry {
     Telemetry {
         endpoint: Endpoint {
             url: format!("http://127.0.0.1:{port}/otlp").parse().unwrap(),
-            token: Some("c0llect".into()),
+            credential: Credential::authorization("Bearer", &"c0llect".into()).ok(),
             gzip: true,
         },
         service_name: "writ".to_owned(),
