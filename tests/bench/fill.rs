@@ -47,8 +47,21 @@ impl Database {
             from = to;
             crate::say(&format!("{from} of {records} records"));
         }
-        // What the database does now and then by itself.
-        sqlx::query("ANALYZE").execute(&mut connection).await?;
+        self.tidy().await
+    }
+
+    /// What the database does by itself after so many new rows, or is told to, and would do in the middle of what is measured.
+    pub async fn tidy(&self) -> Result<()> {
+        let mut connection = self.options.connect().await?;
+        let does: &[&str] = match connection.backend_name() {
+            "SQLite" => &["ANALYZE"],
+            _ => &["VACUUM (ANALYZE)", "CHECKPOINT"],
+        };
+        for sql in does {
+            sqlx::query(sqlx::AssertSqlSafe(*sql))
+                .execute(&mut connection)
+                .await?;
+        }
         Ok(())
     }
 

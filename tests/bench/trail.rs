@@ -186,6 +186,7 @@ pub async fn measure(plan: &Plan) -> Result<Trail> {
             let took = start.elapsed().as_secs_f64();
             say(&format!("{records} records are leaves after {took:.0} s"));
             trail.leaves_per_second = records as f64 / took;
+            database.tidy().await?;
             measured.push(mints(&bench, &database, plan, 0).await?);
         }
         trail.mints.insert(store, measured);
