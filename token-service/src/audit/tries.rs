@@ -2,13 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
 
 use super::clip;
-use crate::store::tally::Tried;
+use crate::store::{reported::EventKey, tally::Tried};
 
 /// Distinct kinds, addresses and servers held between two flushes; past it they share one overflow entry.
 const HELD: usize = 1024;
@@ -47,20 +47,28 @@ impl TryKind {
 
 type Key = (&'static str, String);
 
-/// The tries since the last flush.
+/// The tries that are not known to be on record.
 #[derive(Debug, Default)]
-pub struct Tries(Mutex<HashMap<Key, Tried>>);
+pub struct Tries(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Since the last flush.
+    counted: HashMap<Key, Tried>,
+    /// What the last flush is to put on record.
+    flushed: Vec<(EventKey, Tried)>,
+}
 
 impl Tries {
     /// Counts one try.
     pub fn note(&self, kind: TryKind, source_ip: &str, now: Timestamp) {
         metrics::counter!("writ_unauthenticated_total", "kind" => kind.as_str()).increment(1);
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = &mut self.held().counted;
         let mut key = (kind.as_str(), clip(source_ip, 64));
-        if held.len() >= HELD && !held.contains_key(&key) {
+        if counted.len() >= HELD && !counted.contains_key(&key) {
             key = (kind.as_str(), "*".to_owned());
         }
-        let tried = held
+        let tried = counted
             .entry(key)
             .or_insert_with_key(|(kind, source_ip)| Tried {
                 kind: (*kind).to_owned(),
@@ -75,11 +83,24 @@ impl Tries {
         tried.count = tried.count.saturating_add(1);
     }
 
-    /// Takes what has been counted.
+    /// What is to be put on record: the same again, by the same keys, until [`Tries::recorded`] says that it is there.
     #[must_use]
-    pub fn take(&self) -> Vec<Tried> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *held).into_values().collect()
+    pub fn flush(&self) -> Vec<(EventKey, Tried)> {
+        let mut held = self.held();
+        if held.flushed.is_empty() {
+            let counted = std::mem::take(&mut held.counted).into_values();
+            held.flushed = counted.map(|tried| (EventKey::unique(), tried)).collect();
+        }
+        held.flushed.clone()
+    }
+
+    /// What the last flush gave is on record.
+    pub fn recorded(&self) {
+        self.held().flushed.clear();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,14 +122,29 @@ mod tests {
                 now,
             );
         }
-        let taken = tries.take();
-        assert!(taken.len() <= HELD + 1);
-        assert_eq!(taken.iter().map(|t| t.count).sum::<u64>(), 5003);
+        let flushed = tries.flush();
+        assert!(flushed.len() <= HELD + 1);
+        assert_eq!(flushed.iter().map(|(_, t)| t.count).sum::<u64>(), 5003);
         assert!(
-            taken
+            flushed
                 .iter()
-                .any(|t| t.count == 3 && t.source_ip == "192.0.2.1")
+                .any(|(_, t)| t.count == 3 && t.source_ip == "192.0.2.1")
         );
-        assert!(tries.take().is_empty());
+        tries.recorded();
+        assert!(tries.flush().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_on_record_yet_is_flushed_again_by_the_same_keys() {
+        let tries = Tries::default();
+        let try_one = || tries.note(TryKind::InvalidClient, "192.0.2.1", Timestamp::UNIX_EPOCH);
+        try_one();
+        let first = tries.flush();
+        try_one();
+        assert_eq!(tries.flush(), first);
+        tries.recorded();
+        let second = tries.flush();
+        assert_eq!(second[0].1.count, 1);
+        assert_ne!(second[0].0, first[0].0);
     }
 }

@@ -1,6 +1,5 @@
 //! What lies beside the records of decisions, for a while: what policies were asked, to be asked again, and what calls carried.
 
-use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use writ_policy::kept::KeptInput;
 
@@ -22,9 +21,6 @@ macro_rules! argument_insert {
     };
 }
 pub(super) use argument_insert;
-
-/// So many are deleted at a time, so that nobody waits for all of them.
-const SWEPT: u64 = 1000;
 
 /// A record, and what lies beside it.
 pub(super) type Kept<'a> = (&'a Record, &'a Beside);
@@ -155,43 +151,6 @@ impl Store {
                 .await?,
         )
     }
-
-    /// Deletes the inputs of decisions before a moment.
-    ///
-    /// # Errors
-    /// When the database fails or stays busy.
-    pub async fn sweep_inputs(&self, before: Timestamp) -> Result<(), StoreError> {
-        let sql = "DELETE FROM decision_inputs WHERE record IN (
-                     SELECT record FROM decision_inputs WHERE record < $1 ORDER BY record LIMIT $2)";
-        self.sweep_beside(sql, before).await
-    }
-
-    /// Deletes what is kept of what calls before a moment carried.
-    ///
-    /// # Errors
-    /// When the database fails or stays busy.
-    pub async fn sweep_arguments(&self, before: Timestamp) -> Result<(), StoreError> {
-        let sql = "DELETE FROM kept_arguments WHERE record IN (
-                     SELECT record FROM kept_arguments WHERE record < $1 ORDER BY record LIMIT $2)";
-        self.sweep_beside(sql, before).await
-    }
-
-    async fn sweep_beside(&self, sql: &'static str, before: Timestamp) -> Result<(), StoreError> {
-        let first = audit::first_id_at(before);
-        loop {
-            let mut tx = self.write().await?;
-            let swept = sqlx::query(sql)
-                .bind(&first)
-                .bind(i64::try_from(SWEPT).unwrap_or(i64::MAX))
-                .execute(tx.conn())
-                .await?
-                .rows_affected();
-            tx.commit().await?;
-            if swept < SWEPT {
-                return Ok(());
-            }
-        }
-    }
 }
 
 fn decided(row: &AnyRow) -> Result<Decided, StoreError> {
@@ -219,6 +178,7 @@ fn decided(row: &AnyRow) -> Result<Decided, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use writ_policy::{
         Value,
         kept::{Carried, MOST_KEPT},

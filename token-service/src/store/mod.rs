@@ -41,6 +41,7 @@ pub mod sign_ins;
 pub mod sinks;
 pub mod snapshots;
 pub mod stops;
+mod sweep;
 pub mod tally;
 pub mod tasks;
 mod tokens;
@@ -166,23 +167,6 @@ impl Store {
         let (begin, _) = self.dialect.begin_alone();
         let tx = self.writer.begin_with(begin).await?;
         Ok(WriteTx { tx, _turn: turn })
-    }
-
-    /// Deletes what has expired and nobody needs any more; never anything of the audit trail.
-    ///
-    /// # Errors
-    /// When the database fails or stays busy.
-    pub async fn sweep(&self, now: u64) -> Result<(), StoreError> {
-        let mut tx = self.write().await?;
-        let swept = tokens::sweep(tx.conn(), now).await?;
-        reported::sweep(tx.conn(), now).await?;
-        let at = i64::try_from(now)
-            .ok()
-            .and_then(|now| jiff::Timestamp::from_second(now).ok());
-        tasks::sweep(tx.conn(), at.unwrap_or_default()).await?;
-        tx.commit().await?;
-        tracing::debug!(tokens = swept, "swept");
-        Ok(())
     }
 
     /// Waits until everything queued is committed, then closes the database.

@@ -2,19 +2,26 @@
 
 use std::collections::HashSet;
 
+use jiff::SignedDuration;
 use sqlx::AnyConnection;
 
 use super::{StoreError, shadow_servers::Seen, tally::Tried};
 use crate::audit::{Beside, Record};
 
-/// How long the same event may be sent again without being recorded twice, in seconds.
-const REMEMBERED_S: u64 = 3600;
+/// How long the same event may be sent again without being recorded twice.
+pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 
 /// The same for the same event sent again: a digest of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventKey(pub [u8; 16]);
 
 impl EventKey {
+    /// Of an event that is told again by whoever keeps this.
+    #[must_use]
+    pub fn unique() -> Self {
+        Self(uuid::Uuid::now_v7().into_bytes())
+    }
+
     fn hex(self) -> String {
         self.0.iter().map(|b| format!("{b:02X}")).collect()
     }
@@ -71,13 +78,4 @@ pub(super) async fn fresh<'a>(
     let is_fresh = |key: &Option<EventKey>| key.is_none_or(|key| new.contains(&key.hex()));
     let fresh = report.events.iter().filter(|(key, _)| is_fresh(key));
     Ok(fresh.map(|(_, reported)| reported).collect())
-}
-
-/// Forgets what was reported long ago.
-pub(super) async fn sweep(conn: &mut AnyConnection, now: u64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM reported WHERE seen_at < $1")
-        .bind(i64::try_from(now.saturating_sub(REMEMBERED_S)).unwrap_or(i64::MAX))
-        .execute(conn)
-        .await?;
-    Ok(())
 }

@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// How long a task is remembered after its end, so that a late call is told why.
-const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+pub(super) const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 /// How long counts are kept beyond their day.
-const COUNTS_KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
+pub(super) const COUNTS_KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(48);
 
 /// What a subject and agent have going on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -140,22 +140,6 @@ pub(super) async fn charge(conn: &mut AnyConnection, charge: &Charge) -> Result<
     .execute(conn)
     .await?;
     Ok(true)
-}
-
-/// Deletes what ended long ago.
-pub(super) async fn sweep(conn: &mut AnyConnection, now: Timestamp) -> Result<(), StoreError> {
-    let before = |kept| now.checked_sub(kept).unwrap_or(Timestamp::UNIX_EPOCH);
-    sqlx::query(
-        "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE expires_at < $1 LIMIT 10000)",
-    )
-    .bind(rfc3339(before(KEPT)))
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query("DELETE FROM task_calls WHERE day < $1")
-        .bind(day(before(COUNTS_KEPT)))
-        .execute(conn)
-        .await?;
-    Ok(())
 }
 
 impl Store {

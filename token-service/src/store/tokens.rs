@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::SignedDuration;
 use sqlx::AnyConnection;
 
 use super::{
@@ -10,8 +11,8 @@ use super::{
     dialect::Dialect,
 };
 
-/// How long a token's row outlives the token, in seconds: longer than any clock's error.
-const KEPT_PAST_EXPIRY_S: u64 = 300;
+/// How long a token's row outlives the token: longer than any clock's error.
+pub(super) const KEPT_PAST_EXPIRY: SignedDuration = SignedDuration::from_secs(300);
 
 /// The rows as JSON: `jti` and `exp`.
 pub(super) fn rows(minted: &[&SingleUse]) -> Result<String, StoreError> {
@@ -48,18 +49,6 @@ pub(super) async fn spend(
         .fetch_all(conn)
         .await?;
     Ok(spent.into_iter().collect())
-}
-
-/// Deletes the rows of tokens that nobody accepts any more.
-pub(super) async fn sweep(conn: &mut AnyConnection, now: u64) -> Result<u64, StoreError> {
-    let before = i64::try_from(now.saturating_sub(KEPT_PAST_EXPIRY_S)).unwrap_or(i64::MAX);
-    let swept = sqlx::query(
-        "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens WHERE exp < $1 LIMIT 10000)",
-    )
-    .bind(before)
-    .execute(conn)
-    .await?;
-    Ok(swept.rows_affected())
 }
 
 impl Store {

@@ -43,7 +43,7 @@ async fn a_clock_that_is_set_back_brings_nothing_back_and_keeps_the_logs_order()
 
     // Where what was used is forgotten, and back.
     clock.0.store(3 * 3600, Ordering::SeqCst);
-    service.store().sweep(unix(clock.now())).await.unwrap();
+    service.store().sweep(clock.now()).await.unwrap();
     clock.0.store(3600, Ordering::SeqCst);
     assert_eq!(consume(unix(clock.now())).await, Spent::Before);
     let (status, refused) = exchange(&before).await;
