@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     audit::{Record, Verdict},
+    config::sinks::Sink,
     store::{Store, StoreError, archives::Archive},
 };
 
@@ -61,7 +62,7 @@ pub async fn archive(
     store: &Store,
     directory: &Path,
     before: Timestamp,
-    sinks: &[&str],
+    sinks: &[Sink],
     now: Timestamp,
 ) -> Result<Option<Archive>, ArchiveError> {
     sweep(store).await?;
@@ -94,7 +95,7 @@ pub async fn archive(
 /// # Errors
 /// When the database fails, or the log does not go on.
 pub async fn sweep(store: &Store) -> Result<(), SequenceError> {
-    sequence::catch_up(store).await?;
+    sequence::catch_up_with_all(store).await?;
     Ok(store.sweep_archived().await?)
 }
 

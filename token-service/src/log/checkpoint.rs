@@ -33,7 +33,9 @@ pub enum CheckpointError {
     #[error("its signature is not good: {0}")]
     Signature(String),
     /// No key.
-    #[error("{0:?} is no key: it must be NAME+ID+KEY, as `writ audit key` prints it")]
+    #[error(
+        "{0:?} is no key: it must be NAME+ID+KEY with the ID of that key, as `writ audit key` prints it"
+    )]
     Key(String),
 }
 

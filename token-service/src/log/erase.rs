@@ -7,7 +7,7 @@ use super::{
     verify::ERASE,
 };
 use crate::{
-    audit::{Kind, Record, Verdict},
+    audit::{Record, Verdict},
     store::Store,
 };
 
@@ -22,14 +22,14 @@ pub async fn erase(
     reason: &str,
     now: Timestamp,
 ) -> Result<u64, SequenceError> {
-    sequence::catch_up(store).await?;
+    sequence::catch_up_with_all(store).await?;
     // Whom it was about is what must not be said any more.
-    let mut record = Record::new(Kind::Admin, now);
-    record.method = Some(ERASE.to_owned());
+    let mut record = Record::admin(now, ERASE, "");
+    record.target = None;
     record.decision = Some(Verdict::Allow);
     record.reason = Some(reason.to_owned());
     let erased = store.erase(subject, record).await?;
     // Whoever verifies looks for its record.
-    sequence::catch_up(store).await?;
+    sequence::catch_up_with_all(store).await?;
     Ok(erased)
 }

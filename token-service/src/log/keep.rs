@@ -102,12 +102,15 @@ pub(crate) async fn sign_now_and_then(app: SharedApp, stopped: watch::Receiver<b
     }
 }
 
+/// Also of a log that has not grown: the newest checkpoint may not be everywhere yet.
 async fn sign_and_show(app: &App) -> Result<(), LogError> {
     let size = app.store.log_state().await?.size;
-    if let Some(signed) = checkpoint(app, size).await? {
-        cosign::by_all(app, &signed).await;
-    }
-    Ok(())
+    let Some(signed) = checkpoint(app, size).await? else {
+        return Ok(());
+    };
+    let laid = lay_down(app, &signed).await;
+    cosign::by_all(app, &signed).await;
+    laid
 }
 
 /// Something that is done again and again, until the service ends.
@@ -152,30 +155,23 @@ impl Rounds {
 pub(crate) async fn finish(app: &App) {
     let last = async {
         let size = sequence::catch_up(&app.store).await?;
-        checkpoint(app, size).await
+        match checkpoint(app, size).await? {
+            Some(signed) => lay_down(app, &signed).await,
+            None => Ok(()),
+        }
     };
     if let Err(error) = last.await {
         tracing::error!(%error, "the last records are in no checkpoint");
     }
 }
 
-/// Signs a log of this size, where it has grown since.
+/// The newest checkpoint: of this size, where the log has grown since the last. None while there are no records.
 async fn checkpoint(app: &App, size: u64) -> Result<Option<Signed>, LogError> {
     let newest = app.store.newest_checkpoint().await?;
-    if newest.is_some_and(|newest| newest.size >= size) || size == 0 {
-        return Ok(None);
+    if size == 0 || newest.as_ref().is_some_and(|newest| newest.size >= size) {
+        return Ok(newest);
     }
     let signed = sign(&app.store, &app.log_key, size, app.clock.now()).await?;
-    if let Some(directory) = &app.config.audit.checkpoint_dir {
-        let laid = {
-            let (directory, signed) = (directory.clone(), signed.clone());
-            tokio::task::spawn_blocking(move || lay_down(&directory, &signed)).await
-        };
-        laid.map_err(|panic| LogError::Write {
-            path: directory.clone(),
-            source: io::Error::other(panic),
-        })??;
-    }
     metrics::gauge!("writ_log_checkpoint_size").set(gauge(size));
     metrics::gauge!("writ_log_checkpoint_time_seconds")
         .set(gauge(crate::clock::unix(app.clock.now())));
@@ -203,22 +199,32 @@ pub async fn sign(
     })
 }
 
-/// A file of its own, whole or not at all; what is there already is left alone.
-fn lay_down(directory: &Path, signed: &Signed) -> Result<(), LogError> {
-    let path = directory.join(format!("{:020}.checkpoint", signed.size));
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(signed.note.as_bytes())?;
-        file.as_file().sync_all()?;
-        match file.persist_noclobber(&path) {
-            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
-            _ => Ok(()),
-        }
+/// Lays a checkpoint where this service is to, if it is not there.
+async fn lay_down(app: &App, signed: &Signed) -> Result<(), LogError> {
+    let Some(directory) = &app.config.audit.checkpoint_dir else {
+        return Ok(());
     };
-    write().map_err(|source| LogError::Write {
-        path: path.clone(),
-        source,
-    })
+    let path = directory.join(format!("{:020}.checkpoint", signed.size));
+    let (to, note) = (path.clone(), signed.note.clone());
+    let written = tokio::task::spawn_blocking(move || write(&to, &note)).await;
+    written
+        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+        .map_err(|source| LogError::Write { path, source })
+}
+
+/// A file of its own, whole or not at all; what is there already is left alone.
+fn write(path: &Path, note: &str) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(note.as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]

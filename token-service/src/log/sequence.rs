@@ -1,6 +1,8 @@
 //! From records to leaves. There is one order of records, so whoever is first to append counts, and whoever comes second finds it
 //! done: any number of replicas may try, and none has to be the one.
 
+use std::time::Duration;
+
 use super::{
     leaf::Leaf,
     tree::{Edge, Tiles, TreeError},
@@ -12,6 +14,11 @@ use crate::store::{
 
 /// So many become leaves at a time, so that nobody waits long for their turn to write.
 const AT_A_TIME: u32 = 1000;
+
+/// How long is waited for transactions that were begun before.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether they are over.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why records do not become leaves.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +58,27 @@ pub async fn catch_up(store: &Store) -> Result<u64, SequenceError> {
             return Ok(to.size);
         }
     }
+}
+
+/// Makes leaves of all records that are committed by now, waiting for those that may still come before them; answers with how many
+/// there are in the log then.
+///
+/// # Errors
+/// As for [`catch_up`]; [`StoreError::Busy`] where somebody keeps a transaction open.
+pub async fn catch_up_with_all(store: &Store) -> Result<u64, SequenceError> {
+    let last = store.last_committed().await?;
+    let all = async {
+        loop {
+            let size = catch_up(store).await?;
+            if store.log_state().await?.seq >= last {
+                return Ok(size);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all)
+        .await
+        .unwrap_or(Err(StoreError::Busy.into()))
 }
 
 fn append(

@@ -47,6 +47,14 @@ pub enum Fault {
         /// What it calls itself.
         id: String,
     },
+    /// A record is in the trail that no place in the log is left for.
+    #[error(
+        "record {id} was inserted into the trail: it is in no place of the log, and those after it are"
+    )]
+    Stray {
+        /// What it calls itself.
+        id: String,
+    },
     /// A record does not say what it said.
     #[error("record {index} ({id}) was changed")]
     Changed {
@@ -459,6 +467,9 @@ pub async fn database(store: &Store, mut verifier: Verifier) -> Result<Intact, V
         return Err(Fault::Unarchived { size: begins }.into());
     }
     let intact = verifier.end()?;
+    if let Some(id) = store.never_sequenced().await? {
+        return Err(Fault::Stray { id }.into());
+    }
     let tiles = store.tiles(tree::for_root(intact.size)).await?;
     match tiles.root(intact.size)?.to_string() == intact.root {
         true => Ok(intact),

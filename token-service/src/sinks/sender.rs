@@ -153,6 +153,13 @@ impl Sender {
             .store
             .records_from_leaf(next, self.sink.batch_records)
             .await?;
+        let first = entries.first().and_then(|entry| entry.leaf);
+        if let Some(first) = first.and_then(|leaf| u64::try_from(leaf).ok())
+            && first > next
+        {
+            self.pass_over(next, first).await?;
+            return Ok(Duration::ZERO);
+        }
         let batch = batch::of(&self.sink, self.app.log_key.name(), entries);
         let batch = batch.map_err(|error| Stopped::Failure(Failure::later(error)))?;
         self.deliver(&batch).await?;
@@ -198,6 +205,43 @@ impl Sender {
         }
     }
 
+    /// Records that are archived, and here no more.
+    async fn pass_over(&mut self, from: u64, to: u64) -> Result<(), Stopped> {
+        let records = to.saturating_sub(from);
+        let progress = Progress {
+            from,
+            to,
+            skipped: records,
+        };
+        self.move_on(progress).await?;
+        metrics::counter!("writ_sink_errors_total", "sink" => self.sink.name.clone(), "kind" => "skipped")
+            .increment(records);
+        let problem = format!(
+            "records {from} to {} are archived and were not sent",
+            to.saturating_sub(1)
+        );
+        tracing::error!(
+            sink = self.sink.name,
+            problem,
+            "the sink has not all records"
+        );
+        self.put_down(&problem).await;
+        Ok(())
+    }
+
+    /// Writes down how far the sink is.
+    async fn move_on(&mut self, progress: Progress) -> Result<(), Stopped> {
+        let begun = Instant::now();
+        if !self.app.store.advance_sink(self.lease(), progress).await? {
+            return Err(Stopped::Overtaken);
+        }
+        self.held = Some(Held {
+            next: progress.to,
+            until: begun + self.lease_length(),
+        });
+        Ok(())
+    }
+
     /// The sink has taken `sent`, and not what it rejected before that.
     async fn advance(
         &mut self,
@@ -213,15 +257,7 @@ impl Sender {
             to: last.leaf.saturating_add(1),
             skipped: lost.records.saturating_add(rejected.len() as u64),
         };
-        let begun = Instant::now();
-        let advanced = self.app.store.advance_sink(self.lease(), progress).await?;
-        if !advanced {
-            return Err(Stopped::Overtaken);
-        }
-        self.held = Some(Held {
-            next: progress.to,
-            until: begun + self.lease_length(),
-        });
+        self.move_on(progress).await?;
         let sink = || self.sink.name.clone();
         metrics::counter!("writ_sink_sent_total", "sink" => sink())
             .increment((sent.len() as u64).saturating_sub(lost.records));

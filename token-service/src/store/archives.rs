@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, audit, signed, unsigned};
-use crate::{audit::Record, clock::rfc3339};
+use crate::{
+    audit::Record,
+    clock::rfc3339,
+    config::sinks::{From, Sink},
+};
 
 /// So many records are deleted at a time, so that nobody waits for all of them.
 const AT_A_TIME: i64 = 500;
@@ -65,19 +69,25 @@ impl Store {
     }
 
     /// How many records of the log can be archived: those before a moment that a checkpoint ends with, and that all of these
-    /// sinks have.
+    /// sinks have. One that was never sent to has none, if it is to begin at the start.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn archivable(&self, before: Timestamp, sinks: &[&str]) -> Result<u64, StoreError> {
+    pub async fn archivable(&self, before: Timestamp, sinks: &[Sink]) -> Result<u64, StoreError> {
+        let states = self.sinks().await?;
+        let has = |sink: &Sink| match states.iter().find(|state| state.name == sink.name) {
+            Some(state) => Some(state.next),
+            None => (sink.from == From::Start).then_some(0),
+        };
+        let with_all = sinks.iter().filter_map(has).min();
         let size: Option<i64> = sqlx::query_scalar(
             "SELECT max(size) FROM checkpoints
              WHERE size <= coalesce((SELECT l.leaf FROM audit AS a JOIN leaves AS l ON l.seq = a.seq
                                      WHERE a.id >= $1 ORDER BY a.id LIMIT 1), (SELECT size FROM log_state))
-               AND size <= coalesce((SELECT min(next_leaf) FROM sinks WHERE name IN (SELECT value FROM json_each($2))), size)",
+               AND size <= $2",
         )
         .bind(audit::first_id_at(before))
-        .bind(super::json(&sinks)?)
+        .bind(with_all.map_or(i64::MAX, signed))
         .fetch_one(&mut *self.read().await?)
         .await?;
         Ok(unsigned(size.unwrap_or(0)))

@@ -112,6 +112,32 @@ impl Store {
         tx.commit().await
     }
 
+    /// The id of a record that never became a leaf, although those after it did: nobody here has put it there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn never_sequenced(&self) -> Result<Option<String>, StoreError> {
+        let id = sqlx::query_scalar(
+            "SELECT a.id FROM audit AS a LEFT JOIN leaves AS l ON l.seq = a.seq
+             WHERE a.seq <= (SELECT seq FROM log_state) AND l.seq IS NULL ORDER BY a.seq LIMIT 1",
+        )
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        Ok(id)
+    }
+
+    /// The place in the trail of the last record that is committed; 0 where there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_committed(&self) -> Result<i64, StoreError> {
+        Ok(
+            sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM audit")
+                .fetch_one(&mut *self.read().await?)
+                .await?,
+        )
+    }
+
     /// How many records are no leaves yet.
     ///
     /// # Errors
@@ -300,6 +326,24 @@ impl Store {
 }
 
 impl Store {
+    /// Whether somebody is called that here, or a record is about them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn speaks_of(&self, subject: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT 1 FROM users WHERE name = $1
+             UNION SELECT 1 FROM tasks WHERE subject = $1
+             UNION SELECT 1 FROM audit_personal WHERE subject = $1
+             UNION SELECT 1 FROM audit AS a JOIN audit_personal AS p ON p.record = a.id WHERE a.kind = 'admin' AND p.target = $1
+             LIMIT 1",
+        )
+        .bind(subject)
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        Ok(found.is_some())
+    }
+
     /// Erases what leaves say about a person, with the record of it, whose detail says of how many `records`. What lies
     /// beside their records goes, too.
     ///
@@ -321,7 +365,10 @@ impl Store {
                WHERE p.subject = $1 AND l.leaf >= (SELECT coalesce(max(size), 0) FROM archives)
                UNION
                SELECT p.record FROM audit AS a JOIN audit_personal AS p ON p.record = a.id JOIN leaves AS l ON l.seq = a.seq
-               WHERE a.kind = 'admin' AND a.method LIKE 'user %' AND p.target = $1
+               WHERE a.kind = 'admin'
+                 AND (p.target = $1 AND (a.method LIKE 'user %' OR a.method = 'revoke' AND p.detail ->> 'what' = 'subject')
+                   OR a.method = 'lockdown'
+                     AND $1 IN (SELECT value FROM json_each(coalesce((p.detail ->> 'allow') ->> 'subjects', '[]'))))
                  AND l.leaf >= (SELECT coalesce(max(size), 0) FROM archives))",
         )
         .bind(subject)
@@ -329,6 +376,16 @@ impl Store {
         .execute(tx.conn())
         .await?
         .rows_affected();
+        // By a task's id, and its transaction's, records of calls would still say whose they were.
+        for told_by in [
+            "DELETE FROM tasks WHERE subject = $1",
+            "DELETE FROM task_calls WHERE subject = $1",
+        ] {
+            sqlx::query(told_by)
+                .bind(subject)
+                .execute(tx.conn())
+                .await?;
+        }
         super::sightings::forget_user(tx.conn(), subject).await?;
         record.note("records", erased.into());
         tx.audit(&record).await?;

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::AssertSqlSafe;
 use writ_token_service::{
     audit::Record,
+    config::sinks::{Endpoint, Format, From, Sink, To},
     log::{
         archive::{self, ArchiveError},
         erase,
@@ -250,12 +251,31 @@ async fn what_a_sink_has_not_got_and_what_is_young_is_not_archived() {
     log.tamper(&["INSERT INTO sinks (name, next_leaf) VALUES ('siem', 10), ('gone', 2)"])
         .await;
     let later = Timestamp::now() + hours(1);
-    for (sinks, size) in [(&["siem"][..], 8), (&[], 16), (&["siem", "gone"], 0)] {
-        assert_eq!(
-            log.store.archivable(later, sinks).await.unwrap(),
-            size,
-            "{sinks:?}"
-        );
+    let sink = |(name, from): &(&str, From)| Sink {
+        name: (*name).to_owned(),
+        from: *from,
+        to: To::Otlp(Endpoint {
+            url: "http://127.0.0.1:1".parse().unwrap(),
+            credential: None,
+            gzip: false,
+        }),
+        format: Format::Writ,
+        batch_records: 1,
+        batch_bytes: 1,
+        timeout: std::time::Duration::from_secs(1),
+    };
+    let (siem, gone) = (("siem", From::Start), ("gone", From::Now));
+    for (sinks, size) in [
+        (&[siem][..], 8),
+        (&[], 16),
+        (&[siem, gone], 0),
+        // Neither was ever sent to: the one is to have all of it.
+        (&[siem, ("new", From::Start)], 0),
+        (&[siem, ("new", From::Now)], 8),
+    ] {
+        let configured: Vec<_> = sinks.iter().map(sink).collect();
+        let archivable = log.store.archivable(later, &configured).await.unwrap();
+        assert_eq!(archivable, size, "{sinks:?}");
     }
     let earlier = Timestamp::now() - hours(1);
     assert_eq!(log.store.archivable(earlier, &[]).await.unwrap(), 0);

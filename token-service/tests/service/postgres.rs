@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use url::Url;
 use writ_token_service::{
-    audit::Kind,
+    audit::{Kind, Record},
     log,
     store::{Place, Store, audit::Filter},
 };
@@ -247,6 +247,40 @@ async fn nothing_is_missed_of_who_began_later_and_was_given_an_earlier_number() 
     assert!(read().await.is_empty());
     sqlx::raw_sql("COMMIT").execute(&mut second).await.unwrap();
     assert_eq!(read().await, ["earlier", "later"]);
+}
+
+/// What is committed is erased, though somebody who began before has not ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_is_erased_of_what_has_to_wait_for_others() {
+    let service = on(&database::cluster()).await;
+    let Place::Postgres(url) = service.running.app.config.place() else {
+        panic!("not on PostgreSQL")
+    };
+    let store = service.store();
+    let mut open = database::open(&url).await;
+    let earlier = "BEGIN; INSERT INTO audit (id, time, kind) VALUES ('earlier', '', 'mint');
+                   INSERT INTO audit_personal (record, salt) VALUES ('earlier', '00')";
+    sqlx::raw_sql(earlier).execute(&mut open).await.unwrap();
+    let mut record = Record::new(Kind::Denied, jiff::Timestamp::now());
+    record.subject = Some("carol".to_owned());
+    store.record(record).await.unwrap();
+    let erase = log::erase::erase(store, "carol", "their wish", jiff::Timestamp::now());
+    let (erased, ended) = tokio::join!(erase, async {
+        let waits = "SELECT count(*) FROM audit WHERE seq > (SELECT seq FROM log_state)";
+        until("a record that waits", async || {
+            let mut looking = database::open(&url).await;
+            let waiting: i64 = sqlx::query_scalar(waits)
+                .fetch_one(&mut looking)
+                .await
+                .ok()?;
+            (waiting > 0).then_some(())
+        })
+        .await;
+        sqlx::raw_sql("COMMIT").execute(&mut open).await
+    });
+    ended.unwrap();
+    assert_eq!(erased.unwrap(), 1);
+    service.running.stop().await;
 }
 
 /// A cluster of its own, that can be stopped.

@@ -26,6 +26,7 @@ use writ_token_service::{
         remote::Credential,
         sinks::{Endpoint, Format, From, Sink, To},
     },
+    log::archive,
     serve::Running,
     store::Store,
 };
@@ -376,9 +377,42 @@ async fn a_sink_that_hangs_slows_no_mint_and_its_lag_shows() {
     service.running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_archived_before_a_sink_was_there_is_told_and_passed_over() {
+    let service = Service::start_with(|config| {
+        config.audit.checkpoint_interval = Duration::from_millis(1);
+    })
+    .await;
+    let store = service.store();
+    service.mint(&call("echo")).await;
+    let (to, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
+    let soon = now + Duration::from_secs(3600);
+    let archived = until("archive", async || {
+        archive::archive(store, to.path(), soon, &[], now)
+            .await
+            .unwrap()
+    });
+    let archived = archived.await.size;
+    let receiver = Receiver::good().await;
+    let mut config = Config::clone(&service.running.app.config);
+    config.audit.sinks = vec![receiver.sink()];
+    let second = started(config).await;
+    let all = store.last_record().await.unwrap() as u64;
+    let state = state_when(store, |state| state.next == all).await;
+    assert_eq!(state.skipped, archived);
+    assert!(state.last_error.unwrap().contains("are archived"));
+    assert_eq!(receiver.taken(), (archived..all).collect::<Vec<_>>());
+    second.stop().await;
+    service.running.stop().await;
+}
+
 /// A second service on the database of the first.
 async fn beside(service: &Service) -> Running {
-    let mut config = Config::clone(&service.running.app.config);
+    started(Config::clone(&service.running.app.config)).await
+}
+
+/// A service that listens elsewhere than the one whose configuration this was.
+async fn started(mut config: Config) -> Running {
     config.public = "127.0.0.1:0".parse().unwrap();
     config.gateway =
         writ_token_service::config::GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());

@@ -39,13 +39,8 @@ impl Archive {
             let told = "records stay for a day at least: name an earlier time with --before";
             return Err(CliError::Usage(told.to_owned()));
         }
-        let sinks: Vec<&str> = config
-            .audit
-            .sinks
-            .iter()
-            .map(|sink| sink.name.as_str())
-            .collect();
-        let archived = log::archive::archive(store, &self.output, self.before, &sinks, now).await?;
+        let sinks = &config.audit.sinks;
+        let archived = log::archive::archive(store, &self.output, self.before, sinks, now).await?;
         let Some(archive) = archived else {
             return match output.is_json() {
                 true => output.json(&json!({"archived": 0})),
