@@ -27,6 +27,9 @@ use crate::{
 /// So many kinds of masked things are kept of one call; the filter knows four.
 const MASKED_KINDS: usize = 16;
 
+/// So many of a kind are believed in one event.
+pub(super) const MOST_AT_ONCE: u64 = 1_000_000_000;
+
 /// How far back a gateway's clock is believed for counted tries.
 const BELIEVED_S: i64 = 3600;
 
@@ -180,7 +183,8 @@ fn trace(id: Option<&str>) -> Option<String> {
 /// A guard believes nobody.
 fn of_rogue(name: &str, rogue: &Rogue, now: Timestamp) -> Record {
     let finding = Finding::of(rogue.credential);
-    finding.count(Some(rogue.credential), rogue.count);
+    let count = rogue.count.clamp(1, MOST_AT_ONCE);
+    finding.count(Some(rogue.credential), count);
     let mut record = finding.record(now);
     record.gateway = Some(name.to_owned());
     record.server = Some(rogue.server.clone());
@@ -196,7 +200,7 @@ fn of_rogue(name: &str, rogue: &Rogue, now: Timestamp) -> Record {
         "finding": finding.as_str(),
         "credential": rogue.credential,
         "issuer": issuer.map(|issuer| printable(&clip(issuer, 256))),
-        "count": rogue.count,
+        "count": count,
         "first": clip(&rogue.first, 40),
         "last": clip(&rogue.last, 40),
     }));
@@ -251,7 +255,7 @@ fn tried(gateway: &Gateway, name: &str, tries: &Unauthenticated, now: Timestamp)
         gateway: Some(name.to_owned()),
         first: first.min(last),
         last,
-        count: tries.count.clamp(1, 1_000_000_000),
+        count: tries.count.clamp(1, MOST_AT_ONCE),
     }
 }
 

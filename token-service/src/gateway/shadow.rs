@@ -5,7 +5,7 @@ use serde_json::json;
 use writ_core::egress::Address;
 use writ_policy::event::ShadowServer;
 
-use super::report::believed;
+use super::report::{MOST_AT_ONCE, believed};
 use crate::{
     audit::{Finding, Verdict, clip, printable},
     registry::Registry,
@@ -39,7 +39,7 @@ pub(super) fn reported(
         Some(_) => Finding::GatewayBypass,
         None => Finding::ShadowServer,
     };
-    let count = seen.count.clamp(1, 1_000_000_000);
+    let count = seen.count.clamp(1, MOST_AT_ONCE);
     finding.count(None, count);
     let text = |text: &Option<String>| text.as_ref().map(|text| printable(&clip(text, 128)));
     let (client, agent) = (text(&seen.client), text(&seen.user_agent));
