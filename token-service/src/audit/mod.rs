@@ -5,6 +5,7 @@
 
 mod arguments;
 mod finding;
+pub mod operator;
 mod redaction;
 mod seen_tools;
 mod text;
@@ -141,7 +142,7 @@ pub struct Record {
     pub time: String,
     /// What the record is about.
     pub kind: Kind,
-    /// `sub`: the user, or the agent itself.
+    /// `sub`: the user, or the agent itself; for [`Kind::Admin`], whoever ran the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// `client_id`.
@@ -273,6 +274,7 @@ impl Record {
     #[must_use]
     pub fn admin(now: Timestamp, command: &str, target: &str) -> Self {
         let mut record = Self::new(Kind::Admin, now);
+        record.subject = operator::operator();
         record.method = Some(command.to_owned());
         record.target = Some(target.to_owned());
         record

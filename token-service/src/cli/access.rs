@@ -1,9 +1,6 @@
 //! `writ access …`
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -89,14 +86,23 @@ impl Explain {
             .iter()
             .filter(|one| subject.is_none_or(|id| id == one.id))
             .peekable();
-        if who.peek().is_none() && uses.is_empty() {
-            let told = format!(
-                "{:?} is no user or agent here, and called nothing of that name",
-                subject.unwrap_or_default()
-            );
+        if let Some(subject) = subject
+            && who.peek().is_none()
+            && uses.is_empty()
+        {
+            let told =
+                format!("{subject:?} is no user or agent here, and called nothing of that name");
             return Err(CliError::Usage(told));
         }
-        let servers = self.servers(&registry, tool, &uses)?;
+        if let Some(agent) = &self.agent
+            && !registry.agents().any(|one| one.id.as_str() == agent)
+            && !uses.keys().any(|way| way.agent == *agent)
+        {
+            let told =
+                format!("there is no agent {agent:?}, and none of that name called the tool");
+            return Err(CliError::Usage(told));
+        }
+        let servers = self.servers(&registry, tool, &store.called_at(tool).await?)?;
         let rules = match subject {
             Some(_) => Rules::Named,
             None => Rules::Unnamed,
@@ -153,7 +159,7 @@ impl Explain {
         &self,
         registry: &Registry,
         tool: &str,
-        uses: &BTreeMap<Way, Uses>,
+        called: &BTreeSet<String>,
     ) -> Result<Vec<Arc<Server>>, CliError> {
         if let Some(id) = &self.server {
             let server = registry.server(id);
@@ -161,18 +167,23 @@ impl Explain {
                 server.ok_or_else(|| CliError::Usage(format!("there is no server {id:?}")))?;
             return Ok(vec![Arc::clone(server)]);
         }
-        let called: BTreeSet<&str> = uses.keys().map(|way| way.server.as_str()).collect();
         let has = |server: &&Arc<Server>| {
+            let id = server.id.as_str();
+            let of_agent = |agent: &Arc<Agent>| {
+                let tools = agent.tools.get(id).into_iter().flatten();
+                tools.into_iter().any(|one| one == tool)
+            };
             server.tools.iter().any(|one| one == tool)
                 || server.pins.contains_key(tool)
-                || called.contains(server.id.as_str())
+                || registry.agents().any(of_agent)
+                || called.contains(id)
         };
         let mut servers: Vec<_> = registry.servers().filter(has).cloned().collect();
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         match servers.is_empty() {
             false => Ok(servers),
             true => Err(CliError::Usage(format!(
-                "no server is known to have a tool {tool:?}: none was registered with it, has it pinned, or was called for it; name one with --server"
+                "no server is known to have a tool {tool:?}: none was registered with it, nor an agent for it there, none has it pinned, or was called for it; name one with --server"
             ))),
         }
     }
@@ -234,6 +245,11 @@ fn tell(
     output: &mut Output,
 ) -> Result<(), CliError> {
     let revision = sources.revision();
+    if all.is_empty() && !output.is_json() {
+        return output.line(&format!(
+            "nobody could call {tool} like that, and nobody did"
+        ));
+    }
     if output.is_json() {
         return all.iter().try_for_each(|told| {
             output.json(&json!({
@@ -283,7 +299,7 @@ fn words(verdict: Option<&Verdict>) -> (&'static str, String) {
     let Some(verdict) = verdict else {
         return (
             "no",
-            "the subject or the agent is no longer here".to_owned(),
+            "the subject, the agent or the server is no longer here".to_owned(),
         );
     };
     let reason = verdict.reason.clone().unwrap_or_default();
@@ -291,9 +307,16 @@ fn words(verdict: Option<&Verdict>) -> (&'static str, String) {
         (Could::Allow, _) => ("yes", reason),
         (Could::Deny, _) => ("no", reason),
         (Could::DependsOnArguments, Some(true)) => {
-            ("by arguments", format!("allowed without any: {reason}"))
+            ("by arguments", because("allowed without any", &reason))
         }
-        (Could::DependsOnArguments, _) => ("by arguments", format!("denied without any: {reason}")),
+        (Could::DependsOnArguments, _) => ("by arguments", because("denied without any", &reason)),
+    }
+}
+
+fn because(what: &str, reason: &str) -> String {
+    match reason {
+        "" => what.to_owned(),
+        reason => format!("{what}: {reason}"),
     }
 }
 

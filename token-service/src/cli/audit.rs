@@ -10,6 +10,8 @@ mod sinks;
 mod verify;
 mod view;
 
+pub(super) use list::record_id;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 

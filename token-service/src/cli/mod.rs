@@ -290,6 +290,7 @@ impl Cli {
                 Command::Audit(audit::Command::Verify(verify)) => verify.run(&config, output).await,
                 Command::Migrate(migrate) => migrate.run(&config, output).await,
                 command => {
+                    crate::audit::operator::answers_for_changes();
                     let store = Store::open(&config.place()).await?;
                     let done = command.run(&config, &store, output).await;
                     store.close().await;

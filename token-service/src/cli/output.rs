@@ -99,7 +99,7 @@ impl Output {
         row: impl Fn(&T) -> [String; N],
     ) -> Result<(), CliError> {
         if items.is_empty() {
-            return self.line("nothing yet");
+            return self.line("nothing found");
         }
         let mut table = Table::new();
         table

@@ -49,7 +49,7 @@ pub(super) struct List {
     #[arg(long)]
     until: Option<jiff::Timestamp>,
     /// Only before the record of this id: the first of a page, for the page before it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::audit::record_id)]
     before: Option<String>,
 }
 
@@ -119,12 +119,13 @@ impl List {
             "FROM",
             "TIMES",
             "WHAT",
+            "ID",
         ];
         output.table(&entries, header, |entry| columns(&entry.record))
     }
 }
 
-fn columns(record: &Record) -> [String; 8] {
+fn columns(record: &Record) -> [String; 9] {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let detail = |name: &str| record.detail.as_ref().and_then(|detail| detail.get(name));
     let word = |name: &str| detail(name).and_then(Value::as_str).map(str::to_owned);
@@ -148,6 +149,7 @@ fn columns(record: &Record) -> [String; 8] {
         text(&record.source_ip),
         detail("count").map_or_else(|| "1".to_owned(), Value::to_string),
         called.into_iter().flatten().collect::<Vec<_>>().join(": "),
+        record.id.clone(),
     ]
 }
 

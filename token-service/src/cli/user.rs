@@ -43,7 +43,7 @@ pub(super) struct Erase {
     /// The name they sign in with, or the subject of their tokens.
     name: String,
     /// Why; it stays on record.
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT", value_parser = super::stop::reason)]
     reason: String,
 }
 
@@ -87,6 +87,13 @@ impl Command {
 
 impl Erase {
     async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
+        if !store.speaks_of(&self.name).await? {
+            let told = format!(
+                "nobody is called {:?} here, and no record is about somebody of that name: nothing was erased",
+                self.name
+            );
+            return Err(CliError::Usage(told));
+        }
         let now = SystemClock.now();
         let erased = crate::log::erase::erase(store, &self.name, &self.reason, now).await?;
         if output.is_json() {

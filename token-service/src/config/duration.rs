@@ -6,9 +6,9 @@ use std::{ops::RangeInclusive, time::Duration};
 pub(crate) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration, String> {
     let explained = || {
         format!(
-            "write a duration between {}s and {}s, such as 30s, 10m, 1h or 90d",
-            bounds.start(),
-            bounds.end()
+            "write a duration between {} and {}, in s, m, h or d",
+            shown(*bounds.start()),
+            shown(*bounds.end())
         )
     };
     let unit_at = text
@@ -28,6 +28,16 @@ pub(crate) fn parse(text: &str, bounds: &RangeInclusive<u64>) -> Result<Duration
         .filter(|s| bounds.contains(s))
         .ok_or_else(explained)?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// In the largest unit that it is a whole number of.
+fn shown(seconds: u64) -> String {
+    let units = [(86400, "d"), (3600, "h"), (60, "m")];
+    let whole = units
+        .iter()
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    let (unit, name) = whole.copied().unwrap_or((1, "s"));
+    format!("{}{name}", seconds / unit)
 }
 
 #[cfg(test)]

@@ -598,7 +598,7 @@ mod tests {
             (
                 format!("{public}clock_skew = \"1h\""),
                 "provider[0].clock_skew",
-                "between 0s and 300s",
+                "between 0s and 5m",
             ),
             (format!("{public}colour = 1"), "colour", "unknown field"),
             (

@@ -119,6 +119,14 @@ pub struct Outbound {
     pub authorities: Vec<u8>,
 }
 
+/// A value as an error shows it, where there is one to show.
+fn shown(value: &str) -> String {
+    match value {
+        "" => String::new(),
+        value => format!(" = {value:?}"),
+    }
+}
+
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -139,13 +147,13 @@ pub enum ConfigError {
         problem: String,
     },
     /// A value that cannot be meant.
-    #[error("{origin}: {field} = {value:?}: {problem}")]
+    #[error("{origin}: {field}{}: {problem}", shown(value))]
     Value {
         /// The file, or the environment variable.
         origin: String,
         /// Which field.
         field: String,
-        /// What was given.
+        /// What was given; empty where that is not shown, or there is nothing.
         value: String,
         /// What is wrong with it and what would be right.
         problem: String,

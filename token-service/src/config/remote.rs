@@ -210,8 +210,11 @@ fn given<'a>(source: &'a Source, at: TokenAt<'_>) -> Result<Option<Given<'a>>, C
             ("token_file", shown, text)
         }
         (None, Some(name)) => {
-            let text = source.variable(name).unwrap_or_default().to_owned();
-            ("token_env", name.clone(), text)
+            let text = source.variable(name).ok_or_else(|| {
+                let problem = "is not set in the environment";
+                source.wrong(&named("token_env"), name, problem)
+            })?;
+            ("token_env", name.clone(), text.to_owned())
         }
     };
     Ok(Some(Given {

@@ -237,12 +237,12 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
         (
             "[policy.bundle]\nurl = \"https://bundles.example.com/\"\ntoken_env = \"NO_SUCH\"",
             "policy.bundle.token_env",
-            "no bearer token",
+            "is not set in the environment",
         ),
         (
             "[tokens]\nminted_ttl = \"5m\"",
             "tokens.minted_ttl",
-            "between 1s and 60s",
+            "between 1s and 1m",
         ),
         ("[tokens]\nminted_ttl = 30", "minted_ttl", "string"),
         (
@@ -545,8 +545,8 @@ fn where_the_log_is_sent_to_is_checked_field_by_field() {
             "is missing",
         ),
         (
-            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\ntoken_env = \"NONE\"",
-            "audit.sinks[0].token_env",
+            "name = \"a\"\ntype = \"http\"\nurl = \"https://siem.example/\"\ntoken_file = \"/dev/null\"",
+            "audit.sinks[0].token_file",
             "holds no bearer token",
         ),
         (
@@ -560,8 +560,8 @@ fn where_the_log_is_sent_to_is_checked_field_by_field() {
             "token_file",
         ),
         (
-            "name = \"a\"\ntype = \"otlp\"\nurl = \"https://otel.example/\"\ntoken_env = \"NONE\"\ntoken_header = \"x-api-key\"",
-            "audit.sinks[0].token_env",
+            "name = \"a\"\ntype = \"otlp\"\nurl = \"https://otel.example/\"\ntoken_file = \"/dev/null\"\ntoken_header = \"x-api-key\"",
+            "audit.sinks[0].token_file",
             "RFC 9110",
         ),
         (

@@ -10,6 +10,7 @@ mod issuer;
 mod keys;
 mod providers;
 mod servers;
+mod sinks;
 
 use std::sync::Arc;
 
@@ -139,6 +140,7 @@ async fn of_database(
     found.extend(database::examine(&store, config).await);
     found.extend(keys::examine(&store, config, clock.now()).await);
     found.extend(clock::of_records(&store, clock.now()).await);
+    found.extend(sinks::examine(&store, config, clock.now()).await);
     let registry = servers::examine(&store, found).await;
     store.close().await;
     registry

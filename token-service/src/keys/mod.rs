@@ -77,7 +77,7 @@ pub enum KeyError {
     },
     /// A key in the database is encrypted, and nothing is configured to open it with.
     #[error(
-        "the signing keys in the database are encrypted: set `keys.encryption_key_file` or `keys.encryption_key_env` to the key that they were encrypted with"
+        "the keys in the database are encrypted: set `keys.encryption_key_file` or `keys.encryption_key_env` to the key that they were encrypted with"
     )]
     Sealed,
     /// The configured encryption key opens nothing.

@@ -26,7 +26,7 @@ pub(super) fn event(record: &Record) -> Draft {
         status: status(record),
         own: json!({
             "entity": entity(what, record),
-            "actor": if by_admin { administrator() } else { actor(record) },
+            "actor": if by_admin { administrator(record) } else { actor(record) },
             "comment": record.reason,
             "src_endpoint": source(record),
         }),

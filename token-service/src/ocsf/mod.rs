@@ -213,9 +213,10 @@ fn actor(record: &Record) -> Value {
     })
 }
 
-/// The administrator at the machine: who that was, the machine's own log says.
-fn administrator() -> Value {
-    json!({ "user": { "name": "administrator", "type_id": 2, "type": "Admin" }, "app_name": "writ" })
+/// The administrator at the machine.
+fn administrator(record: &Record) -> Value {
+    let name = record.subject.as_deref().unwrap_or("administrator");
+    json!({ "user": { "name": name, "type_id": 2, "type": "Admin" }, "app_name": "writ" })
 }
 
 /// Whose call it was, as a user.

@@ -31,7 +31,7 @@ pub(super) fn event(record: &Record) -> Draft {
         own: json!({
             "user": if by_admin { stopped(record) } else { user(record) },
             "privileges": privileges(record),
-            "actor": if by_admin { administrator() } else { actor(record) },
+            "actor": if by_admin { administrator(record) } else { actor(record) },
             "resources": record.server.as_ref().map(|server| json!([{ "name": server, "type": "MCP server" }])),
             "src_endpoint": source(record),
         }),

@@ -63,7 +63,9 @@ struct Lost {
 
 /// Why a sink cannot be spoken to at all.
 #[derive(Debug, thiserror::Error)]
-#[error("audit.sinks: {sink:?}: {problem}")]
+#[error(
+    "the sink {sink:?} of audit.sinks: {problem}; its cert_file and key_file are PEM and belong together"
+)]
 pub struct SinkError {
     sink: String,
     problem: TrustError,

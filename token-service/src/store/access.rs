@@ -1,6 +1,6 @@
 //! Who has used a tool, and what users gave leave for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -80,6 +80,21 @@ impl Store {
             Ok((way, uses))
         };
         rows.iter().map(uses).collect()
+    }
+
+    /// The servers that a tool of this name was called at, whoever that was.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn called_at(&self, tool: &str) -> Result<BTreeSet<String>, StoreError> {
+        let servers: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT server FROM audit
+             WHERE method = 'tools/call' AND target = $1 AND kind IN ('mint', 'denied') AND server IS NOT NULL",
+        )
+        .bind(tool)
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        Ok(servers.into_iter().collect())
     }
 
     /// What users gave leave for, of one or of all; the server is named by its resource identifier here.

@@ -267,6 +267,7 @@ impl Store {
         settle(tx.conn(), shadow, Fate::Adopted, Some(id), None).await?;
         let mut record = Record::admin(now, "rogue adopt", shadow);
         record.server = Some(server.id.to_string());
+        place(tx.conn(), shadow, &mut record).await?;
         tx.audit(&record).await?;
         tx.commit().await
     }
@@ -285,9 +286,27 @@ impl Store {
         settle(tx.conn(), shadow, Fate::Dismissed, None, Some(reason)).await?;
         let mut record = Record::admin(now, "rogue dismiss", shadow);
         record.reason = Some(reason.to_owned());
+        place(tx.conn(), shadow, &mut record).await?;
         tx.audit(&record).await?;
         tx.commit().await
     }
+}
+
+/// Says in the record where it is.
+async fn place(
+    conn: &mut AnyConnection,
+    shadow: &str,
+    record: &mut Record,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT host, path FROM shadow_servers WHERE id = $1")
+        .bind(shadow)
+        .fetch_one(conn)
+        .await?;
+    for name in ["host", "path"] {
+        let said: String = row.try_get(name)?;
+        record.note(name, said.into());
+    }
+    Ok(())
 }
 
 async fn settle(

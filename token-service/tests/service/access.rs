@@ -100,11 +100,19 @@ impl Service {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_whether_a_call_could_be_made_why_and_who_made_it() {
     let service = stage().await;
-    let (none, said) = service.explain(&["alice", "echo"]);
-    assert!(
-        none.is_empty() && said.contains("no server is known to have a tool"),
-        "{said}"
-    );
+    for (asked, told) in [
+        (
+            &["alice", "nothing"][..],
+            "no server is known to have a tool",
+        ),
+        (
+            &["alice", "echo", "--agent", "nope"],
+            "there is no agent \"nope\"",
+        ),
+    ] {
+        let (none, said) = service.explain(asked);
+        assert!(none.is_empty() && said.contains(told), "{said}");
+    }
 
     for tool in ["echo", "echo", "other"] {
         service

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use writ_token_service::{
     audit::{Keep, Kind, Record},
     config::{Config, arguments::Rules},
+    keys::EncryptionKey,
     secret,
     store::inputs::Decisions,
 };
@@ -169,4 +170,27 @@ async fn who_has_the_arguments_can_find_out_whether_they_were_these() {
     assert!(!same && said.contains("other arguments"), "{said}");
     let missing = Path::new("nowhere.json").display().to_string();
     assert!(asked(&missing).2.contains("cannot read nowhere.json"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_shown_to_whoever_has_no_key_to_what_the_call_carried() {
+    let service = Service::start_with(|config| {
+        config.keys.sealing = EncryptionKey::parse(&EncryptionKey::generate(), "SEAL").ok();
+        config.audit.arguments = Rules::all(Keep::Full);
+    })
+    .await;
+    let record = service.transferred("echo").await;
+    let (done, shown, said) = service.audit(&["audit", "show", &record.id]);
+    assert!(done, "{said}");
+    assert_eq!(
+        (&shown["record"]["id"], &shown["carried"]),
+        (&json!(record.id), &Value::Null)
+    );
+    let mut command = writ(service.dir.path());
+    let words = command
+        .args(["audit", "show", &record.id])
+        .output()
+        .unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.contains("keys.encryption_key_file"), "{words}");
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
 use jiff::Timestamp;
 use reqwest::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use sqlx::AssertSqlSafe;
 use writ_token_service::{
@@ -98,6 +98,10 @@ impl Log {
 
 /// `writ --json audit …` on its database: status, output, errors.
 pub fn audit(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
+    writ(dir, &[&["audit"], arguments].concat())
+}
+
+fn writ(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_writ"));
     command.env_clear();
     if let Some(url) = database::url_of(dir) {
@@ -106,7 +110,7 @@ pub fn audit(dir: &Path, arguments: &[&str]) -> (bool, String, String) {
     let output = command
         .arg("--data-dir")
         .arg(dir)
-        .args(["--json", "audit"])
+        .arg("--json")
         .args(arguments)
         .output()
         .unwrap();
@@ -152,6 +156,31 @@ async fn a_service_that_ends_has_signed_all_that_was_committed() {
     assert_eq!(head.size, elsewhere.log_state().await.unwrap().size);
     let verifier = Verifier::new([head]).unwrap();
     verify::database(&elsewhere, verifier).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_could_not_be_laid_down_is_when_it_can_though_nothing_came_since() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mounted = elsewhere.path().join("mounted");
+    let service = Service::start_with(|config| {
+        config.audit.checkpoint_interval = std::time::Duration::from_millis(1);
+        config.audit.checkpoint_dir = Some(mounted.clone());
+    })
+    .await;
+    service.mint(&call("echo")).await;
+    let all = service.store().last_record().await.unwrap();
+    let signed = until("checkpoint of it all", async || {
+        let newest = service.store().newest_checkpoint().await.unwrap()?;
+        (newest.size == all as u64).then_some(newest.size)
+    });
+    let signed = signed.await;
+    std::fs::create_dir(&mounted).unwrap();
+    let file = mounted.join(format!("{signed:020}.checkpoint"));
+    until("checkpoint in its place", async || {
+        file.exists().then_some(())
+    })
+    .await;
+    service.running.stop().await;
 }
 
 #[tokio::test]
@@ -253,6 +282,55 @@ async fn a_person_is_erased_and_the_log_still_verifies() {
 }
 
 #[tokio::test]
+async fn what_administrators_said_of_a_person_and_what_tells_whose_a_call_was_goes_with_them() {
+    let log = Log::of(2).await;
+    let said = |command: &str, of: &str, detail: Value| Record {
+        detail: Some(detail),
+        ..Record::admin(Timestamp::now(), command, of)
+    };
+    for record in [
+        said("revoke", "alice", json!({"what": "subject"})),
+        said("revoke", "alice", json!({"what": "agent"})),
+        said(
+            "lockdown",
+            "on",
+            json!({"allow": {"subjects": ["alice", "bob"]}}),
+        ),
+        said(
+            "lockdown",
+            "on",
+            json!({"allow": {"subjects": ["bob"], "agents": ["alice"]}}),
+        ),
+    ] {
+        log.store.record(record).await.unwrap();
+    }
+    let mut conn = database::connect(log.dir.path()).await;
+    for told in [
+        "INSERT INTO tasks (id, txn, subject, agent, purpose, tools, opened_at, expires_at)
+         VALUES ('t', 'x', 'alice', 'assistant', 'hers', '{}', '', ''), ('u', 'y', 'bob', 'assistant', 'his', '{}', '', '')",
+        "INSERT INTO task_calls (subject, agent, day, calls) VALUES ('alice', 'assistant', '2026-11-30', 1)",
+    ] {
+        sqlx::query(told).execute(&mut conn).await.unwrap();
+    }
+    let erased = erase::erase(&log.store, "alice", "their wish", Timestamp::now()).await;
+    assert_eq!(erased.unwrap(), 3);
+    let left = "SELECT id FROM tasks UNION ALL SELECT subject FROM task_calls";
+    let left: Vec<String> = sqlx::query_scalar(left).fetch_all(&mut conn).await.unwrap();
+    assert_eq!(left, ["u"]);
+    let records = log
+        .store
+        .newest_records(&Filter::default(), 100)
+        .await
+        .unwrap();
+    let records = records
+        .iter()
+        .map(|e| serde_json::to_string(&e.record).unwrap());
+    // The agent that has her name.
+    assert_eq!(records.filter(|record| record.contains("alice")).count(), 2);
+    log.verify().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_record_that_is_dropped_moved_or_inserted_is_named() {
     let log = Log::of(8).await;
     log.tamper(&["DELETE FROM leaves WHERE leaf = 3"]).await;
@@ -308,6 +386,13 @@ async fn a_record_that_is_dropped_moved_or_inserted_is_named() {
     let fault = log.fault().await;
     assert!(matches!(fault, Fault::Inserted { index: 3, .. }), "{fault}");
 
+    // Where the log has gone by: it would be listed, and in no place of the log.
+    let log = Log::of(8).await;
+    log.tamper(&["INSERT INTO audit (seq, id, time, kind) VALUES (-1, 'forged', '', 'mint')"])
+        .await;
+    let id = "forged".to_owned();
+    assert_eq!(log.fault().await, Fault::Stray { id });
+
     // Cut off at its end.
     let log = Log::of(8).await;
     log.tamper(&["DELETE FROM leaves WHERE leaf >= 6"]).await;
@@ -319,6 +404,57 @@ async fn a_record_that_is_dropped_moved_or_inserted_is_named() {
             checkpoint: 8
         }
     );
+}
+
+#[tokio::test]
+async fn what_shows_nothing_and_what_is_nobody_is_no_success() {
+    let log = Log::of(2).await;
+    let dir = log.dir.path();
+    let empty = dir.join("empty.jsonl");
+    std::fs::write(&empty, "").unwrap();
+    let key = dir.join("key.jsonl");
+    let line = json!({"key": log.key.public()}).to_string();
+    std::fs::write(&key, line).unwrap();
+    let (empty, key) = (empty.to_str().unwrap(), key.to_str().unwrap());
+    let public = log.key.public();
+    for (arguments, told) in [
+        (
+            &["verify", empty, "--key", &public][..],
+            "no export of a log",
+        ),
+        (&["verify", key], "no record in it, and no checkpoint"),
+        (&["list", "--before", "nonsense"], "a record's id is a UUID"),
+        (
+            &["list", "--trace", "nonsense"],
+            "a trace's id has 32 digits",
+        ),
+    ] {
+        let (ok, _, said) = audit(dir, arguments);
+        assert!(!ok && said.contains(told), "{said}");
+    }
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert!(audit(dir, &["list", "--trace", parent]).0);
+    let export = dir.join("log.jsonl");
+    assert!(audit(dir, &["export", "--output", export.to_str().unwrap()]).0);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&export.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let erased = |name: &str, reason: &str| {
+        let (ok, _, said) = writ(dir, &["user", "erase", name, "--reason", reason]);
+        (ok, said)
+    };
+    let (ok, said) = erased("alic", "a typo");
+    assert!(!ok && said.contains("nobody is called \"alic\""), "{said}");
+    let (ok, said) = erased("alice", "");
+    assert!(!ok && said.contains("a reason has"), "{said}");
+    assert!(erased("alice", "their wish").0);
+    let last = log
+        .store
+        .newest_records(&Filter::default(), 1)
+        .await
+        .unwrap();
+    let by = last[0].record.subject.as_deref().unwrap_or_default();
+    assert!(by.starts_with("os:") && by.len() > 3, "{by}");
 }
 
 /// Whoever also makes all hashes anew cannot sign it; and who has the key, too, is found out by a checkpoint that lies elsewhere.

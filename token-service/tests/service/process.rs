@@ -224,7 +224,7 @@ fn what_is_wrong_with_the_configuration_or_the_policy_stops_the_start_and_says_w
         }
     };
     std::fs::write(&config, "[tokens]\nminted_ttl = \"5m\"\n").unwrap();
-    fails(&["writ.toml", "tokens.minted_ttl", "between 1s and 60s"]);
+    fails(&["writ.toml", "tokens.minted_ttl", "between 1s and 1m"]);
     std::fs::write(&config, "[gatway]\nlisten = \"x\"\n").unwrap();
     fails(&["writ.toml", "gatway", "line 1"]);
     std::fs::write(

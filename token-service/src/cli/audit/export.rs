@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
 };
 
@@ -71,7 +72,10 @@ impl Export {
             action: format!("write {}", path.display()),
             source,
         };
-        let mut file = BufWriter::new(File::create(&path).map_err(failed)?);
+        // It says what the database says, and is for as few.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = BufWriter::new(options.open(&path).map_err(failed)?);
         self.format.write(store, filter, &mut file).await?;
         let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
         file.sync_all().map_err(failed)

@@ -65,7 +65,7 @@ pub(super) struct Which {
     #[arg(long)]
     task: Option<String>,
     /// Only what belongs to the trace of this id (W3C Trace Context).
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = trace_id)]
     trace: Option<String>,
     /// Only what belongs to this session at a server, as policies know it (`input.mcp.session`) and records have it.
     #[arg(long, value_name = "ID")]
@@ -83,8 +83,29 @@ pub(super) struct Which {
     #[arg(long)]
     until: Option<jiff::Timestamp>,
     /// Only before the record of this id: the first of a page, for the page before it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = record_id)]
     before: Option<String>,
+}
+
+/// The id of a record.
+pub(in crate::cli) fn record_id(text: &str) -> Result<String, String> {
+    match uuid::Uuid::try_parse(text) {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err("a record's id is a UUID, as `writ audit list` shows it".to_owned()),
+    }
+}
+
+/// The id of a trace, alone or in a `traceparent`.
+fn trace_id(text: &str) -> Result<String, String> {
+    let of_parent = || writ_core::trace::Context::parse(text).map(|context| context.trace_id());
+    let is_one = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_one
+        .then(|| text.to_owned())
+        .or_else(of_parent)
+        .ok_or_else(|| {
+            "a trace's id has 32 digits 0-9 and a-f (W3C Trace Context section 3.2.2.3); a whole traceparent will do"
+                .to_owned()
+        })
 }
 
 impl Which {

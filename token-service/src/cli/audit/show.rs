@@ -10,6 +10,7 @@ use super::{CliError, Output, view};
 use crate::{
     audit::{ArgumentsKey, Opened, Record},
     config::Config,
+    keys::KeyError,
     store::{Store, StoreError},
 };
 
@@ -33,19 +34,27 @@ impl Show {
         let found = store.record_of(&self.id).await?;
         let entry = found.ok_or_else(|| StoreError::NoRecord(self.id.clone()))?;
         let sealed = store.kept_arguments(&self.id).await?;
-        let mut opened: Option<Opened> = None;
-        if sealed.is_some() || self.arguments.is_some() {
-            let key = ArgumentsKey::open(store, &config.keys.sealing).await?;
-            opened = match &sealed {
-                Some(sealed) => Some(key.opened(&self.id, sealed)?),
-                None => None,
-            };
-            if let Some(file) = self.arguments {
-                return compare(&key, &entry.record, &read(file)?, output);
-            }
+        let key = ArgumentsKey::open(store, &config.keys.sealing);
+        if let Some(file) = self.arguments {
+            return compare(&key.await?, &entry.record, &read(file)?, output);
         }
-        view::whole(&entry, opened.as_ref(), output)
+        let carried = match &sealed {
+            None => Carried::Nothing,
+            Some(sealed) => match key.await {
+                Err(KeyError::Sealed) => Carried::Closed,
+                key => Carried::Opened(key?.opened(&self.id, sealed)?),
+            },
+        };
+        view::whole(&entry, &carried, output)
     }
+}
+
+/// What is kept of what the call carried.
+pub(super) enum Carried {
+    Nothing,
+    /// Whoever asks has no key to it.
+    Closed,
+    Opened(Opened),
 }
 
 fn compare(

@@ -89,7 +89,15 @@ impl Verify {
         let Header {
             key, begin, notes, ..
         } = Header::of(path)?;
-        let trusted = self.trusted(key)?;
+        let Some(key) = key else {
+            let told = format!(
+                "{}: no export of a log: it does not begin with the log's key; `writ audit export` writes one",
+                path.display()
+            );
+            return Err(CliError::Usage(told));
+        };
+        let trusted = self.trusted(Some(key))?;
+        let is_checked = !notes.is_empty() || !self.checkpoints.is_empty();
         let heads = notes.iter().map(|note| (note.as_str(), "in the export"));
         let mut verifier = self.verifier(&trusted, heads)?.begin(&begin)?;
         for line in lines(path)? {
@@ -97,7 +105,15 @@ impl Verify {
                 verifier.next(&logged)?;
             }
         }
-        Ok(verifier.end()?)
+        let intact = verifier.end()?;
+        if intact.size == 0 && !is_checked {
+            let told = format!(
+                "{}: there is no record in it, and no checkpoint",
+                path.display()
+            );
+            return Err(CliError::Usage(told));
+        }
+        Ok(intact)
     }
 
     /// The keys that count.
@@ -156,10 +172,15 @@ enum NotOne {
 
 impl NotOne {
     fn of(&self, note: &str, place: &str) -> CliError {
-        let which = note.lines().nth(1).unwrap_or("?");
-        CliError::Usage(format!(
-            "the checkpoint of {which} records {place} does not count: {self}"
-        ))
+        let size = note
+            .lines()
+            .nth(1)
+            .and_then(|line| line.parse::<u64>().ok());
+        let which = match size {
+            Some(size) => format!("the checkpoint of {size} records {place}"),
+            None => format!("what should be a checkpoint, {place},"),
+        };
+        CliError::Usage(format!("{which} does not count: {self}"))
     }
 }
 

@@ -3,18 +3,14 @@
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
-use super::{CliError, Output};
+use super::{CliError, Output, show::Carried};
 use crate::{
     audit::{Kind, Opened, Record, Verdict, printable},
     store::audit::Entry,
 };
 
 /// All that there is of a record, and of what the call carried.
-pub(super) fn whole(
-    entry: &Entry,
-    carried: Option<&Opened>,
-    output: &mut Output,
-) -> Result<(), CliError> {
+pub(super) fn whole(entry: &Entry, carried: &Carried, output: &mut Output) -> Result<(), CliError> {
     let record = serde_json::to_value(&entry.record)?;
     let place = match entry.leaf {
         Some(leaf) => leaf.to_string(),
@@ -25,7 +21,10 @@ pub(super) fn whole(
             "record": record,
             "leaf": entry.leaf,
             "erased_by": entry.erased_by,
-            "carried": carried.map(|opened| &opened.carried),
+            "carried": match carried {
+                Carried::Opened(opened) => Some(&opened.carried),
+                Carried::Nothing | Carried::Closed => None,
+            },
         }));
     }
     for (name, value) in record.as_object().into_iter().flatten() {
@@ -34,9 +33,16 @@ pub(super) fn whole(
             .map_or_else(|| value.to_string(), str::to_owned);
         output.line(&format!("{name:<17} {}", printable(&value)))?;
     }
-    if let Some(Opened { keep, carried }) = carried {
-        let carried = printable(&carried.to_string());
-        output.line(&format!("{:<17} {carried} ({})", "carried", keep.as_str()))?;
+    match carried {
+        Carried::Nothing => {}
+        Carried::Closed => {
+            let told = "encrypted: it is shown with the installation's keys.encryption_key_file";
+            output.line(&format!("{:<17} {told}", "carried"))?;
+        }
+        Carried::Opened(Opened { keep, carried }) => {
+            let carried = printable(&carried.to_string());
+            output.line(&format!("{:<17} {carried} ({})", "carried", keep.as_str()))?;
+        }
     }
     output.line(&format!("{:<17} {place}", "in the log at"))?;
     match &entry.erased_by {
@@ -45,7 +51,7 @@ pub(super) fn whole(
     }
 }
 
-const HEADER: [&str; 8] = [
+const HEADER: [&str; 9] = [
     "TIME (UTC)",
     "WHAT",
     "WHO",
@@ -54,6 +60,7 @@ const HEADER: [&str; 8] = [
     "CALL",
     "DECISION",
     "WHY",
+    "ID",
 ];
 
 pub(super) fn table(entries: &[Entry], output: &mut Output) -> Result<(), CliError> {
@@ -78,12 +85,12 @@ pub(super) fn line(record: &Record) -> String {
     format!("{time}  {style}{what:<15}{style:#}  {}", rest.join("  "))
 }
 
-fn columns(record: &Record) -> [String; 8] {
+fn columns(record: &Record) -> [String; 9] {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    // 2026-11-23T18:00:00.123456Z -> 11-23 18:00:00.123
+    // 2026-11-23T18:00:00.123456Z -> 2026-11-23 18:00:00.123
     let time = record
         .time
-        .get(5..23)
+        .get(..23)
         .unwrap_or(&record.time)
         .replacen('T', " ", 1);
     let call = [record.method.as_deref(), record.target.as_deref()];
@@ -101,6 +108,7 @@ fn columns(record: &Record) -> [String; 8] {
         call.into_iter().flatten().collect::<Vec<_>>().join(" "),
         decision.to_owned(),
         why(record),
+        record.id.clone(),
     ]
 }
 
@@ -129,6 +137,10 @@ fn why(record: &Record) -> String {
             parts.extend(detail("begins_with").map(|_| "and no more".to_owned()));
         }
         Kind::Rogue => {
+            let word = |name: &str| detail(name).and_then(Value::as_str);
+            let place = [word("host"), word("path")].into_iter().flatten();
+            let place = place.collect::<String>();
+            parts.extend((!place.is_empty()).then_some(place));
             parts.extend(
                 detail("issuer")
                     .and_then(Value::as_str)
