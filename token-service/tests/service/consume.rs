@@ -235,6 +235,14 @@ async fn a_noisy_guard_hides_nothing_that_another_one_sees() {
         (10_001, Some("server:ledger"))
     );
 
+    // Whatever it says, that can be added up.
+    for n in 0..2 {
+        let mut many = rogue(20 * 512 + n);
+        many["count"] = u64::MAX.into();
+        let response = service.report_as(guard, &json!([many])).await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    }
+
     // How many more there were goes on record, too.
     let store = service.store();
     let later = Timestamp::now() + SignedDuration::from_mins(16);
@@ -247,6 +255,6 @@ async fn a_noisy_guard_hides_nothing_that_another_one_sees() {
             end.gateway.as_deref(),
             &end.detail.as_ref().unwrap()["count"]
         ),
-        (Kind::Rogue, Some(GUARD), &json!(240))
+        (Kind::Rogue, Some(GUARD), &json!(2_000_000_240_u64))
     );
 }
