@@ -163,9 +163,11 @@ async fn servers(store: &Store, all: bool, output: &mut Output) -> Result<(), Cl
     ];
     output.table(&servers, header, |server| {
         let day = |time: &str| time.get(..16).unwrap_or(time).replace('T', " ");
-        let status = match &server.server {
-            Some(id) => format!("{} as {id}", server.fate.as_str()),
-            None => server.fate.as_str().to_owned(),
+        let fate = server.fate.as_str();
+        let status = match (&server.server, &server.reason) {
+            (Some(id), _) => format!("{fate} as {id}"),
+            (None, Some(reason)) => format!("{fate}: {reason}"),
+            (None, None) => fate.to_owned(),
         };
         [
             server.id.clone(),

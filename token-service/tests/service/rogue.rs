@@ -222,6 +222,9 @@ async fn what_was_dismissed_is_only_counted_and_what_was_adopted_is_known() {
     let listed = inventory(&service).await;
     assert_eq!((listed[0].fate, listed[0].calls), (Fate::Dismissed, 6));
     assert_eq!(listed[0].reason.as_deref(), Some("a demo"));
+    let words = run(service.dir.path(), &["rogue", "servers", "--all"]);
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.contains("dismissed: a demo"), "{words}");
     assert!(store.shadow_servers(false).await.unwrap().is_empty());
 
     let server = Server {
