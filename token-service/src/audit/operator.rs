@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use rustix::process::Uid;
+
 /// Whoever runs this process, where what it changes is put down to them.
 static OPERATOR: OnceLock<String> = OnceLock::new();
 
@@ -17,16 +19,15 @@ pub(super) fn operator() -> Option<String> {
 
 /// The account that the process runs as, or who became root to run it.
 fn account() -> String {
-    let uid = rustix::process::getuid();
     let sudo = std::env::var("SUDO_USER").ok();
-    let name = match sudo.filter(|name| uid.is_root() && is_name(name)) {
-        Some(name) => name,
-        None => {
-            let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-            name_of(uid.as_raw(), &accounts).unwrap_or_else(|| uid.as_raw().to_string())
-        }
-    };
-    format!("os:{name}")
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    called(rustix::process::getuid(), sudo, &accounts)
+}
+
+fn called(uid: Uid, sudo: Option<String>, accounts: &str) -> String {
+    let sudo = sudo.filter(|name| uid.is_root() && is_name(name));
+    let name = sudo.or_else(|| name_of(uid.as_raw(), accounts));
+    format!("os:{}", name.unwrap_or_else(|| uid.as_raw().to_string()))
 }
 
 /// What an account is called there (passwd(5)).
@@ -47,8 +48,18 @@ mod tests {
     #[test]
     fn an_account_is_called_what_the_system_calls_it() {
         let accounts = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
-        assert_eq!(name_of(1000, accounts).as_deref(), Some("alice"));
-        assert_eq!(name_of(10, accounts), None);
-        assert!(account().starts_with("os:"));
+        let (root, alice, other) = (Uid::ROOT, Uid::from_raw(1000), Uid::from_raw(10));
+        let by = |name: &str| Some(name.to_owned());
+        for (uid, sudo, name) in [
+            (alice, None, "os:alice"),
+            (root, None, "os:root"),
+            (root, by("alice"), "os:alice"),
+            // Only root is by somebody's leave; what is no name is nobody's.
+            (alice, by("root"), "os:alice"),
+            (root, by("a b"), "os:root"),
+            (other, None, "os:10"),
+        ] {
+            assert_eq!(called(uid, sudo, accounts), name);
+        }
     }
 }

@@ -98,8 +98,9 @@ impl Explain {
             && !registry.agents().any(|one| one.id.as_str() == agent)
             && !uses.keys().any(|way| way.agent == *agent)
         {
-            let told =
-                format!("there is no agent {agent:?}, and none of that name called the tool");
+            let told = format!(
+                "there is no agent {agent:?}, and none of that name called the tool; `writ agent list` shows them"
+            );
             return Err(CliError::Usage(told));
         }
         let servers = self.servers(&registry, tool, &store.called_at(tool).await?)?;
@@ -170,8 +171,8 @@ impl Explain {
         let has = |server: &&Arc<Server>| {
             let id = server.id.as_str();
             let of_agent = |agent: &Arc<Agent>| {
-                let tools = agent.tools.get(id).into_iter().flatten();
-                tools.into_iter().any(|one| one == tool)
+                let mut tools = agent.tools.get(id).into_iter().flatten();
+                tools.any(|one| one == tool)
             };
             server.tools.iter().any(|one| one == tool)
                 || server.pins.contains_key(tool)

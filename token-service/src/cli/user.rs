@@ -89,7 +89,7 @@ impl Erase {
     async fn run(self, store: &Store, output: &mut Output) -> Result<(), CliError> {
         if !store.speaks_of(&self.name).await? {
             let told = format!(
-                "nobody is called {:?} here, and no record is about somebody of that name: nothing was erased",
+                "nobody is called {:?} here, and no record is about somebody of that name, so nothing was erased: name the subject as `writ audit list` shows it",
                 self.name
             );
             return Err(CliError::Usage(told));

@@ -161,7 +161,7 @@ pub(super) fn credential(
         .parse::<HeaderName>()
         .ok()
         .filter(|name| !SAYS_WHAT_IS_SENT.contains(name) && !name.as_str().starts_with("content-"))
-        .ok_or_else(|| wrong("is no header that a token could be in"))?;
+        .ok_or_else(|| wrong("is no header that a token could be in; name the one that the receiver documents, such as x-api-key"))?;
     let Some(given) = given(source, at)? else {
         let problem = "is without effect: name the file with its value in token_file";
         return Err(wrong(problem));
@@ -169,7 +169,9 @@ pub(super) fn credential(
     let value = given.token();
     let fits = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     if value.is_empty() || !value.bytes().all(fits) {
-        return Err(given.wrong("holds nothing that a header may say (RFC 9110 section 5.5)"));
+        return Err(given.wrong(
+            "must hold what the header says, in ASCII and on one line (RFC 9110 section 5.5)",
+        ));
     }
     let shown = Credential::new(name, value).map_err(|e| wrong(&e.to_string()))?;
     Ok(Some(shown))
@@ -211,7 +213,7 @@ fn given<'a>(source: &'a Source, at: TokenAt<'_>) -> Result<Option<Given<'a>>, C
         }
         (None, Some(name)) => {
             let text = source.variable(name).ok_or_else(|| {
-                let problem = "is not set in the environment";
+                let problem = "is not set in the environment; set it where the command runs, or name a file in token_file";
                 source.wrong(&named("token_env"), name, problem)
             })?;
             ("token_env", name.clone(), text.to_owned())

@@ -95,6 +95,9 @@ pub async fn archive(
 /// # Errors
 /// When the database fails, or the log does not go on.
 pub async fn sweep(store: &Store) -> Result<(), SequenceError> {
+    if store.is_swept().await? {
+        return Ok(());
+    }
     sequence::catch_up_with_all(store).await?;
     Ok(store.sweep_archived().await?)
 }

@@ -133,6 +133,19 @@ impl Store {
         tx.commit().await
     }
 
+    /// Whether nothing that is marked as archived is here any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_swept(&self) -> Result<bool, StoreError> {
+        let left: Option<i64> = sqlx::query_scalar(
+            "SELECT leaf FROM leaves WHERE leaf < (SELECT max(size) FROM archives) LIMIT 1",
+        )
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        Ok(left.is_none())
+    }
+
     /// Deletes what is marked as archived, where the record of that is in the log.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ mod keys;
 mod kill_switch;
 mod listeners;
 mod log;
+mod log_shown;
 mod methods;
 mod mtls;
 mod ocsf;

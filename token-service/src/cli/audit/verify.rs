@@ -108,7 +108,7 @@ impl Verify {
         let intact = verifier.end()?;
         if intact.size == 0 && !is_checked {
             let told = format!(
-                "{}: there is no record in it, and no checkpoint",
+                "{}: there is no record in it, and no checkpoint: export the log again with `writ audit export`",
                 path.display()
             );
             return Err(CliError::Usage(told));
