@@ -16,10 +16,12 @@ use crate::{
     keys::{self, KeyError, Keys},
     log::{self, checkpoint::NoteKey},
     oauth::{client_documents::ClientDocuments, dpop::Nonces, remote_keys::RemoteKeys},
+    pages::throttle::Throttle,
     policy::{
         InForce, LoadError, Policy, SourceError,
         shadow::{InShadow, Shadow},
     },
+    rates::{Sharing, Spread},
     registry::{Registry, Revoked},
     snapshot::{Changes, Snapshots},
     store::{Store, StoreError},
@@ -55,6 +57,8 @@ pub struct App {
     pub federation: Federation,
     /// How often anybody may ask.
     pub limits: Limits,
+    /// How often passwords may be tried.
+    pub passwords: Throttle,
     /// Makes the service's own requests.
     pub outbound: Outbound,
     /// The public keys of others.
@@ -145,7 +149,10 @@ impl App {
             &config.outbound.authorities,
             config.outbound.allowed.clone(),
         )?;
-        let limits = Limits::new(&config.rate_limits, &clock);
+        let spread = Spread::new(keys::shared(&store, sealing, "rates").await?);
+        let sharing = Sharing::start(spread, &store, &clock);
+        let limits = Limits::new(&config.rate_limits, &sharing);
+        let passwords = Throttle::new(&sharing);
         let telemetry = Telemetry::new(config.telemetry.as_ref());
         Ok(Self {
             config,
@@ -158,6 +165,7 @@ impl App {
             snapshots,
             changes: Changes::default(),
             limits,
+            passwords,
             remote_keys: RemoteKeys::new(outbound.clone()),
             federation,
             outbound,

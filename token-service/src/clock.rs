@@ -31,8 +31,27 @@ pub fn unix(at: Timestamp) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
+
+    /// A clock that stands still unless it is moved.
+    #[derive(Debug, Default)]
+    pub(crate) struct Moved(AtomicI64);
+
+    impl Moved {
+        pub(crate) fn pass(&self, seconds: i64) {
+            self.0.fetch_add(seconds, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Moved {
+        fn now(&self) -> Timestamp {
+            let seconds = 1_800_000_000 + self.0.load(Ordering::Relaxed);
+            Timestamp::from_second(seconds).unwrap()
+        }
+    }
 
     #[test]
     fn times_are_written_so_that_text_order_is_time_order() {

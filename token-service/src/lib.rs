@@ -28,6 +28,7 @@ mod otlp;
 pub mod pages;
 pub mod policy;
 pub mod private_file;
+pub mod rates;
 pub mod registry;
 pub mod secret;
 pub mod serve;

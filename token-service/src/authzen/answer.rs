@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use writ_policy::decision::Obligations;
 
-use crate::{http::limits::TooMany, oauth::NO_STORE, store::StoreError};
+use crate::{oauth::NO_STORE, rates::TooMany, store::StoreError};
 
 /// A decision (section 5.5).
 #[derive(Debug, Serialize)]

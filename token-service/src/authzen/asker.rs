@@ -85,11 +85,11 @@ pub(super) async fn on_public(
             _ => TryKind::InvalidServer,
         };
         app.tries.note(kind, &peer.text(), app.clock.now());
-        app.limits.address(peer)?;
+        app.limits.address(peer).await?;
         return Err(AuthZenError::Unauthorized);
     };
     if let Some(id) = asker.agent() {
-        app.limits.client(id)?;
+        app.limits.client(id).await?;
     }
     request.extensions_mut().insert(asker);
     Ok(next.run(request).await)

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 
 use super::{ConfigError, duration, raw::Source};
-use crate::http::limits::{Rate, Rates};
+use crate::{http::limits::Rates, rates::Rate};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -93,14 +93,18 @@ impl From<TreeError> for NoProof {
 
 async fn asker(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Arc<Server>, NoProof> {
     let registry = app.current_registry().await?;
-    introspect::authenticate(&registry, headers).ok_or_else(|| {
-        app.tries
-            .note(TryKind::InvalidServer, &peer.text(), app.clock.now());
-        let refused = OAuthError::InvalidClient(
-            "the server's id or secret is wrong, or it is disabled".into(),
-        );
-        NoProof::OAuth(app.limits.address(peer).err().map_or(refused, Into::into))
-    })
+    if let Some(server) = introspect::authenticate(&registry, headers) {
+        return Ok(server);
+    }
+    app.tries
+        .note(TryKind::InvalidServer, &peer.text(), app.clock.now());
+    app.limits
+        .address(peer)
+        .await
+        .map_err(|wait| NoProof::OAuth(wait.into()))?;
+    Err(NoProof::OAuth(OAuthError::InvalidClient(
+        "the server's id or secret is wrong, or it is disabled".into(),
+    )))
 }
 
 async fn newest(app: &App) -> Result<Signed, NoProof> {

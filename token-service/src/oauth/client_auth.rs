@@ -171,7 +171,7 @@ pub async fn authenticate(
     if let Ok(client) = &client
         && client.agent().auth != AuthMethod::None
     {
-        app.limits.client(client.id())?;
+        app.limits.client(client.id()).await?;
     }
     if matches!(client, Err(OAuthError::InvalidClient(_))) {
         app.tries.note(TryKind::InvalidClient, &peer.text(), now);

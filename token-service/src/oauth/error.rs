@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::{http::limits::TooMany, store::StoreError};
+use crate::{rates::TooMany, store::StoreError};
 
 /// A sentence for the developer of the client: what happened and what to do. Never holds a secret.
 pub type Description = Cow<'static, str>;

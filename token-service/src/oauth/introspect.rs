@@ -52,7 +52,7 @@ pub async fn serve(
     let Some(server) = authenticate(&registry, &headers) else {
         app.tries
             .note(TryKind::InvalidServer, &peer.text(), app.clock.now());
-        app.limits.address(peer)?;
+        app.limits.address(peer).await?;
         return Err(OAuthError::InvalidClient(
             "the server's id or secret is wrong, or it is disabled".into(),
         ));

@@ -39,10 +39,8 @@ pub mod wanted;
 mod weak_keys;
 pub mod workload;
 
-use std::sync::Arc;
-
 use axum::{
-    Extension, Router,
+    Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{get, post},
@@ -52,7 +50,7 @@ pub use error::{Description, NO_STORE, OAuthError};
 pub(crate) use jws::is_public_key;
 pub(crate) use stopped::{locked_out, stopped};
 
-use crate::{app::SharedApp, config::Config, federation, pages::throttle::Throttle};
+use crate::{app::SharedApp, config::Config, federation};
 
 /// The most a form of a person or client may hold: the longest one is an assertion.
 const MAX_BODY: usize = 64 * 1024;
@@ -88,7 +86,6 @@ pub fn public_routes(config: &Config) -> Router<SharedApp> {
         .route(&at.path("/oauth/logout/done"), get(logout::done))
         .merge(federation::routes(at))
         .merge(tasks::routes(&at))
-        .layer(Extension(Arc::new(Throttle::default())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 

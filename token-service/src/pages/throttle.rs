@@ -1,226 +1,226 @@
-//! How often a password may be tried: per user and address, and per address.
+//! How often a password may be tried: per user and address, and per address, at all services together.
 //!
-//! Tries are counted in two generations of a window each; what is older is forgotten as a whole. Memory is bounded by
-//! the entries of a generation. Counting begins before the password is looked at, so that many tries at once count too.
+//! Counting begins before the password is looked at, so that many tries at once count too.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::{
+    http::{Peer, limits::network},
+    rates::{Counter, Limiter, NotCounted, Rate, Sharing},
+    store::Store,
 };
 
-use jiff::{SignedDuration, Timestamp};
-
-use crate::http::{Peer, limits::network};
-
+/// In how long passwords may be tried so many times.
+const PERIOD: Duration = Duration::from_secs(600);
 /// Tries for one user from one address.
-const PER_USER: u32 = 10;
+const PER_USER: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Tries from one address, whoever for.
-const PER_ADDRESS: u32 = 100;
-/// Half of the longest time that a try is remembered.
-const WINDOW: SignedDuration = SignedDuration::from_mins(5);
-/// Entries of a generation. To push others out, somebody needs hundreds of addresses.
-const ENTRIES: usize = 20_000;
-
-/// Somebody has to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyTries {
-    /// For how many seconds.
-    pub retry_after_s: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    network: Option<IpAddr>,
-    user: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct Generations {
-    since: Timestamp,
-    current: HashMap<Key, u32>,
-    previous: HashMap<Key, u32>,
-}
+const PER_ADDRESS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// Counts tries.
-#[derive(Debug, Default)]
-pub struct Throttle(Mutex<Generations>);
+#[derive(Clone)]
+pub struct Throttle {
+    users: Limiter,
+    addresses: Limiter,
+}
+
+impl std::fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Throttle").finish_non_exhaustive()
+    }
+}
 
 impl Throttle {
-    /// Counts a try, unless there were too many.
+    /// Counts together with other services.
+    #[must_use]
+    pub fn new(sharing: &Sharing) -> Self {
+        let rate = |requests| Rate {
+            requests,
+            period: PERIOD,
+        };
+        Self {
+            users: Limiter::strict(Counter::Password, rate(PER_USER), sharing),
+            addresses: Limiter::strict(Counter::PasswordsOfAddress, rate(PER_ADDRESS), sharing),
+        }
+    }
+
+    /// Counts a try.
     ///
     /// # Errors
-    /// [`TooManyTries`]; the password must not be looked at then.
-    pub fn begin(&self, peer: Peer, user: &str, now: Timestamp) -> Result<(), TooManyTries> {
-        let [by_user, by_address] = keys(peer, user);
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.turn(now);
-        for (key, most) in [(&by_user, PER_USER), (&by_address, PER_ADDRESS)] {
-            if held.count(key) >= most {
-                return Err(held.wait(key, most, now));
-            }
-        }
-        for key in [by_user, by_address] {
-            let tries = held.current.entry(key).or_default();
-            *tries = tries.saturating_add(1);
-        }
-        Ok(())
+    /// When there were too many, or it cannot be counted. The password must not be looked at then.
+    pub async fn begin(&self, peer: Peer, user: &str) -> Result<(), NotCounted> {
+        let address = address(peer);
+        // Whose address had too many leaves nothing of more names.
+        self.addresses.look(&address)?;
+        self.users.count(&named(&address, user)).await?;
+        self.addresses.count(&address).await
     }
 
     /// Takes the tries of a user back who has signed in.
-    pub fn succeeded(&self, peer: Peer, user: &str) {
-        let [by_user, by_address] = keys(peer, user);
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.current.remove(&by_user);
-        held.previous.remove(&by_user);
-        if let Some(tries) = held.current.get_mut(&by_address) {
-            *tries = tries.saturating_sub(1);
+    pub async fn succeeded(&self, store: &Store, peer: Peer, user: &str) {
+        let address = address(peer);
+        let all_of_user = self.users.forget(&named(&address, user));
+        let one_of_address = self.addresses.forget(&address);
+        if let Err(error) = store.forgive(all_of_user, one_of_address).await {
+            tracing::warn!(%error, "tries before a right password stay counted");
         }
     }
 }
 
-impl Generations {
-    fn turn(&mut self, now: Timestamp) {
-        let age = now.duration_since(self.since);
-        if age >= WINDOW || self.current.len() >= ENTRIES {
-            let outdated = age >= WINDOW.saturating_mul(2);
-            self.previous = std::mem::take(&mut self.current);
-            if outdated {
-                self.previous.clear();
-            }
-            self.since = now;
-        }
-    }
-
-    fn count(&self, key: &Key) -> u32 {
-        let in_generation = |g: &HashMap<Key, u32>| g.get(key).copied().unwrap_or(0);
-        in_generation(&self.current).saturating_add(in_generation(&self.previous))
-    }
-
-    /// Until enough of the tries are forgotten: the older generation goes first, this one a window later.
-    fn wait(&self, key: &Key, most: u32, now: Timestamp) -> TooManyTries {
-        let turns_in = WINDOW.saturating_sub(now.duration_since(self.since));
-        let tried_lately = self.current.get(key).is_some_and(|tries| *tries >= most);
-        let left = if tried_lately {
-            turns_in.saturating_add(WINDOW)
-        } else {
-            turns_in
-        };
-        TooManyTries {
-            retry_after_s: u64::try_from(left.as_secs()).unwrap_or(0).max(1),
-        }
-    }
+/// A Unix socket is one address like any other.
+fn address(peer: Peer) -> [u8; 16] {
+    peer.0.map(network).unwrap_or_default()
 }
 
-fn keys(peer: Peer, user: &str) -> [Key; 2] {
-    let network = peer.0.map(network);
-    [
-        Key {
-            network,
-            user: Some(user.to_owned()),
-        },
-        Key {
-            network,
-            user: None,
-        },
-    ]
+fn named(address: &[u8; 16], user: &str) -> Vec<u8> {
+    [address.as_slice(), user.as_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
-    }
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, tests::Moved},
+        rates::{Spread, TooMany},
+        store::Place,
+    };
 
     fn from(address: &str) -> Peer {
         Peer(Some(address.parse().unwrap()))
     }
 
-    #[test]
-    fn a_user_is_guessed_ten_times_and_then_not_for_a_while() {
-        let throttle = Throttle::default();
-        let peer = from("192.0.2.1");
-        for _ in 0..PER_USER {
-            throttle.begin(peer, "alice", at(0)).unwrap();
-        }
-        let told = |now| {
-            throttle
-                .begin(peer, "alice", at(now))
-                .unwrap_err()
-                .retry_after_s
-        };
-        assert_eq!(told(1), 599);
-        assert!(
-            throttle.begin(peer, "bob", at(1)).is_ok(),
-            "others can still sign in"
-        );
-        assert!(
-            throttle.begin(from("192.0.2.2"), "alice", at(1)).is_ok(),
-            "alice is not locked out"
-        );
-        assert_eq!(told(301), 300);
-        assert_eq!(told(600), 1);
-        assert!(throttle.begin(peer, "alice", at(601)).is_ok());
+    /// Services on one database.
+    struct Two {
+        both: [(Throttle, Store); 2],
+        clock: Arc<Moved>,
+        _dir: TempDir,
     }
 
-    #[test]
-    fn one_address_cannot_try_all_users() {
-        let throttle = Throttle::default();
-        for n in 0..PER_ADDRESS {
-            throttle
-                .begin(from("192.0.2.1"), &format!("user{n}"), at(0))
-                .unwrap();
+    impl Two {
+        async fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let clock = Arc::new(Moved::default());
+            let service = async || {
+                let store = Store::open(&Place::of_test(dir.path())).await.unwrap();
+                let counting = Arc::clone(&clock) as Arc<dyn Clock>;
+                let sharing = Sharing::start(Spread::new([7; 32]), &store, &counting);
+                (Throttle::new(&sharing), store)
+            };
+            let both = [service().await, service().await];
+            Self {
+                both,
+                clock,
+                _dir: dir,
+            }
         }
-        assert!(throttle.begin(from("192.0.2.1"), "another", at(0)).is_err());
-        assert!(
-            throttle
-                .begin(from("::ffff:192.0.2.1"), "another", at(0))
-                .is_err(),
-            "however it is written"
-        );
+
+        async fn begin(&self, service: usize, address: &str, user: &str) -> Result<(), NotCounted> {
+            self.both[service % 2].0.begin(from(address), user).await
+        }
+
+        async fn succeeded(&self, service: usize, address: &str, user: &str) {
+            let (throttle, store) = &self.both[service % 2];
+            throttle.succeeded(store, from(address), user).await;
+        }
     }
 
-    #[test]
-    fn an_ipv6_customer_is_one_address() {
-        let throttle = Throttle::default();
-        for n in 0..PER_USER {
-            throttle
-                .begin(from(&format!("2001:db8::{n}")), "alice", at(0))
-                .unwrap();
-        }
-        assert!(
-            throttle
-                .begin(from("2001:db8::ffff"), "alice", at(0))
-                .is_err()
-        );
-        assert!(
-            throttle
-                .begin(from("2001:db8:0:1::1"), "alice", at(0))
-                .is_ok()
-        );
+    fn wait(seconds: u64) -> Result<(), NotCounted> {
+        Err(NotCounted::TooMany(TooMany {
+            retry_after_s: seconds,
+        }))
     }
 
-    #[test]
-    fn signing_in_takes_the_users_own_typing_errors_back() {
-        let throttle = Throttle::default();
-        let peer = from("192.0.2.1");
-        for _ in 0..100 {
-            throttle.begin(peer, "alice", at(0)).unwrap();
-            throttle.succeeded(peer, "alice");
+    #[tokio::test]
+    async fn a_user_is_guessed_ten_times_and_then_once_a_minute_wherever() {
+        let two = Two::start().await;
+        let guess = async |service| two.begin(service, "192.0.2.1", "alice").await;
+        for n in 0..PER_USER.get() as usize {
+            assert_eq!(guess(n).await, Ok(()));
         }
-        assert!(throttle.begin(peer, "alice", at(0)).is_ok());
+        two.clock.pass(1);
+        for service in 0..2 {
+            for _ in 0..2 {
+                assert_eq!(guess(service).await, wait(59));
+            }
+            let bob = two.begin(service, "192.0.2.1", "bob").await;
+            assert_eq!(bob, Ok(()), "others can still sign in");
+            let elsewhere = two.begin(service, "192.0.2.2", "alice").await;
+            assert_eq!(elsewhere, Ok(()), "alice is not locked out");
+        }
+        two.clock.pass(59);
+        assert_eq!(guess(0).await, Ok(()));
+        assert_eq!(guess(1).await, wait(60));
     }
 
-    #[test]
-    fn memory_is_bounded() {
-        let throttle = Throttle::default();
-        for n in 0..60_000_u32 {
-            let peer = Peer(Some(std::net::Ipv4Addr::from(n).into()));
-            throttle.begin(peer, "alice", at(0)).unwrap();
+    #[tokio::test]
+    async fn one_address_cannot_try_all_users() {
+        let two = Two::start().await;
+        for n in 0..PER_ADDRESS.get() as usize {
+            let tried = two.begin(n, "192.0.2.1", &format!("user{n}")).await;
+            assert_eq!(tried, Ok(()));
         }
-        let held = throttle.0.lock().unwrap();
-        assert!(held.current.len() + held.previous.len() <= 2 * (ENTRIES + 2));
+        assert_eq!(two.begin(0, "192.0.2.1", "another").await, wait(6));
+        assert_eq!(two.begin(1, "::ffff:192.0.2.1", "another").await, wait(6));
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_customer_is_one_address() {
+        let two = Two::start().await;
+        for n in 0..PER_USER.get() as usize {
+            assert_eq!(
+                two.begin(n, &format!("2001:db8::{n}"), "alice").await,
+                Ok(())
+            );
+        }
+        assert_eq!(two.begin(0, "2001:db8::ffff", "alice").await, wait(60));
+        assert_eq!(two.begin(0, "2001:db8:0:1::1", "alice").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn signing_in_takes_the_users_own_typing_errors_back() {
+        let two = Two::start().await;
+        for n in 0..=PER_ADDRESS.get() as usize {
+            let tried = two.begin(n, "192.0.2.1", "alice").await;
+            assert_eq!(tried, Ok(()), "{n}");
+            two.succeeded(n + 1, "192.0.2.1", "alice").await;
+        }
+        for _ in 0..2 {
+            for n in 0..PER_USER.get() as usize {
+                assert_eq!(two.begin(0, "192.0.2.1", "alice").await, Ok(()), "{n}");
+            }
+            two.succeeded(0, "192.0.2.1", "alice").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_keeps_nobody_out_for_long() {
+        let two = Two::start().await;
+        two.clock.pass(86_400);
+        two.begin(0, "192.0.2.1", "alice").await.unwrap();
+        two.clock.pass(-86_400);
+        // First for the user, and then for the address.
+        for seconds in [660, 606] {
+            assert_eq!(two.begin(0, "192.0.2.1", "alice").await, wait(seconds));
+            two.clock.pass(1200);
+        }
+        for service in 0..2 {
+            assert_eq!(two.begin(service, "192.0.2.1", "alice").await, Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_counted_is_not_tried() {
+        let two = Two::start().await;
+        let (_, store) = &two.both[0];
+        store.close().await;
+        for _ in 0..2 {
+            let tried = two.begin(0, "192.0.2.1", "alice").await;
+            assert_eq!(tried, Err(NotCounted::Away));
+        }
+        assert_eq!(two.begin(1, "192.0.2.1", "alice").await, Ok(()));
     }
 }

@@ -38,6 +38,9 @@ impl Dialect {
             (Self::Sqlite, Role::Committer) => {
                 "PRAGMA busy_timeout = 2000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL"
             }
+            (Self::Sqlite, Role::Counter) => {
+                "PRAGMA busy_timeout = 2000; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL"
+            }
             (Self::Sqlite, Role::Source) => {
                 "PRAGMA busy_timeout = 200; PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE"
             }
@@ -57,6 +60,11 @@ impl Dialect {
             (Self::Postgres, Role::Committer) => {
                 "SET lock_timeout = '2s'; SET statement_timeout = '2s'; \
                  SET idle_in_transaction_session_timeout = '2s'; SET synchronous_commit = on; \
+                 SET default_transaction_isolation = 'read committed'"
+            }
+            (Self::Postgres, Role::Counter) => {
+                "SET lock_timeout = '2s'; SET statement_timeout = '2s'; \
+                 SET idle_in_transaction_session_timeout = '2s'; SET synchronous_commit = off; \
                  SET default_transaction_isolation = 'read committed'"
             }
         }
@@ -134,6 +142,21 @@ impl Dialect {
                      SELECT jti FROM tokens WHERE jti IN (SELECT value FROM json_each($1)) AND consumed_at IS NULL
                      ORDER BY jti FOR UPDATE)
                  UPDATE tokens SET consumed_at = $2 FROM unspent WHERE tokens.jti = unspent.jti RETURNING tokens.jti"
+            }
+        }
+    }
+
+    /// Deletes at most `$2` rates that were past at the time `$1`.
+    pub(super) fn sweep_rates(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "DELETE FROM rates WHERE (counter, cell) IN (
+                   SELECT counter, cell FROM rates WHERE tat < CAST($1 AS BIGINT) ORDER BY tat LIMIT $2)"
+            }
+            // Nobody who counts is waited for, or waits.
+            Self::Postgres => {
+                "DELETE FROM rates WHERE (counter, cell) IN (
+                   SELECT counter, cell FROM rates WHERE tat < CAST($1 AS BIGINT) ORDER BY tat LIMIT $2 FOR UPDATE SKIP LOCKED)"
             }
         }
     }

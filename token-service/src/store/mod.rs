@@ -29,6 +29,7 @@ mod place;
 pub mod policies;
 pub mod providers;
 pub mod pushed;
+pub mod rates;
 pub mod registrations;
 mod registry;
 pub mod reported;
@@ -66,7 +67,7 @@ use dialect::Dialect;
 use place::Role;
 
 /// How long anything waits for the database before it gives up.
-const WAIT: Duration = Duration::from_secs(2);
+pub(crate) const WAIT: Duration = Duration::from_secs(2);
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone, Debug)]
@@ -76,6 +77,7 @@ pub struct Store {
     dialect: Dialect,
     turns: Turns,
     commits: commit::Commits,
+    counting: rates::CountingConnection,
 }
 
 impl Store {
@@ -126,6 +128,7 @@ impl Store {
             dialect: place.dialect(),
             commits: commit::Commits::start(writer::Writer::new(place.clone(), turns.clone())),
             turns,
+            counting: rates::CountingConnection::new(place),
         })
     }
 
@@ -172,6 +175,7 @@ impl Store {
     /// Waits until everything queued is committed, then closes the database.
     pub async fn close(&self) {
         self.commits.close().await;
+        self.counting.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

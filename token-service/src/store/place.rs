@@ -38,6 +38,8 @@ pub(super) enum Role {
     Source,
     /// Writes what calls cause, all that waits at once.
     Committer,
+    /// Counts requests; what is lost with the machine is lost.
+    Counter,
 }
 
 impl Place {

@@ -10,13 +10,13 @@ use super::{
     tasks::{COUNTS_KEPT, KEPT},
     tokens,
 };
-use crate::{clock::rfc3339, task::day};
+use crate::{clock::rfc3339, rates::nanos, task::day};
 
 /// How many rows are deleted at a time.
 const AT_A_TIME: u64 = 1000;
 
 impl Store {
-    /// Deletes spent and expired tokens, what tells reports again, and tasks that ended long ago.
+    /// Deletes spent and expired tokens, what tells reports again, tasks that ended long ago, and rates that are past.
     ///
     /// # Errors
     /// When the database fails or stays busy.
@@ -46,7 +46,10 @@ impl Store {
                SELECT subject, agent, day FROM task_calls WHERE day < $1 LIMIT $2)",
             &[day(before(COUNTS_KEPT))],
         )
-        .await
+        .await?;
+        // As seen by another service whose clock is behind, too.
+        let past = nanos(before(tokens::KEPT_PAST_EXPIRY)).to_string();
+        self.sweep_all(self.dialect.sweep_rates(), &[past]).await
     }
 
     /// Deletes the inputs of decisions before a moment.
@@ -104,6 +107,7 @@ mod tests {
             "INSERT INTO tokens (jti, exp) SELECT '01990000-0000-7000-8000-' || CAST(100000000000 + i AS TEXT), 1 FROM n",
             "INSERT INTO reported (key, seen_at) SELECT unhex('000000000000000000000000' || CAST(10000000 + i AS TEXT)), 1 FROM n",
             "INSERT INTO task_calls (subject, agent, day, calls) SELECT CAST(i AS TEXT), 'a', '2026-01-01', 1 FROM n",
+            "INSERT INTO rates (counter, cell, tat) SELECT 'address', i, i FROM n",
         ];
         for rows in insert {
             let sql = sqlx::AssertSqlSafe(rows.replacen(" SELECT", &format!(" {many}SELECT"), 1));
@@ -121,10 +125,19 @@ mod tests {
             let query = sqlx::query(good).bind(id).bind(exp);
             query.execute(tx.conn()).await.unwrap();
         }
+        let ahead = sqlx::query("UPDATE rates SET tat = $1 WHERE cell = 1200");
+        let lately = now.checked_sub(tokens::KEPT_PAST_EXPIRY).unwrap();
+        let ahead = ahead.bind(nanos(lately)).execute(tx.conn());
+        ahead.await.unwrap();
         tx.commit().await.unwrap();
         store.sweep(now).await.unwrap();
         let mut tx = store.write().await.unwrap();
-        for (table, left) in [("tokens", 2_i64), ("reported", 0), ("task_calls", 0)] {
+        for (table, left) in [
+            ("tokens", 2_i64),
+            ("reported", 0),
+            ("task_calls", 0),
+            ("rates", 1),
+        ] {
             let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
             let count: i64 = sqlx::query_scalar(sql).fetch_one(tx.conn()).await.unwrap();
             assert_eq!(count, left, "{table}");

@@ -83,6 +83,11 @@ impl Answer {
 
 impl Browser {
     pub(crate) fn new(issuer: &Issuer) -> Self {
+        Self::at(&issuer.url)
+    }
+
+    /// At one of several services.
+    pub(crate) fn at(service: &str) -> Self {
         let http = Client::builder()
             .cookie_store(true)
             .redirect(Policy::none())
@@ -90,7 +95,7 @@ impl Browser {
             .unwrap();
         Self {
             http,
-            issuer: issuer.url.clone(),
+            issuer: service.to_owned(),
         }
     }
 

@@ -110,6 +110,8 @@ impl Issuer {
         let mut config = Config::load(None, [issuer]).unwrap();
         config.data_dir.clone_from(&mine.data_dir);
         config.store.clone_from(&mine.store);
+        config.rate_limits = mine.rate_limits;
+        config.trusted_proxies.clone_from(&mine.trusted_proxies);
         config.public.set_port(0);
         config.gateway = GatewayListen::Loopback("127.0.0.1:0".parse().unwrap());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
@@ -282,6 +284,6 @@ pub(crate) fn agent(id: &str, auth: AuthMethod, redirects: &[&str]) -> Agent {
 }
 
 /// RFC 6749 section 2.3.1: id and secret are form-urlencoded before Basic.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

@@ -1,11 +1,11 @@
-//! What is good once is good once at two services on one database.
+//! What is good once is good once at two services on one database, and what may be done so often may be so at both together.
 
 use serde_json::{Value, json};
 use writ_token_service::serve::Running;
 
 use crate::{
     browser::{Browser, REDIRECT, Request, VERIFIER},
-    issuer::{Issuer, LASTING, RESOURCE, ROBOT},
+    issuer::{CONFIDENTIAL, Issuer, LASTING, PASSWORD, RESOURCE, ROBOT, SECRET, USER, encoded},
 };
 
 type Form<'a> = Vec<(&'a str, String)>;
@@ -74,5 +74,102 @@ async fn a_code_a_refresh_token_and_an_assertion_are_each_good_once() {
         assert_eq!(told[0], 200, "an assertion");
         assert!([400, 401].contains(&told[1]), "{told:?}");
     }
+    other.stop().await;
+}
+
+/// How a service answers one who asks from an address, as this client if it is one.
+async fn asked(at: &str, from: &str, client: Option<(&str, &str)>) -> (u16, Option<u64>) {
+    let mut request = reqwest::Client::new()
+        .post(format!("{at}/oauth/token"))
+        .header("x-forwarded-for", from)
+        .form(&[("grant_type", "client_credentials"), ("resource", RESOURCE)]);
+    if let Some((id, secret)) = client {
+        request = request.basic_auth(encoded(id), Some(encoded(secret)));
+    }
+    let response = request.send().await.unwrap();
+    let wait = response.headers().get("retry-after");
+    let wait = wait.map(|seconds| seconds.to_str().unwrap().parse().unwrap());
+    (response.status().as_u16(), wait)
+}
+
+const PROXIED: &str = "[public]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_one_share_wherever_it_asks() {
+    let few = format!("{PROXIED}[rate_limits]\nper_address = \"6/1h\"\n");
+    let issuer = Issuer::start_from(&few, &[]).await;
+    let other = issuer.beside().await;
+    let there = format!("http://{}", other.public);
+
+    let all_at_once = (0..40).map(|n| {
+        let at = [&issuer.url, &there][n % 2].clone();
+        tokio::spawn(async move { asked(&at, "192.0.2.1", None).await.0 })
+    });
+    let mut told = Vec::new();
+    for answer in all_at_once.collect::<Vec<_>>() {
+        told.push(answer.await.unwrap());
+    }
+    let answered = told.iter().filter(|status| **status == 401).count();
+    assert_eq!(answered, 6, "{told:?}");
+    assert!(told.iter().all(|status| [401, 429].contains(status)));
+
+    for at in [&issuer.url, &there] {
+        let (status, wait) = asked(at, "192.0.2.1", None).await;
+        assert_eq!(status, 429);
+        assert!(
+            wait.is_some_and(|wait| (500..=600).contains(&wait)),
+            "{wait:?}"
+        );
+        assert_eq!(asked(at, "192.0.2.2", None).await.0, 401);
+    }
+    issuer.pass(600);
+    assert_eq!(asked(&there, "192.0.2.1", None).await.0, 401);
+    assert_eq!(asked(&issuer.url, "192.0.2.1", None).await.0, 429);
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_one_share_wherever_it_asks() {
+    let few = format!("{PROXIED}[rate_limits]\nper_client = \"4/1h\"\n");
+    let issuer = Issuer::start_from(&few, &[]).await;
+    let other = issuer.beside().await;
+    let there = format!("http://{}", other.public);
+    let client = Some((CONFIDENTIAL, SECRET));
+    for at in [&issuer.url, &there, &there, &issuer.url] {
+        assert_eq!(asked(at, "192.0.2.1", client).await.0, 200);
+    }
+    for at in [&issuer.url, &there] {
+        let (status, wait) = asked(at, "192.0.2.9", client).await;
+        assert_eq!(status, 429);
+        assert!(
+            wait.is_some_and(|wait| (800..=900).contains(&wait)),
+            "{wait:?}"
+        );
+    }
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_guessed_no_faster_at_two_services() {
+    let issuer = Issuer::start().await;
+    let other = issuer.beside().await;
+    let there = format!("http://{}", other.public);
+    let both = [Browser::at(&issuer.url), Browser::at(&there)];
+    let query = Request::new().query();
+    for n in 0..10 {
+        let wrong = both[n % 2].sign_in_as(&query, USER, "wrong").await;
+        assert_eq!(wrong.status, 200);
+    }
+    for browser in &both {
+        let right = browser.sign_in_as(&query, USER, PASSWORD).await;
+        assert_eq!(right.status, 429);
+        assert!(
+            right.html.contains("Wait 1 minute, then try again."),
+            "{}",
+            right.html
+        );
+    }
+    issuer.pass(60);
+    assert_eq!(both[1].sign_in_as(&query, USER, PASSWORD).await.status, 303);
     other.stop().await;
 }

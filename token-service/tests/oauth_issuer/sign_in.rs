@@ -83,6 +83,21 @@ async fn guessing_is_slowed_down_and_the_right_password_does_not_help() {
 }
 
 #[tokio::test]
+async fn a_password_is_not_looked_at_when_the_try_cannot_be_counted() {
+    let issuer = Issuer::start().await;
+    let browser = Browser::new(&issuer);
+    let query = Request::new().query();
+    let mut tx = issuer.running.app.store.write().await.unwrap();
+    let away = sqlx::query("ALTER TABLE rates RENAME TO away");
+    away.execute(tx.conn()).await.unwrap();
+    tx.commit().await.unwrap();
+    let answer = browser.sign_in_as(&query, USER, PASSWORD).await;
+    assert_eq!(answer.status, 503);
+    let kinds: Vec<Kind> = issuer.records().await.into_iter().map(|r| r.kind).collect();
+    assert!(!kinds.contains(&Kind::SignIn));
+}
+
+#[tokio::test]
 async fn a_session_ends_after_a_working_day_or_when_the_user_says_so() {
     let issuer = Issuer::start().await;
     let browser = Browser::new(&issuer);

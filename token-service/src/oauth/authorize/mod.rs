@@ -10,10 +10,7 @@ mod response;
 mod sign_in;
 mod ways;
 
-use std::sync::Arc;
-
 use axum::{
-    Extension,
     body::Bytes,
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -36,7 +33,6 @@ use crate::{
     pages::{
         self, Problem,
         session::{Browser, Transport},
-        throttle::Throttle,
     },
     secret::SecretHash,
     store::{
@@ -135,7 +131,6 @@ pub(super) async fn check_pushed(app: &App, params: &Params) -> Result<(), OAuth
 /// `POST /oauth/authorize`: what the user did on one of the pages.
 pub async fn answer(
     State(app): State<SharedApp>,
-    Extension(throttle): Extension<Arc<Throttle>>,
     peer: Peer,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -156,9 +151,7 @@ pub async fn answer(
             return Err(Refused::Form);
         }
         match form.get("action") {
-            Some("sign_in") => {
-                sign_in::sign_in(&app, &throttle, peer, &visit, &request, &form).await
-            }
+            Some("sign_in") => sign_in::sign_in(&app, peer, &visit, &request, &form).await,
             Some("email") => ways::by_email(&app, &visit, &request, &form).await,
             Some("sign_out") => sign_in::sign_out(&app, &visit, peer).await,
             Some("approve") => consent::approve(&app, &visit, &request, &form, peer).await,

@@ -18,8 +18,9 @@ use crate::{
         params::Params,
         password::{self, PasswordCheck},
     },
-    pages::{self, SignIn, session::Browser, throttle::Throttle},
-    store::{oauth, users},
+    pages::{self, SignIn, session::Browser},
+    rates::NotCounted,
+    store::{StoreError, oauth, users},
 };
 
 /// A working day; the user is asked again after it.
@@ -57,7 +58,6 @@ pub(super) fn page(
 /// Checks name and password and starts a session under a new cookie.
 pub(super) async fn sign_in(
     app: &App,
-    throttle: &Throttle,
     peer: Peer,
     visit: &Visit,
     request: &AuthorizationRequest,
@@ -74,9 +74,13 @@ pub(super) async fn sign_in(
     // A text that cannot be a name has nobody's password; what was typed is not kept, it may be one.
     let name = name.parse::<users::UserName>().ok();
     let tried = name.as_ref().map_or("", users::UserName::as_str);
-    if let Err(wait) = throttle.begin(peer, tried, now) {
-        app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
-        return Ok(too_many(visit, request, &ways, tried, wait.retry_after_s));
+    match app.passwords.begin(peer, tried).await {
+        Ok(()) => {}
+        Err(NotCounted::TooMany(wait)) => {
+            app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
+            return Ok(too_many(visit, request, &ways, tried, wait.retry_after_s));
+        }
+        Err(NotCounted::Away) => return Err(StoreError::Busy.into()),
     }
     let stored = match &name {
         Some(name) => users::active_password(&mut *app.store.read().await?, name.as_str()).await?,
@@ -87,7 +91,6 @@ pub(super) async fn sign_in(
         app.tries.note(TryKind::InvalidPassword, &peer.text(), now);
         return Ok(page(visit, request, &ways, tried, Some(WRONG)));
     };
-    throttle.succeeded(peer, name.as_str());
 
     let browser = Browser::new();
     let expires = now.checked_add(SESSION).unwrap_or(now);
@@ -114,6 +117,9 @@ pub(super) async fn sign_in(
     oauth::set_signed_in_for(tx.conn(), &browser.session(), Some(&digest)).await?;
     tx.audit(&record).await?;
     tx.commit().await?;
+    app.passwords
+        .succeeded(&app.store, peer, name.as_str())
+        .await;
     Ok(visit.reload(&browser))
 }
 
