@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use super::signing::SigningKey;
 use super::{
     Algorithm, EncryptionKey, KeyError, Keys, Rotation, State, reseal, revoke, rotate, shared,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, tests::Moved};
 use crate::config::Config;
 use crate::private_file::PrivateFileError;
 use crate::store::audit::Filter;
@@ -22,21 +22,11 @@ use crate::test_database;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A clock that stands still until it is moved.
-#[derive(Debug)]
-struct SetClock(Mutex<Timestamp>);
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
-    }
-}
-
 /// A data directory, and what a service on it would be configured with.
 struct Home {
     _dir: TempDir,
     config: Config,
-    clock: Arc<SetClock>,
+    clock: Arc<Moved>,
 }
 
 impl Home {
@@ -45,11 +35,10 @@ impl Home {
         let mut config = Config::load(None, []).unwrap();
         config.data_dir = dir.path().join("data");
         config.store = Some(Place::of_test(&config.data_dir));
-        let start = Timestamp::from_second(1_800_000_000).unwrap();
         Self {
             _dir: dir,
             config,
-            clock: Arc::new(SetClock(Mutex::new(start))),
+            clock: Arc::default(),
         }
     }
 
@@ -63,7 +52,7 @@ impl Home {
     }
 
     fn pass(&self, time: Duration) {
-        *self.clock.0.lock().unwrap() += time;
+        self.clock.pass(i64::try_from(time.as_secs()).unwrap());
     }
 
     async fn store(&self) -> Store {

@@ -99,7 +99,7 @@ impl Task {
                 Err(error) => {
                     tracing::warn!(
                         %error,
-                        "requests cannot be counted with those at other services; this one counts alone for a while"
+                        "requests cannot be counted with those at other services; this one counts alone until the database takes them"
                     );
                     self.alone(&mut due).await;
                 }

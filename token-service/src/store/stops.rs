@@ -219,20 +219,11 @@ mod tests {
     use std::{
         future::Future as _,
         pin::pin,
-        sync::{Arc, Mutex},
         task::{Context, Poll, Waker},
     };
 
     use super::*;
-
-    #[derive(Clone, Debug)]
-    struct Moved(Arc<Mutex<Timestamp>>);
-
-    impl Clock for Moved {
-        fn now(&self) -> Timestamp {
-            *self.0.lock().unwrap()
-        }
-    }
+    use crate::clock::{tests::Moved, unix};
 
     #[tokio::test]
     async fn what_is_issued_while_a_revocation_waits_for_its_turn_is_taken_back_too() {
@@ -245,18 +236,17 @@ mod tests {
             .execute(tx.conn())
             .await
             .unwrap();
-        let (asked, issued) = (1_700_000_000, 1_700_000_002);
-        let clock = Moved(Arc::new(Mutex::new(Timestamp::from_second(asked).unwrap())));
+        let clock = Moved::default();
         let what = Revocation::Subject("alice".to_owned());
         let mut revoking = pin!(store.revoke(&what, None, &clock));
         let first = revoking
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(first, Poll::Pending), "somebody else writes");
-        *clock.0.lock().unwrap() = Timestamp::from_second(issued).unwrap();
+        clock.pass(2);
         tx.commit().await.unwrap();
         revoking.await.unwrap();
         let until = store.stops().await.unwrap().subjects;
-        assert_eq!(until["alice"], u64::try_from(issued).unwrap());
+        assert_eq!(until["alice"], unix(clock.now()));
     }
 }

@@ -92,14 +92,19 @@ async fn asked(at: &str, from: &str, client: Option<(&str, &str)>) -> (u16, Opti
     (response.status().as_u16(), wait)
 }
 
-const PROXIED: &str = "[public]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+/// Two services with a limit, which believe who they are asked by, and where the second is.
+async fn two_with(limit: &str) -> (Issuer, Running, String) {
+    let configuration =
+        format!("[public]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[rate_limits]\n{limit}\n");
+    let issuer = Issuer::start_from(&configuration, &[]).await;
+    let other = issuer.beside().await;
+    let there = format!("http://{}", other.public);
+    (issuer, other, there)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_has_one_share_wherever_it_asks() {
-    let few = format!("{PROXIED}[rate_limits]\nper_address = \"6/1h\"\n");
-    let issuer = Issuer::start_from(&few, &[]).await;
-    let other = issuer.beside().await;
-    let there = format!("http://{}", other.public);
+    let (issuer, other, there) = two_with("per_address = \"6/1h\"").await;
 
     let all_at_once = (0..40).map(|n| {
         let at = [&issuer.url, &there][n % 2].clone();
@@ -130,10 +135,7 @@ async fn an_address_has_one_share_wherever_it_asks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_has_one_share_wherever_it_asks() {
-    let few = format!("{PROXIED}[rate_limits]\nper_client = \"4/1h\"\n");
-    let issuer = Issuer::start_from(&few, &[]).await;
-    let other = issuer.beside().await;
-    let there = format!("http://{}", other.public);
+    let (issuer, other, there) = two_with("per_client = \"4/1h\"").await;
     let client = Some((CONFIDENTIAL, SECRET));
     for at in [&issuer.url, &there, &there, &issuer.url] {
         assert_eq!(asked(at, "192.0.2.1", client).await.0, 200);

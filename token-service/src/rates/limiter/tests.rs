@@ -10,6 +10,13 @@ use crate::{
     store::{Place, Store},
 };
 
+fn a_minute(requests: u32) -> Rate {
+    Rate {
+        requests: NonZeroU32::new(requests).unwrap(),
+        period: Duration::from_secs(60),
+    }
+}
+
 /// Services that count against the same rate a minute in one database.
 struct Services {
     all: Vec<Limiter>,
@@ -22,17 +29,13 @@ impl Services {
     async fn start(services: usize, requests: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(Moved::default());
-        let rate = Rate {
-            requests: NonZeroU32::new(requests).unwrap(),
-            period: Duration::from_secs(60),
-        };
         let (mut all, mut stores) = (Vec::new(), Vec::new());
         for _ in 0..services {
             let store = Store::open(&Place::of_test(dir.path())).await.unwrap();
             let spread = Spread::new([7; 32]);
             let counting = Arc::clone(&clock) as Arc<dyn Clock>;
             let sharing = Sharing::start(spread, &store, &counting);
-            all.push(Limiter::new(Counter::Address, rate, &sharing));
+            all.push(Limiter::new(Counter::Address, a_minute(requests), &sharing));
             stores.push(store);
         }
         Self {
@@ -248,11 +251,8 @@ async fn who_counts_alone_does_not_wait_for_the_database() {
 #[tokio::test]
 async fn a_strict_limiter_admits_nothing_that_is_not_counted() {
     let services = Services::start(1, 1).await;
-    let rate = Rate {
-        requests: NonZeroU32::new(2).unwrap(),
-        period: Duration::from_secs(60),
-    };
-    let strict = Limiter::strict(Counter::Password, rate, &services.all[0].sharing);
+    let sharing = &services.all[0].sharing;
+    let strict = Limiter::strict(Counter::Password, a_minute(2), sharing);
     assert_eq!(strict.count(b"somebody").await, Ok(()));
     services.stores[0].close().await;
     for _ in 0..3 {
@@ -276,11 +276,8 @@ async fn a_clock_that_was_ahead_keeps_nobody_out_for_long() {
 #[tokio::test]
 async fn a_strict_limiter_forgets_and_asks_again() {
     let services = Services::start(1, 1).await;
-    let rate = Rate {
-        requests: NonZeroU32::new(2).unwrap(),
-        period: Duration::from_secs(60),
-    };
-    let strict = Limiter::strict(Counter::Password, rate, &services.all[0].sharing);
+    let sharing = &services.all[0].sharing;
+    let strict = Limiter::strict(Counter::Password, a_minute(2), sharing);
     for admitted in [true, true, false] {
         let counted = strict.count(b"somebody").await;
         assert_eq!(counted.is_ok(), admitted);
