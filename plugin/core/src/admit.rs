@@ -47,10 +47,7 @@ pub(crate) fn route(
     check_host(headers, &found.origin, &gateway.config.allowed_hosts)?;
     match found.status {
         Status::Approved => Ok(Rc::clone(found)),
-        Status::Pending | Status::Disabled => Err(Refusal::NoServer(format!(
-            "MCP server `{}` is switched off; ask an administrator",
-            found.id
-        ))),
+        Status::Pending | Status::Disabled => Err(Refusal::switched_off(&found.id)),
     }
 }
 

@@ -162,7 +162,7 @@ pub(crate) fn stands_with(claims: &Claims, server: &str, rules: &Rules) -> Resul
     let found = rules.servers.get(server);
     let found = found
         .filter(|found| found.is_in_use())
-        .ok_or_else(|| Refusal::NoServer(format!("MCP server `{server}` has been switched off")))?;
+        .ok_or_else(|| Refusal::switched_off(server))?;
     standing(claims, found, rules).map(|_| ())
 }
 

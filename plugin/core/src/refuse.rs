@@ -231,6 +231,13 @@ impl Refusal {
         }
     }
 
+    /// The server is not in use, from the start or since the call was let in.
+    pub(crate) fn switched_off(server: &str) -> Self {
+        Self::NoServer(format!(
+            "MCP server `{server}` is switched off; ask an administrator"
+        ))
+    }
+
     /// What a decision against a request says to its caller: `scopes` as in
     /// [`Decision::Deny`](writ_policy::decision::Decision::Deny).
     pub(crate) fn denied(reason: String, scopes: &[String]) -> Self {

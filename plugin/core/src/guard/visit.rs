@@ -525,9 +525,7 @@ fn guarded<'a>(guard: &Guard, rules: &'a Rules) -> Result<&'a Rc<ServerRule>, re
         None => Err(refuse::Refusal::Unavailable(format!(
             "this guard is not registered for MCP server `{id}`: `writ gateway add … --server {id}` does that"
         ))),
-        Some(server) if server.status != Status::Approved => Err(refuse::Refusal::NoServer(
-            format!("MCP server `{id}` is switched off; ask an administrator"),
-        )),
+        Some(server) if server.status != Status::Approved => Err(refuse::Refusal::switched_off(id)),
         Some(server) => Ok(server),
     }
 }

@@ -57,7 +57,7 @@ fn what_was_taken_back_ends_what_is_under_way() {
         (|s| s["agents"] = json!({}), "not registered"),
         (
             |s| s["servers"]["ledger"]["status"] = json!("disabled"),
-            "switched off",
+            "is switched off; ask an administrator",
         ),
         (
             |s| s["stops"] = json!({"subjects": {"alice": NOW}}),
