@@ -130,11 +130,14 @@ async fn the_filter_configurations_start_a_filter() {
 #[tokio::test]
 async fn the_page_about_the_audit_trail_can_be_followed() {
     let scratch = Scratch::new("audit-page").unwrap();
-    let kept = scratch.path().join("kept");
-    std::fs::create_dir(&kept).unwrap();
-    let config = blocks("docs/audit.md", "toml").remove(0);
+    let kept = scratch.path().join("writ-checkpoints");
+    for directory in [&kept, &scratch.path().join("writ-archives")] {
+        std::fs::create_dir(directory).unwrap();
+    }
+    let here = |text: String| text.replace("/var/lib", &scratch.path().display().to_string());
+    let config = blocks("docs/audit.md", "toml").into_iter().take(2);
     let options = token_service::Options {
-        config: Some(config.replace("/var/lib/writ-checkpoints", &kept.display().to_string())),
+        config: Some(here(config.collect::<Vec<_>>().join("\n"))),
         ..token_service::Options::default()
     };
     let service = TokenService::start(&scratch, options).await.unwrap();
@@ -159,7 +162,7 @@ async fn the_page_about_the_audit_trail_can_be_followed() {
         "sh archive",
     ] {
         for commands in blocks("docs/audit.md", info) {
-            let commands = commands.replace("/var/lib/writ-archives", &kept.display().to_string());
+            let commands = here(commands);
             let output = tokio::process::Command::new("sh")
                 .args(["-euc", &commands])
                 .env("PATH", &path)

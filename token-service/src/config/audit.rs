@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct RawAudit {
     checkpoint_interval: Option<String>,
     checkpoint_dir: Option<PathBuf>,
+    archive: Option<RawArchiving>,
     #[serde(default)]
     witnesses: Vec<RawWitness>,
     witness: Option<RawWitnessing>,
@@ -29,6 +30,13 @@ pub(super) struct RawAudit {
     pub(super) sinks: Vec<RawSink>,
     #[serde(default)]
     pub(super) arguments: RawArguments,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawArchiving {
+    after: String,
+    dir: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +53,15 @@ struct RawWitnessing {
     logs: Vec<String>,
 }
 
+/// Which records leave the database, and where to.
+#[derive(Clone, Debug)]
+pub struct Archiving {
+    /// Those that are older, by whole days (UTC).
+    pub after: Duration,
+    /// The directory that gets an archive a day.
+    pub dir: PathBuf,
+}
+
 /// How the log is kept, who sees it, and whose log is seen here.
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -52,6 +69,8 @@ pub struct Audit {
     pub checkpoint_interval: Duration,
     /// Where checkpoints are laid, beside the database: best where whoever could change that cannot reach.
     pub checkpoint_dir: Option<PathBuf>,
+    /// What this service archives by itself.
+    pub archive: Option<Archiving>,
     /// Who cosigns them.
     pub witnesses: Vec<Witness>,
     /// What this service is called as a witness of others' logs.
@@ -71,6 +90,8 @@ pub(super) fn check(source: &Source, sealing: &Sealing) -> Result<Audit, ConfigE
         let problem = "is not a directory; make it, best where only this service may write and nobody may delete";
         return Err(source.wrong("audit.checkpoint_dir", &dir.display().to_string(), problem));
     }
+    let archive = raw.archive.as_ref();
+    let archive = archive.map(|raw| archiving(source, raw)).transpose()?;
     let witnesses = raw.witnesses.iter().enumerate();
     let witnesses = witnesses.map(|(at, raw)| witness(source, at, raw));
     let (witness_name, logs) = match &raw.witness {
@@ -91,11 +112,25 @@ pub(super) fn check(source: &Source, sealing: &Sealing) -> Result<Audit, ConfigE
         checkpoint_interval: duration::parse(text, &(1..=3600))
             .map_err(|problem| source.wrong("audit.checkpoint_interval", text, problem))?,
         checkpoint_dir: raw.checkpoint_dir.clone(),
+        archive,
         witnesses: witnesses.collect::<Result<_, _>>()?,
         witness_name,
         witness_of: logs.collect::<Result<_, _>>()?,
         sinks: sinks::check(source)?,
         arguments: arguments::check(source, sealing)?,
+    })
+}
+
+fn archiving(source: &Source, raw: &RawArchiving) -> Result<Archiving, ConfigError> {
+    if !raw.dir.is_dir() {
+        let problem =
+            "is not a directory; make it, where this service may write and there is room for years";
+        return Err(source.wrong("audit.archive.dir", &raw.dir.display().to_string(), problem));
+    }
+    Ok(Archiving {
+        after: duration::parse(&raw.after, &(86_400..=86_400 * 3660))
+            .map_err(|problem| source.wrong("audit.archive.after", &raw.after, problem))?,
+        dir: raw.dir.clone(),
     })
 }
 

@@ -4,7 +4,7 @@
 //! file everything has a default that listens on loopback only.
 
 pub mod arguments;
-mod audit;
+pub mod audit;
 mod check;
 pub(crate) mod duration;
 pub mod federation;

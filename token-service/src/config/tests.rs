@@ -149,6 +149,16 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
             "is not a directory",
         ),
         (
+            "[audit.archive]\nafter = \"90d\"\ndir = \"/nowhere/at/all\"",
+            "audit.archive.dir",
+            "is not a directory",
+        ),
+        (
+            "[audit.archive]\nafter = \"23h\"\ndir = \"/\"",
+            "audit.archive.after",
+            "write a duration between 1d and 3660d",
+        ),
+        (
             "[[audit.witnesses]]\nurl = \"http://witness.example\"\nkey = \"\"",
             "audit.witnesses[0].url",
             "must be https",

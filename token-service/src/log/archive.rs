@@ -1,10 +1,11 @@
 //! Archiving: the oldest records go to a file that can be verified by itself, and from the database; their hashes stay there, so that
 //! the log goes on, proofs are made as before, and archive and database can be verified together.
 //!
-//! The file is whole and on disk before anything is marked as archived, and only what is marked, on record, is deleted.
+//! The file is whole and on disk before anything is marked as archived, and only what is marked, on record, is deleted. No file that
+//! is there already is ever replaced.
 
 use std::{
-    fs::File,
+    fs::{self, File, TryLockError},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -12,6 +13,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 use super::{
     checkpoint::{CheckpointError, Head, PublicKey},
@@ -23,11 +25,18 @@ use super::{
 use crate::{
     audit::{Record, Verdict},
     config::sinks::Sink,
-    store::{Store, StoreError, archives::Archive},
+    store::{
+        Store, StoreError,
+        archives::{Archive, Erased},
+    },
 };
 
-/// How many records are read at a time.
-const PAGE: u32 = 5000;
+/// How many records are read at a time: few, so that whoever is to be answered by the same process does not wait.
+const PAGE: u32 = 500;
+/// What a file is called that is not whole yet.
+const PARTIAL: (&str, &str) = (".writ-archive-", ".partial");
+/// Who has this locked is alone in the directory.
+const LOCK: &str = ".writ-archive.lock";
 
 /// Why nothing was archived.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +61,15 @@ pub enum ArchiveError {
         /// Why.
         source: io::Error,
     },
+    /// Another process is at it.
+    #[error("another process is archiving in {}: try again when that is over", .0.display())]
+    Elsewhere(PathBuf),
+    /// There is another file of the name.
+    #[error(
+        "{} is there and says something else: it is another log's, or of an archiving that was interrupted before somebody was \
+         erased. Move it away and archive again; nothing is lost", .0.display()
+    )]
+    Taken(PathBuf),
 }
 
 /// Archives the records before a moment that end with a checkpoint, and that all of these sinks have; none where there are none.
@@ -65,7 +83,17 @@ pub async fn archive(
     sinks: &[Sink],
     now: Timestamp,
 ) -> Result<Option<Archive>, ArchiveError> {
+    let failed = |source| ArchiveError::Write {
+        directory: directory.to_owned(),
+        source,
+    };
+    let _alone = match alone_in(directory) {
+        Err(TryLockError::WouldBlock) => return Err(ArchiveError::Elsewhere(directory.to_owned())),
+        alone => alone.map_err(|error| failed(error.into()))?,
+    };
+    remove_partial(directory).map_err(failed)?;
     sweep(store).await?;
+    let erasures = store.erasures().await?;
     let (first, erased_before) = store.log_begins().await?;
     let size = store.archivable(before, sinks).await?;
     if size <= first {
@@ -75,19 +103,46 @@ pub async fn archive(
     let edge = Edge::read(first, &tiles).map_err(VerifyError::from)?;
     let begin = Begin::after(&edge, erased_before, Some(size));
     let file = format!("{first:020}-{size:020}.jsonl");
-    let (sha256, verifier) = write(store, directory, &file, begin).await?;
+    let written = write(store, directory, &file, begin).await?;
     let archive = Archive {
         first,
         size,
         file,
-        sha256,
-        erased: verifier.erased(),
+        sha256: written.sha256,
+        erased: written.erased,
     };
-    store
-        .mark_archived(&archive, &record(&archive, now), now)
-        .await?;
+    let record = record(&archive, now);
+    let marked = store.mark_archived(&archive, erasures, &record, now).await;
+    if let Err(error @ StoreError::Conflict(_)) = marked {
+        // It is no archive, and would keep what it says about people. One that was there may be on record meanwhile.
+        if written.is_new {
+            fs::remove_file(directory.join(&archive.file)).map_err(failed)?;
+        }
+        return Err(error.into());
+    }
+    marked?;
     sweep(store).await?;
     Ok(Some(archive))
+}
+
+/// Keeps others from archiving in a directory, until this is dropped or the process ends.
+fn alone_in(directory: &Path) -> Result<File, TryLockError> {
+    let lock = File::create(directory.join(LOCK)).map_err(TryLockError::Error)?;
+    lock.try_lock()?;
+    Ok(lock)
+}
+
+/// Removes what was being written when a process was killed.
+fn remove_partial(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PARTIAL.0) && name.ends_with(PARTIAL.1) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what is marked as archived, once the record of that is in the log. Whoever was interrupted goes on here.
@@ -113,18 +168,30 @@ fn record(archive: &Archive, now: Timestamp) -> Record {
     record
 }
 
-/// Writes the file, verifying what goes into it; answers with its digest.
+/// A file that is whole and on disk.
+struct Written {
+    sha256: String,
+    erased: Erased,
+    /// Whether it was not there before.
+    is_new: bool,
+}
+
+/// Writes the file, verifying what goes into it.
 async fn write(
     store: &Store,
     directory: &Path,
     name: &str,
     begin: Begin,
-) -> Result<(String, Verifier), ArchiveError> {
+) -> Result<Written, ArchiveError> {
     let failed = |source| ArchiveError::Write {
         directory: directory.to_owned(),
         source,
     };
-    let file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    let file = tempfile::Builder::new()
+        .prefix(PARTIAL.0)
+        .suffix(PARTIAL.1)
+        .tempfile_in(directory)
+        .map_err(failed)?;
     let mut to = Digesting {
         file: BufWriter::new(file),
         sha256: Sha256::new(),
@@ -162,21 +229,54 @@ async fn write(
         }
     }
     verifier.clone().end()?;
-    let sha256 = to
-        .sha256
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let sha256 = hex(to.sha256);
     let file = to.file.into_inner().map_err(|e| failed(e.into_error()))?;
+    let (directory, path, digest) = (directory.to_owned(), directory.join(name), sha256.clone());
+    let kept = tokio::task::spawn_blocking(move || keep(file, &directory, &path, &digest)).await;
+    let is_new = kept.unwrap_or_else(|panic| Err(failed(io::Error::other(panic))))?;
+    Ok(Written {
+        sha256,
+        erased: verifier.erased(),
+        is_new,
+    })
+}
+
+/// Has a file on disk under its name; whether it was not there before, by an attempt that was interrupted before it was on record.
+fn keep(
+    file: NamedTempFile,
+    directory: &Path,
+    path: &Path,
+    sha256: &str,
+) -> Result<bool, ArchiveError> {
+    let failed = |source| ArchiveError::Write {
+        directory: directory.to_owned(),
+        source,
+    };
     file.as_file().sync_all().map_err(failed)?;
-    // One of that name is of an attempt that did not come to its end.
-    file.persist(directory.join(name))
-        .map_err(|e| failed(e.error))?;
+    let is_new = match file.persist_noclobber(path) {
+        Ok(_) => true,
+        Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e.error)),
+        Err(_) if digest_of(path).map_err(failed)? == sha256 => false,
+        Err(_) => return Err(ArchiveError::Taken(path.to_owned())),
+    };
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(failed)?;
-    Ok((sha256, verifier))
+    Ok(is_new)
+}
+
+fn digest_of(path: &Path) -> io::Result<String> {
+    let mut to = Digesting {
+        file: io::sink(),
+        sha256: Sha256::new(),
+    };
+    io::copy(&mut File::open(path)?, &mut to)?;
+    Ok(hex(to.sha256))
+}
+
+fn hex(sha256: Sha256) -> String {
+    let digest = sha256.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Digests what is written.

@@ -188,6 +188,10 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        if let Some(to) = app.config.audit.archive.clone() {
+            let archiving = log::retention::run(Arc::clone(&app), to, stopped.clone());
+            listeners.push(tokio::spawn(archiving));
+        }
         for sender in senders {
             listeners.push(tokio::spawn(sender.run(stopped.clone())));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{Store, StoreError, audit, signed, unsigned};
 use crate::{
@@ -68,6 +68,27 @@ impl Store {
         Ok((begins, before))
     }
 
+    /// When the oldest record was made that is in the log and here.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn oldest_logged(&self) -> Result<Option<Timestamp>, StoreError> {
+        let oldest: Option<(String, String)> = sqlx::query_as(
+            "SELECT a.id, a.time FROM leaves AS l JOIN audit AS a ON a.seq = l.seq ORDER BY l.leaf LIMIT 1",
+        )
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        let read = |(id, time): (String, String)| {
+            time.parse()
+                .map_err(|e: jiff::Error| StoreError::Malformed {
+                    table: "audit",
+                    id,
+                    problem: e.to_string(),
+                })
+        };
+        oldest.map(read).transpose()
+    }
+
     /// How many records of the log can be archived: those before a moment that a checkpoint ends with, and that all of these
     /// sinks have. One that was never sent to has none, if it is to begin at the start.
     ///
@@ -93,7 +114,18 @@ impl Store {
         Ok(unsigned(size.unwrap_or(0)))
     }
 
-    /// Marks records as archived, with the record of that.
+    /// How often people were erased.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erasures(&self) -> Result<u64, StoreError> {
+        let erasures: i64 = sqlx::query_scalar("SELECT erasures FROM log_state")
+            .fetch_one(&mut *self.read().await?)
+            .await?;
+        Ok(unsigned(erasures))
+    }
+
+    /// Marks records as archived, with the record of that, if nobody was erased since there were so many [erasures](Self::erasures).
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where somebody else has archived, or somebody was erased, since the archive was written; when the
@@ -101,6 +133,7 @@ impl Store {
     pub async fn mark_archived(
         &self,
         archive: &Archive,
+        erasures: u64,
         record: &Record,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -113,7 +146,10 @@ impl Store {
                 "somebody else has archived the same records meanwhile",
             ));
         }
-        if erased(tx.conn(), archive).await? != archive.erased {
+        let so_many: i64 = sqlx::query_scalar("SELECT erasures FROM log_state")
+            .fetch_one(tx.conn())
+            .await?;
+        if unsigned(so_many) != erasures {
             return Err(StoreError::Conflict(
                 "somebody was erased while the archive was written: archive again",
             ));
@@ -200,22 +236,6 @@ impl Store {
         .await?;
         tx.commit().await
     }
-}
-
-/// What was erased of the records of an archive.
-async fn erased(conn: &mut AnyConnection, archive: &Archive) -> Result<Erased, StoreError> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT p.erased_by, count(*) FROM leaves AS l JOIN audit AS a ON a.seq = l.seq JOIN audit_personal AS p ON p.record = a.id
-         WHERE l.leaf >= $1 AND l.leaf < $2 AND p.erased_by IS NOT NULL GROUP BY p.erased_by",
-    )
-    .bind(signed(archive.first))
-    .bind(signed(archive.size))
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(by, count)| (by, unsigned(count)))
-        .collect())
 }
 
 fn archive(row: &AnyRow) -> Result<Archive, StoreError> {

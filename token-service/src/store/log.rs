@@ -387,6 +387,9 @@ impl Store {
                 .await?;
         }
         super::sightings::forget_user(tx.conn(), subject).await?;
+        sqlx::query("UPDATE log_state SET erasures = erasures + 1")
+            .execute(tx.conn())
+            .await?;
         record.note("records", erased.into());
         tx.audit(&record).await?;
         tx.commit().await?;

@@ -44,6 +44,7 @@ mod registration_cli;
 mod regressions;
 mod replay;
 mod replicas;
+mod retention;
 mod revocation;
 mod rogue;
 mod set_back;
