@@ -172,6 +172,7 @@ impl Deployment {
         for (from, to) in &options.yaml {
             yaml = yaml.replace(from, to)?;
         }
+        yaml = yaml.patient();
         let mut traps = Vec::new();
         for trap in &options.traps {
             traps.push((*trap, ports::free()?));
@@ -221,8 +222,20 @@ impl Deployment {
         .with_context(|| format!("the end of Envoy's log:\n{}", self.envoy.process().tail()))
     }
 
-    /// Waits until the filter knows who is registered by now: within a second, sooner than people have read a page.
+    /// Waits until each filter knows who is registered by now: within a second, sooner than people have read a page.
     pub async fn wait_for_registrations(&self) -> Result<()> {
+        // The main thread has a filter, too, and each hears of it by itself.
+        let filters = usize::try_from(self.workers)? + 1;
+        until("the newest snapshot in each filter", PATIENCE, async || {
+            let tag = self.newest_snapshot().await.ok()?;
+            let in_force = self.snapshots_in_force();
+            (in_force.len() >= filters && in_force.values().all(|of| *of == tag)).then_some(())
+        })
+        .await
+    }
+
+    /// The tag of the snapshot that the service has now.
+    async fn newest_snapshot(&self) -> Result<String> {
         let latest = self
             .http
             .get(format!(
@@ -233,19 +246,20 @@ impl Deployment {
             .send()
             .await?
             .error_for_status()?;
-        let tag = latest
-            .headers()
-            .get(ETAG)
-            .context("no revision")?
-            .to_str()?;
-        let in_force = format!("snapshot {} is in force", tag.trim_matches('"'));
-        // The main thread has a filter, too, and each hears of it by itself.
-        let filters = usize::try_from(self.workers)? + 1;
-        until(&in_force, PATIENCE, async || {
-            let ready = self.envoy.log().matches(&in_force).count();
-            (ready >= filters).then_some(())
-        })
-        .await
+        let tag = latest.headers().get(ETAG).context("no revision")?;
+        Ok(tag.to_str()?.trim_matches('"').to_owned())
+    }
+
+    /// The tag of the snapshot that each filter took last, by Envoy's thread: the second thing in brackets of a line.
+    fn snapshots_in_force(&self) -> BTreeMap<String, String> {
+        let log = self.envoy.log();
+        let taken = log.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("snapshot ")?;
+            let (tag, _) = rest.split_once(" is in force")?;
+            let thread = line.split('[').nth(2)?;
+            Some((thread.to_owned(), tag.to_owned()))
+        });
+        taken.collect()
     }
 
     /// How often a filter has taken a snapshot so far: to be asked before a change.

@@ -33,7 +33,7 @@ pub async fn start(
         env: vec![("WRIT_EGRESS_SECRET".to_owned(), secret)],
         ..envoy::Options::default()
     };
-    let egress = Envoy::start(scratch, yaml, options).await?;
+    let egress = Envoy::start(scratch, yaml.patient(), options).await?;
     // The main thread has a filter, too.
     until("the egress's first snapshot", PATIENCE, async || {
         let ready = egress.log().matches("is in force").count();

@@ -62,7 +62,7 @@ pub async fn start(
         env: vec![("WRIT_GUARD_SECRET".to_owned(), secret.to_owned())],
         port: Some(options.port),
     };
-    let guard = Envoy::start(scratch, yaml, of_envoy).await?;
+    let guard = Envoy::start(scratch, yaml.patient(), of_envoy).await?;
     // The main thread has a filter, too.
     let filters = usize::try_from(options.workers)? + 1;
     until("the guard's first snapshot", PATIENCE, async || {

@@ -17,7 +17,7 @@ use writ_tests::signer::unix_now;
 use writ_tests::wait::{PATIENCE, until};
 
 /// The life of a caller's token here: short enough to wait for its end.
-const TOKEN_LIFE_S: u64 = 12;
+const TOKEN_LIFE_S: u64 = 25;
 /// How much later than the issuer the filter takes a token to be expired.
 const SKEW_S: u64 = 5;
 

@@ -161,7 +161,7 @@ async fn a_server_that_is_too_slow_for_the_proxy_timed_out() {
     let writ = Deployment::start(Options {
         policy: Some(POLICY.to_owned()),
         upstream: Some(server.port()),
-        yaml: vec![("timeout: 0s".to_owned(), "timeout: 0.5s".to_owned())],
+        yaml: vec![("timeout: 0s".to_owned(), "timeout: 3s".to_owned())],
         ..Options::named("timed-out")
     })
     .await

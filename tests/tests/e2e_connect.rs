@@ -258,7 +258,11 @@ async fn a_crash_is_told_and_mended_and_the_end_leaves_nothing_behind() {
             .contains("the MCP server ended (exit status: 3)"),
         "{crash}"
     );
-    let after = mcp::call(&client, "process", json!({})).await.unwrap();
+    let after = until("the server to run again", PATIENCE, async || {
+        mcp::call(&client, "process", json!({})).await.ok()
+    })
+    .await
+    .unwrap();
     let after = serde_json::to_value(after).unwrap();
     let after = text(&after).to_owned();
     assert_ne!(before, after);

@@ -154,12 +154,10 @@ async fn a_server_that_nobody_registered_is_refused_where_that_is_configured() {
     pass_untouched(&world.http).await;
     let found = world.found("shadow_server").await;
     assert_eq!(found[0]["decision"], "deny");
-    assert!(
-        world
-            .egress
-            .stat("wasmcustom.writ.shadow_servers")
-            .await
-            .unwrap()
-            >= 2
-    );
+    until("both in the metrics", PATIENCE, async || {
+        let seen = world.egress.stat("wasmcustom.writ.shadow_servers").await;
+        seen.is_ok_and(|seen| seen >= 2).then_some(())
+    })
+    .await
+    .unwrap();
 }

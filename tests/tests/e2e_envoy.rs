@@ -94,7 +94,7 @@ async fn a_host_that_does_not_hold_headers_gets_a_503_and_leaks_nothing() {
         .unwrap();
     assert_eq!(answer.status(), 503);
     assert!(
-        start.elapsed() < Duration::from_secs(2),
+        start.elapsed() < Duration::from_secs(10),
         "took {:?}",
         start.elapsed()
     );

@@ -135,6 +135,7 @@ fn followed(scratch: &Scratch, port: u16) -> (String, Vec<(String, String)>) {
         block.replacen("- name: mcp\n", of_type, 1)
     );
     let file = file.replace("port_value: 10000 }", &format!("port_value: {port} }}"));
+    let file = Yaml::text(file).patient().as_str().to_owned();
     let path = scratch.path().join("listeners.yaml").display().to_string();
     let source = format!(
         "node: {{ id: writ, cluster: writ }}\ndynamic_resources:\n  lds_config: {{ resource_api_version: V3, path_config_source: {{ path: {path:?} }} }}\n"

@@ -37,7 +37,9 @@ impl Collector {
 
     fn received(&self, kind: &str) -> Vec<Value> {
         let log = self.process.log();
-        let said = log.lines().skip(1);
+        // What comes after the last newline is still being written.
+        let (whole, _) = log.rsplit_once('\n').unwrap_or_default();
+        let said = whole.lines().skip(1);
         said.map(|line| serde_json::from_str::<Value>(line).unwrap())
             .inspect(|said| assert!(said.get("error").is_none(), "{said}"))
             .filter_map(|mut said| said.get_mut(kind).map(Value::take))

@@ -4,7 +4,7 @@ each request on a line."""
 import base64
 import gzip
 import json
-import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from google.protobuf import json_format, message
@@ -13,6 +13,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 KINDS = {"logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest, "traces": ExportTraceServiceRequest}
+
+# A request is received in a thread of its own, and its line is whole.
+PRINTING = threading.Lock()
 
 # OTLP has these as hexadecimal digits, and protobuf's own JSON as base64.
 IDS = {"traceId": 32, "spanId": 16, "parentSpanId": 16}
@@ -69,7 +72,8 @@ class Collector(BaseHTTPRequestHandler):
             status, answer = 400, {"message": str(error)}
             said = {"error": str(error)}
         said |= {"path": self.path, "authorization": self.headers.get("authorization")}
-        print(json.dumps(said), flush=True)
+        with PRINTING:
+            print(json.dumps(said), flush=True)
         # An empty answer is protobuf, too.
         answer = b"" if self.headers["content-type"] == "application/x-protobuf" else json.dumps(answer).encode()
         self.send_response(status)

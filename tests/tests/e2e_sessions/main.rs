@@ -67,10 +67,11 @@ async fn an_sdk_client_answers_what_an_sdk_server_asks_and_ends_its_session() {
     };
     let records = until("all of the session on record", PATIENCE, async || {
         let records = stage.writ.service.cli(&list).ok()?;
-        let is_over = records
-            .iter()
-            .any(|record| is(record, "outcome", "session/close"));
-        is_over.then_some(records)
+        let many = |method| {
+            let outcomes = records.iter().filter(|r| is(r, "outcome", method));
+            outcomes.count()
+        };
+        (many("session/close") > 0 && many("tools/call") >= 2).then_some(records)
     });
     let records = records.await.unwrap();
     for (kind, method, times) in [

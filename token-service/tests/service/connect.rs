@@ -288,7 +288,7 @@ async fn a_session_is_a_process_of_its_own_from_initialize_to_delete() {
 async fn sessions_are_bounded_and_end_when_nobody_uses_them() {
     let setup = Setup::start_with("sessions", |settings| {
         settings.max_sessions = 1;
-        settings.idle = Duration::from_secs(1);
+        settings.idle = Duration::from_secs(5);
     })
     .await;
     setup.initialize().await;

@@ -220,8 +220,8 @@ async fn a_noisy_guard_hides_nothing_that_another_one_sees() {
                "request_id": n.to_string(), "first": now, "last": now, "count": 1})
     };
     // More than a day's share.
-    for batch in 0..20 {
-        let events: Vec<Value> = (0..512).map(|n| rogue(batch * 512 + n)).collect();
+    for batch in 0..80 {
+        let events: Vec<Value> = (0..128).map(|n| rogue(batch * 128 + n)).collect();
         let response = service.report_as(guard, &events.into()).await;
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
     }

@@ -87,7 +87,7 @@ async fn what_was_decided_waits_for_a_change_that_is_being_made_and_is_decided_a
         writ_token_service::audit::Beside::default(),
         Mint::default(),
     ));
-    let soon = Duration::from_millis(700);
+    let soon = Duration::from_millis(200);
     assert!(tokio::time::timeout(soon, &mut mint).await.is_err());
     change.commit().await.unwrap();
     assert!(matches!(mint.await, Err(StoreError::Stale)));

@@ -99,7 +99,7 @@ impl Receiver {
             from: From::Start,
             batch_records: 500,
             batch_bytes: 1_000_000,
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(10),
         }
     }
 
@@ -352,6 +352,7 @@ async fn a_sink_that_hangs_slows_no_mint_and_its_lag_shows() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let receiver = Receiver::good().await;
     let mut sink = receiver.sink();
+    sink.timeout = Duration::from_secs(1);
     let To::Http(endpoint) = &mut sink.to else {
         unreachable!()
     };

@@ -114,7 +114,9 @@ fn identity(authority: &Authority) -> Identity {
 async fn received(dir: &Path, many: usize) -> Vec<String> {
     let look = async || {
         let text = std::fs::read_to_string(dir.join("received")).unwrap_or_default();
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        // What comes after the last newline is still being written.
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
         Some(lines).filter(|lines| lines.len() >= many)
     };
     until(&format!("file of {many} lines"), look).await
