@@ -45,7 +45,7 @@ test: ## Run every test: unit, in wasmtime and V8, end to end on a real Envoy
 	@echo "==> building and running the tests (cargo $(TEST))"
 	@$(BUILT) sh tests/postgres.sh $(CARGO) $(TEST) --workspace
 	@echo "==> running the service's tests once more, on PostgreSQL"
-	@WRIT_TEST_STORE=postgres sh tests/postgres.sh $(CARGO) $(TEST) --workspace --test service --test oauth_issuer -- --skip connect::
+	@WRIT_TEST_STORE=postgres sh tests/postgres.sh $(CARGO) $(TEST) --workspace --lib --test service --test oauth_issuer -- --skip connect::
 	@echo "==> running the policy engine's tests as the filter does: in wasm, in V8"
 	@$(WASI_RUNNER) $(CARGO) test --quiet --target wasm32-wasip1 -p writ-policy --features authoring \
 		--test adapters --test builtins --test cases --test engine --test jwt --test undefined

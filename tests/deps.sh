@@ -124,12 +124,12 @@ bundle_server() {
     apt_install nginx-light || fail "nginx is missing: on Debian 'apt install nginx-light', on macOS 'brew install nginx'"
 }
 
-# A package of its own makes a cluster that runs from then on; the tests start one of theirs.
+# A package of its own makes a cluster that runs from then on; the tests start theirs, those of crashes and failovers also where
+# WRIT_TEST_POSTGRES names one for the others.
 postgresql() {
-    [ -z "${WRIT_TEST_POSTGRES:-}" ] || return 0
     have pg_config || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && return
     apt_install postgresql ||
-        fail "PostgreSQL is missing: on Debian 'apt install postgresql', on macOS 'brew install postgresql', or set WRIT_TEST_POSTGRES"
+        fail "PostgreSQL is missing: on Debian 'apt install postgresql', on macOS 'brew install postgresql'"
 }
 
 # What the audit log is sent to in the tests, and what checks the alert rules.

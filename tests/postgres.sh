@@ -16,7 +16,7 @@ programs() {
     for dir in "$(pg_config --bindir 2>/dev/null || true)" /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /opt/homebrew/opt/postgresql*/bin; do
         [ -x "$dir/initdb" ] && found=$dir
     done
-    [ -n "${found:-}" ] || fail "PostgreSQL is missing: on Debian 'apt install postgresql', or set WRIT_TEST_POSTGRES to the URL of a cluster where databases may be made"
+    [ -n "${found:-}" ] || fail "PostgreSQL is missing: on Debian 'apt install postgresql'"
     printf '%s' "$found"
 }
 
@@ -76,9 +76,18 @@ standby() {
     sql 'SELECT pg_reload_conf()' >/dev/null
     until [ "$(sql 'SELECT sync_state FROM pg_stat_replication')" = sync ]; do sleep 0.1; done
 }
+# All of its processes at once, as when the machine loses its power.
+crash() {
+    postmaster=$(head -n 1 "$home/data/postmaster.pid")
+    children=$(cat "/proc/$postmaster/task/$postmaster/children" 2>/dev/null || pgrep -P "$postmaster")
+    # shellcheck disable=SC2086 # each is a process
+    kill -KILL "$postmaster" $children
+    # What nobody has waited for looks as if it ran.
+    rm "$home/data/postmaster.pid" "$home/.s.PGSQL.5432.lock"
+}
 # The first one crashes, and the other takes its place and address.
 failover() {
-    unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=immediate stop >/dev/null
+    crash
     mv "$home/data" "$home/crashed"
     unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/standby" promote >/dev/null
     mv "$home/standby" "$home/data"
@@ -91,7 +100,7 @@ if [ "$1" = --told ]; then
     echo "$WRIT_TEST_POSTGRES"
     while read -r told; do
         case $told in
-            kill) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=immediate stop >/dev/null ;;
+            kill) crash ;;
             stop) unprivileged "$bin/pg_ctl" --silent --wait --pgdata="$home/data" --mode=fast stop >/dev/null ;;
             start) start ;;
             standby) standby ;;

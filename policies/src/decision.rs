@@ -38,6 +38,8 @@ pub enum DenialCause {
     Method,
     /// The server does not define the tool as it was approved: no policy was asked.
     Pin,
+    /// Headers say one thing and the body another: no policy was asked.
+    Disagreement,
 }
 
 impl DenialCause {

@@ -6,6 +6,7 @@ use bad::{
     Post, a_good_call_succeeds, answered_id, assert_nothing_reached, deployment, jsonrpc_error,
 };
 use serde_json::{Value, json};
+use writ_tests::registrations::BATCH;
 
 const PARSE_ERROR: i64 = -32700;
 const INVALID_REQUEST: i64 = -32600;
@@ -350,5 +351,12 @@ async fn headers_that_disagree_with_the_body_are_refused() {
         );
         assert_nothing_reached(&deployment, name);
     }
+    // Who was known, and sent one message with two meanings.
+    let records = deployment.service.audit().unwrap();
+    let known = records
+        .iter()
+        .filter(|r| r["detail"]["cause"] == "disagreement");
+    let known: Vec<_> = known.map(|r| (&r["agent"], &r["decision"])).collect();
+    assert_eq!(known, [(&json!(BATCH), &json!("deny")); 4]);
     a_good_call_succeeds(&deployment).await;
 }

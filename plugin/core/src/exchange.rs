@@ -97,6 +97,8 @@ struct Question<'a> {
 struct Recording {
     event: Event,
     reply: Reply,
+    /// What is answered where it does not get there.
+    unrecorded: Reply,
 }
 
 impl Exchange {
@@ -277,15 +279,9 @@ impl Exchange {
             None => Rc::default(),
         };
         if let Err(refusal) = agree::check(&asked.headers, &message, &declared) {
-            return self.refuse(
-                gateway,
-                host,
-                &refusal,
-                &Refused {
-                    message: Some(&message),
-                    ..Refused::of(&asked)
-                },
-            );
+            let body = &body;
+            let question = Question { message, body };
+            return self.turn_away(gateway, host, &asked, question, refusal);
         }
         if message.form() == Form::Response {
             return match asked.open_answer(host, &message, &body) {
@@ -325,12 +321,10 @@ impl Exchange {
     pub fn on_answer(&mut self, gateway: &mut Gateway, host: &dyn Host, call: CallId) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Recording(awaited, recording) if awaited == call => {
-                let Recording { event, reply } = *recording;
-                if !matches!(answer_status(host), Some(200..=299)) {
-                    log::error!("a denial could not be recorded at once; it is reported again");
-                    gateway.reports.add(event);
-                }
-                self.answer(host, &reply);
+                match answer_status(host) {
+                    Some(200..=299) => self.answer(host, &recording.reply),
+                    _ => self.answer_unrecorded(gateway, host, *recording),
+                };
             }
             Phase::Minting(awaited, minting) if awaited == call => {
                 self.on_token(gateway, host, *minting)

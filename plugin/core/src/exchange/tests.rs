@@ -382,6 +382,21 @@ impl World {
             .on_answer(&mut self.gateway, &self.proxy, call);
     }
 
+    /// The record of a denial gets there, where one is waited for.
+    fn recorded(&mut self) {
+        let is_awaited = self.proxy.replies.borrow().is_empty()
+            && self
+                .proxy
+                .calls
+                .borrow()
+                .last()
+                .is_some_and(|(_, headers, _)| headers[":path"] == "/gateway/v1/events");
+        if is_awaited {
+            self.answers(204, "");
+            self.answered();
+        }
+    }
+
     fn reply(&self) -> (u32, Json) {
         let replies = self.proxy.replies.borrow();
         assert_eq!(replies.len(), 1, "{replies:?}");
@@ -729,7 +744,11 @@ fn a_denial_that_cannot_be_recorded_at_once_is_not_lost() {
     let caller = world.caller();
     world.proxy.refuses_calls.set(true);
     world.request(Some(&caller), &CALL.replace("listAccounts", "transfer"));
-    assert_eq!(world.reply().1["error"]["code"], 403);
+    let (status, reply) = world.reply();
+    assert_eq!((status, &reply["error"]["code"]), (503, &json!(503)));
+    let told = reply["error"]["message"].as_str().unwrap();
+    assert!(told.contains("could not be put on record"), "{told}");
+    world.assert_nothing_forwarded();
     world.proxy.refuses_calls.set(false);
     assert!(matches!(world.events().as_slice(), [Event::Denied(_)]));
 }
@@ -745,7 +764,7 @@ fn a_denial_whose_record_was_refused_or_not_awaited_is_reported_again() {
         } else {
             world.answers(503, "");
             world.answered();
-            assert_eq!(world.reply().1["error"]["code"], 403);
+            assert_eq!(world.reply().0, 503);
         }
         assert!(matches!(world.events().as_slice(), [Event::Denied(_)]));
     }
@@ -938,10 +957,6 @@ fn what_is_not_a_message_is_refused() {
         ("content-length", "2000", CALL, 413),
         (":method", "PUT", CALL, 405),
         (":method", "GET", CALL, 406),
-        ("mcp-method", "tools/list", CALL, 400),
-        ("mcp-name", "transfer", CALL, 400),
-        ("mcp-name", "=?base64?dHJhbnNmZXI=?=", CALL, 400),
-        ("mcp-name", "=?base64?!?=", CALL, 400),
         ("authorization", "Basic YTpi", CALL, 401),
         (":path", "/ledger/mcp?access_token=x", CALL, 401),
         (
@@ -975,6 +990,32 @@ fn what_is_not_a_message_is_refused() {
         }
         assert_eq!(world.reply().0, status, "{name}: {value} {body}");
         assert!(world.proxy.calls.borrow().is_empty());
+        world.assert_nothing_forwarded();
+    }
+}
+
+#[test]
+fn a_message_of_two_meanings_is_on_record_before_it_is_refused() {
+    for (name, value) in [
+        ("mcp-method", "tools/list"),
+        ("mcp-name", "transfer"),
+        ("mcp-name", "=?base64?dHJhbnNmZXI=?="),
+        ("mcp-name", "=?base64?!?="),
+    ] {
+        let mut world = World::new();
+        let caller = world.caller();
+        let header = (name.to_owned(), value.as_bytes().to_vec());
+        world.proxy.extra.replace(vec![header]);
+        assert_eq!(world.request(Some(&caller), CALL), Flow::Pause);
+        assert!(world.proxy.replies.borrow().is_empty(), "{name}: {value}");
+        let batch: EventBatch =
+            serde_json::from_slice(&world.proxy.calls.borrow().last().unwrap().2).unwrap();
+        assert!(
+            matches!(batch.events.as_slice(), [Event::Denied(denied)] if denied.cause == DenialCause::Disagreement),
+            "{batch:?}"
+        );
+        world.recorded();
+        assert_eq!(world.reply().0, 400, "{name}: {value}");
         world.assert_nothing_forwarded();
     }
 }

@@ -8,6 +8,7 @@ use writ_policy::kept::{Carried, KeptInput, MOST_REPORTED};
 use super::way_back::shows;
 use super::{Asked, Exchange, Flow, Phase, Question, Recording, Refused};
 use crate::admit::no_snapshot;
+use crate::agree::Disagreement;
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{Gateway, report};
 use crate::host::Host;
@@ -104,6 +105,7 @@ impl Exchange {
             Refusal::UnknownQuestion => DenialCause::Question,
             Refusal::UnknownMethod(..) => DenialCause::Method,
             Refusal::Redefined { .. } => DenialCause::Pin,
+            Refusal::Disagreement(Disagreement::Different(_)) => DenialCause::Disagreement,
             _ => {
                 let refused = Refused {
                     message: Some(&question.message),
@@ -158,15 +160,38 @@ impl Exchange {
             content_digest: Some(content_digest(question.body)),
             input: input.map(|input| KeptInput::of(&input, Carried::Kept, MOST_REPORTED)),
         });
-        match report(host, service, std::slice::from_ref(&event), &[]) {
+        let unrecorded = Refusal::Unavailable(
+            "the call is refused, and that could not be put on record; nothing was forwarded, try again"
+                .to_owned(),
+        );
+        let recording = Recording {
+            event,
+            reply,
+            unrecorded: unrecorded.reply(
+                question.message.reply_id(),
+                &asked.headers.request_id,
+                None,
+            ),
+        };
+        match report(host, service, std::slice::from_ref(&recording.event), &[]) {
             Ok(call) => {
-                self.phase = Phase::Recording(call, Box::new(Recording { event, reply }));
+                self.phase = Phase::Recording(call, Box::new(recording));
                 Flow::Pause
             }
-            Err(_) => {
-                gateway.reports.add(event);
-                self.answer(host, &reply)
-            }
+            Err(_) => self.answer_unrecorded(gateway, host, recording),
         }
+    }
+
+    /// Nobody is told of a denial that is not on record; it goes there as soon as it can.
+    pub(super) fn answer_unrecorded(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        recording: Recording,
+    ) -> Flow {
+        log::error!("a denial could not be recorded at once; it is reported again");
+        gateway.stats.unavailable += 1;
+        gateway.reports.add(recording.event);
+        self.answer(host, &recording.unrecorded)
     }
 }

@@ -110,9 +110,11 @@ fn is_by_policy(record: &Record) -> bool {
         | DenialCause::WrongShape
         | DenialCause::Error
         | DenialCause::Limit => true,
-        DenialCause::Session | DenialCause::Question | DenialCause::Method | DenialCause::Pin => {
-            false
-        }
+        DenialCause::Session
+        | DenialCause::Question
+        | DenialCause::Method
+        | DenialCause::Pin
+        | DenialCause::Disagreement => false,
     })
 }
 

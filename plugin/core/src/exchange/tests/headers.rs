@@ -21,6 +21,7 @@ impl World {
                 .collect(),
         );
         self.request(Some(caller), STATELESS);
+        self.recorded();
         let refused = self.proxy.replies.take().pop();
         refused.map(|reply| (reply.status, reply.body.contains("-32020")))
     }
