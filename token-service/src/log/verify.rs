@@ -16,6 +16,8 @@ use crate::store::{Store, StoreError};
 
 /// How many records are read at a time.
 const PAGE: u32 = 5000;
+/// So many records from the first wrong one on are read, to tell what was done.
+const LOOKED_AT: usize = 10_000;
 
 /// What the log shows where it is not what it was. Records are named by their place in the log, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -183,13 +185,17 @@ pub struct Verifier {
     doubt: Option<Doubt>,
 }
 
-/// Two records that follow each other, the first of which has not the hash of its place.
+/// A record that has not the hash of its place, with those after it: by those it is seen what was done.
 #[derive(Clone, Debug)]
 struct Doubt {
     index: u64,
     id: String,
-    found: Hash,
-    kept: Hash,
+    /// Of the last record before it.
+    before: String,
+    /// The records' hashes, as they are now.
+    found: Vec<Hash>,
+    /// The hashes of their places.
+    kept: Vec<Option<Hash>>,
 }
 
 impl Verifier {
@@ -246,6 +252,11 @@ impl Verifier {
         Ok(self)
     }
 
+    fn has_no_doubt(&self) -> Result<(), Fault> {
+        let doubt = self.doubt.as_ref();
+        doubt.map_or(Ok(()), |doubt| Err(doubt.resolved()))
+    }
+
     fn has_come_to_its_end(&self) -> Result<(), Fault> {
         let size = self.size();
         match self.until.filter(|until| *until != size) {
@@ -276,8 +287,14 @@ impl Verifier {
     pub fn next(&mut self, logged: &Logged) -> Result<(), VerifyError> {
         let found = logged.leaf.hash()?;
         let kept = logged.hash.map(|hash| hash.0);
-        if let Some(doubt) = self.doubt.take() {
-            return Err(doubt.resolved(found, kept).into());
+        if let Some(doubt) = &mut self.doubt {
+            doubt.found.push(found);
+            doubt.kept.push(kept);
+            self.edge.append(found, |_, _| {});
+            return match doubt.found.len() < LOOKED_AT {
+                true => Ok(()),
+                false => Err(doubt.resolved().into()),
+            };
         }
         let (index, expected) = (logged.index, self.edge.size());
         if index > expected {
@@ -304,8 +321,9 @@ impl Verifier {
             self.doubt = Some(Doubt {
                 index,
                 id: id.clone(),
-                found,
-                kept,
+                before: self.last_id.clone(),
+                found: vec![found],
+                kept: vec![Some(kept)],
             });
             self.edge.append(found, |_, _| {});
             return Ok(());
@@ -372,9 +390,7 @@ impl Verifier {
     /// # Errors
     /// When something is missing at the end.
     pub fn end(self) -> Result<Intact, VerifyError> {
-        if let Some(doubt) = self.doubt {
-            return Err(doubt.changed().into());
-        }
+        self.has_no_doubt()?;
         let size = self.edge.size();
         if let Some((largest, _)) = self.checkpoints.last_key_value()
             && *largest > size
@@ -408,28 +424,34 @@ impl Verifier {
 }
 
 impl Doubt {
-    fn changed(self) -> Fault {
-        Fault::Changed {
-            index: self.index,
-            id: self.id,
-        }
-    }
-
-    /// By the next record and the next hash.
-    fn resolved(self, found: Hash, kept: Option<Hash>) -> Fault {
+    /// By where the record belongs that is in this place, and where the one is that belongs here.
+    fn resolved(&self) -> Fault {
         let index = self.index;
-        match (Some(self.found) == kept, found == self.kept) {
-            (true, true) => Fault::Moved {
+        let at = |place: usize| index + u64::try_from(place).unwrap_or(u64::MAX);
+        let (this, its_place) = (self.found.first(), self.kept.first());
+        let belongs = self.kept.iter().position(|kept| kept.as_ref() == this);
+        let lies = self
+            .found
+            .iter()
+            .position(|found| its_place == Some(&Some(*found)));
+        match (belongs, lies) {
+            (Some(belongs), Some(_)) => Fault::Moved {
                 index,
-                belongs: index + 1,
+                belongs: at(belongs),
             },
-            (true, false) => Fault::Dropped {
+            (Some(belongs), None) => Fault::Dropped {
                 index,
-                before: String::new(),
-                found: index + 1,
+                before: self.before.clone(),
+                found: at(belongs),
             },
-            (false, true) => Fault::Inserted { index, id: self.id },
-            (false, false) => self.changed(),
+            (None, Some(_)) => Fault::Inserted {
+                index,
+                id: self.id.clone(),
+            },
+            (None, None) => Fault::Changed {
+                index,
+                id: self.id.clone(),
+            },
         }
     }
 }
@@ -462,6 +484,7 @@ pub async fn database(store: &Store, mut verifier: Verifier) -> Result<Intact, V
             verifier.next(logged)?;
         }
     }
+    verifier.has_no_doubt()?;
     let last_archived = verifier.archived.last().copied().unwrap_or_default();
     if last_archived < begins {
         return Err(Fault::Unarchived { size: begins }.into());

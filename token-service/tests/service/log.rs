@@ -382,6 +382,56 @@ async fn a_record_that_is_dropped_moved_or_inserted_is_named() {
     let fault = log.fault().await;
     assert!(matches!(fault, Fault::Inserted { index: 3, .. }), "{fault}");
 
+    // More than one, and not beside each other.
+    let log = Log::of(9).await;
+    log.tamper(&[
+        "DELETE FROM leaves WHERE leaf IN (3, 4)",
+        "UPDATE leaves SET leaf = leaf + 100 WHERE leaf > 4",
+        "UPDATE leaves SET leaf = leaf - 102 WHERE leaf > 100",
+    ])
+    .await;
+    let fault = log.fault().await;
+    assert!(
+        matches!(
+            fault,
+            Fault::Dropped {
+                index: 3,
+                found: 5,
+                ..
+            }
+        ),
+        "{fault}"
+    );
+
+    let log = Log::of(8).await;
+    log.tamper(&[
+        "UPDATE leaves SET leaf = 100 WHERE leaf = 2",
+        "UPDATE leaves SET leaf = 2 WHERE leaf = 6",
+        "UPDATE leaves SET leaf = 6 WHERE leaf = 100",
+    ])
+    .await;
+    let moved = Fault::Moved {
+        index: 2,
+        belongs: 6,
+    };
+    assert_eq!(log.fault().await, moved);
+
+    let log = Log::of(8).await;
+    for _ in 0..2 {
+        log.store
+            .record(Record::admin(Timestamp::now(), "test", "new"))
+            .await
+            .unwrap();
+    }
+    log.tamper(&[
+        "UPDATE leaves SET leaf = leaf + 102 WHERE leaf >= 3",
+        "UPDATE leaves SET leaf = leaf - 100 WHERE leaf > 100",
+        "INSERT INTO leaves VALUES (3, 9, 'x'), (4, 10, 'x')",
+    ])
+    .await;
+    let fault = log.fault().await;
+    assert!(matches!(fault, Fault::Inserted { index: 3, .. }), "{fault}");
+
     // Where the log has gone by: it would be listed, and in no place of the log.
     let log = Log::of(8).await;
     log.tamper(&["INSERT INTO audit (seq, id, time, kind) VALUES (-1, 'forged', '', 'mint')"])
