@@ -29,13 +29,13 @@ fn on_cpu(task: &Path) -> Result<u64> {
     field.with_context(|| format!("{} does not start with a number: {text:?}", file.display()))
 }
 
-/// The memory that a process has in use (`VmRSS`), in megabytes.
-pub fn rss_mb(pid: u32) -> Result<f64> {
+/// The most memory that a process has had in use (`VmHWM`), in megabytes.
+pub fn peak_rss_mb(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let kb = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kb: f64 = kb
-        .context("no VmRSS")?
+        .context("no VmHWM")?
         .trim()
         .trim_end_matches(" kB")
         .parse()?;

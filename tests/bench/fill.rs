@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _};
 use writ_tests::wait::until;
@@ -77,6 +78,36 @@ impl Database {
             (left == 0).then_some(())
         })
         .await
+    }
+
+    /// For how long the oldest record waits that is no leaf yet.
+    pub async fn leaf_lag(connection: &mut AnyConnection) -> Result<Duration> {
+        let oldest: Option<String> = sqlx::query_scalar(
+            "SELECT min(time) FROM audit WHERE seq > (SELECT seq FROM log_state)",
+        )
+        .fetch_one(connection)
+        .await?;
+        let Some(oldest) = oldest else {
+            return Ok(Duration::ZERO);
+        };
+        let oldest: Timestamp = oldest.parse()?;
+        Ok(Duration::try_from(Timestamp::now().duration_since(oldest)).unwrap_or_default())
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> Result<AnyConnection> {
+        Ok(self.options.connect().await?)
+    }
+
+    /// What it takes on disk, in bytes.
+    pub async fn size(&self) -> Result<u64> {
+        let mut connection = self.options.connect().await?;
+        let size = match connection.backend_name() {
+            "SQLite" => "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+            _ => "SELECT pg_database_size(current_database())",
+        };
+        let size: i64 = sqlx::query_scalar(size).fetch_one(&mut connection).await?;
+        Ok(u64::try_from(size)?)
     }
 
     /// The ids of tokens that are on record, all over the trail.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::AnyConnection;
 use writ_tests::postgres::Cluster;
 use writ_tests::scratch::Scratch;
 use writ_tests::wait::until;
@@ -23,7 +24,7 @@ use crate::report::{Bound, Limit};
 use crate::service::{Bench, SERVER};
 use crate::{cpu, say};
 
-/// The records of a small trail, about.
+/// The records of a small trail, as it is begun with.
 const FEW: u64 = 1_000;
 /// How often a record is waited for, or proved.
 const TIMES: usize = 30;
@@ -31,6 +32,8 @@ const TIMES: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long there is half the load.
 const HALF_LOAD: Duration = Duration::from_secs(5);
+/// How often it is looked how far the log is meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What mints cost with so many records in the trail.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -43,7 +46,9 @@ pub struct Durable {
     /// At half that rate: the 99th percentile of the time from when a mint was due to its answer.
     pub half_load_p99_ms: f64,
     pub half_load_p50_ms: f64,
-    /// The most memory that the service had in use meanwhile (`VmRSS`).
+    /// The longest that a record waited meanwhile to be a leaf.
+    pub leaf_lag_ms: f64,
+    /// The most memory that the service has had in use (`VmHWM`).
     pub rss_mb: f64,
 }
 
@@ -53,11 +58,13 @@ pub struct Trail {
     /// By store: with few records, and with many where that was measured.
     pub mints: BTreeMap<&'static str, Vec<Durable>>,
     /// Records that become leaves per second, when many wait.
-    pub leaves_per_second: f64,
-    /// From a mint's answer until `writ audit tail` has shown it.
-    pub tail_ms: Spread,
-    /// `GET /audit/v1/inclusion` of a record somewhere in the large trail.
-    pub inclusion_ms: Spread,
+    pub leaves_per_second: BTreeMap<&'static str, f64>,
+    /// What a record takes on disk, with its indexes and its leaf.
+    pub bytes_per_record: BTreeMap<&'static str, f64>,
+    /// From a mint's answer until `writ audit tail` has shown it, at half load.
+    pub tail_ms: BTreeMap<&'static str, Spread>,
+    /// `GET /audit/v1/inclusion` of a record somewhere in the large trail, that was not asked about before.
+    pub inclusion_ms: BTreeMap<&'static str, Spread>,
     /// `writ audit verify` of an export, per million records.
     pub verify_s_per_million: f64,
 }
@@ -77,16 +84,18 @@ impl Trail {
         let mut limits = Vec::new();
         let stores = [("sqlite", 3_000.0), ("postgres", 2_000.0)];
         for (store, least) in stores {
-            let [rate, p99, rss, flat] = match store {
+            let [rate, p99, lag, rss, flat] = match store {
                 "sqlite" => [
                     "durable mints per second, SQLite",
                     "p99 at half load, SQLite, in ms",
+                    "most until a record is a leaf at half load, SQLite, in ms",
                     "service RSS under load, SQLite, in MB",
                     "mints with many records over mints with few, SQLite",
                 ],
                 _ => [
                     "durable mints per second, PostgreSQL",
                     "p99 at half load, PostgreSQL, in ms",
+                    "most until a record is a leaf at half load, PostgreSQL, in ms",
                     "service RSS under load, PostgreSQL, in MB",
                     "mints with many records over mints with few, PostgreSQL",
                 ],
@@ -101,20 +110,26 @@ impl Trail {
                 worst(|m| m.half_load_p99_ms),
                 Bound::AtMost(20.0),
             ));
+            limits.push(Limit::new(
+                lag,
+                worst(|m| m.leaf_lag_ms),
+                Bound::AtMost(1000.0),
+            ));
             limits.push(Limit::new(rss, worst(|m| m.rss_mb), Bound::AtMost(80.0)));
             if let [few, many] = measured {
                 let ratio = many.per_second.median / few.per_second.median;
                 limits.push(Limit::new(flat, ratio, Bound::AtLeast(0.9)));
             }
         }
+        let most = |of: &BTreeMap<_, Spread>| of.values().map(|of| of.max).fold(0.0, f64::max);
         limits.push(Limit::new(
             "most from a mint to `audit tail`, in ms",
-            self.tail_ms.max,
+            most(&self.tail_ms),
             Bound::AtMost(200.0),
         ));
         limits.push(Limit::new(
-            "inclusion proof, in ms",
-            self.inclusion_ms.median,
+            "slowest inclusion proof, in ms",
+            most(&self.inclusion_ms),
             Bound::AtMost(5.0),
         ));
         limits.push(Limit::new(
@@ -142,21 +157,40 @@ impl Trail {
                     ),
                 ));
                 also.push((
-                    format!("service CPU µs a mint, p50 and p99 ms at half load, MB, {store}"),
+                    format!("service CPU µs a mint, p50 and p99 ms and most ms to a leaf at half load, MB, {store}"),
                     format!(
-                        "{:.0}, {:.1}, {:.1}, {:.0}",
-                        at.cpu_us.median, at.half_load_p50_ms, at.half_load_p99_ms, at.rss_mb
+                        "{:.0}, {:.1}, {:.1}, {:.0}, {:.0}",
+                        at.cpu_us.median,
+                        at.half_load_p50_ms,
+                        at.half_load_p99_ms,
+                        at.leaf_lag_ms,
+                        at.rss_mb
                     ),
                 ));
             }
         }
-        also.push((
-            "records made leaves per second".to_owned(),
-            format!("{:.0}", self.leaves_per_second),
-        ));
+        for (store, leaves) in &self.leaves_per_second {
+            also.push((
+                format!("records made leaves per second, {store}"),
+                format!("{leaves:.0}"),
+            ));
+        }
+        for (store, bytes) in &self.bytes_per_record {
+            also.push((
+                format!("bytes a record, indexes and leaf included, {store}"),
+                format!("{bytes:.0}"),
+            ));
+        }
         let spread = |of: &Spread| format!("{:.1} ({:.1}-{:.1})", of.median, of.min, of.max);
-        also.push(("mint to `audit tail`, ms".to_owned(), spread(&self.tail_ms)));
-        also.push(("inclusion proof, ms".to_owned(), spread(&self.inclusion_ms)));
+        for (store, tail) in &self.tail_ms {
+            also.push((
+                format!("mint to `audit tail` at half load, ms, {store}"),
+                spread(tail),
+            ));
+        }
+        for (store, inclusion) in &self.inclusion_ms {
+            also.push((format!("inclusion proof, ms, {store}"), spread(inclusion)));
+        }
         also
     }
 }
@@ -179,20 +213,27 @@ pub async fn measure(plan: &Plan) -> Result<Trail> {
         };
         if records > 0 {
             bench.service.stop();
+            let before = database.size().await?;
             database.fill(records).await?;
             let start = Instant::now();
             bench.service.serve().await?;
             database.all_are_leaves(PATIENCE).await?;
             let took = start.elapsed().as_secs_f64();
             say(&format!("{records} records are leaves after {took:.0} s"));
-            trail.leaves_per_second = records as f64 / took;
+            trail.leaves_per_second.insert(store, records as f64 / took);
             database.tidy().await?;
-            measured.push(mints(&bench, &database, plan, 0).await?);
+            let grown = database.size().await?.saturating_sub(before);
+            trail
+                .bytes_per_record
+                .insert(store, grown as f64 / records as f64);
+            measured.push(mints(&bench, &database, plan, plan.mints / 4).await?);
         }
+        let half = measured.last().map_or(0.0, |m| m.per_second.median / 2.0);
         trail.mints.insert(store, measured);
+        trail.tail_ms.insert(store, tail(&bench, half).await?);
+        let inclusion = inclusion(&bench, &database).await?;
+        trail.inclusion_ms.insert(store, inclusion);
         if url.is_none() {
-            trail.tail_ms = tail(&bench).await?;
-            trail.inclusion_ms = inclusion(&bench, &database).await?;
             bench.service.stop();
             trail.verify_s_per_million = verify(&bench, &scratch)?;
         }
@@ -205,19 +246,22 @@ async fn mints(bench: &Bench, database: &Database, plan: &Plan, first: u64) -> R
     let pid = bench.service.process()?.id();
     cpu::pin(pid, CORE)?;
     let exchange = Arc::new(Exchange::new(bench));
-    exchange.run(CALLERS, first.max(plan.mints / 4)).await?;
+    exchange.run(CALLERS, first).await?;
     let records = database.records().await?;
-    let (mut rates, mut costs, mut rss) = (Vec::new(), Vec::new(), 0.0_f64);
+    let (mut rates, mut costs) = (Vec::new(), Vec::new());
     for _ in 0..plan.mint_rounds {
         let (before, start) = (cpu::of(pid)?, Instant::now());
         exchange.run(CALLERS, plan.mints).await?;
         rates.push(plan.mints as f64 / start.elapsed().as_secs_f64());
         costs.push((cpu::of(pid)?.saturating_sub(before)).as_secs_f64() * 1e6 / plan.mints as f64);
-        rss = rss.max(cpu::rss_mb(pid)?);
     }
     let per_second = Spread::of(rates);
-    let mut took = exchange.run_at(per_second.median / 2.0, HALF_LOAD).await?;
-    rss = rss.max(cpu::rss_mb(pid)?);
+    let mut connection = database.connect().await?;
+    let (half_load, leaf_lag) = tokio::join!(
+        exchange.run_at(per_second.median / 2.0, HALF_LOAD),
+        leaf_lag(&mut connection)
+    );
+    let mut took = half_load?;
     took.sort();
     let percentile = |percent: usize| {
         let at = took.len().saturating_sub(1) * percent / 100;
@@ -234,8 +278,20 @@ async fn mints(bench: &Bench, database: &Database, plan: &Plan, first: u64) -> R
         cpu_us: Spread::of(costs),
         half_load_p99_ms: percentile(99),
         half_load_p50_ms: percentile(50),
-        rss_mb: rss,
+        leaf_lag_ms: leaf_lag?.as_secs_f64() * 1e3,
+        rss_mb: cpu::peak_rss_mb(pid)?,
     })
+}
+
+/// The longest that a record waits to be a leaf, for as long as there is half the load.
+async fn leaf_lag(connection: &mut AnyConnection) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut longest = Duration::ZERO;
+    while begun.elapsed() < HALF_LOAD {
+        longest = longest.max(Database::leaf_lag(connection).await?);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(longest)
 }
 
 /// Killed when dropped.
@@ -248,8 +304,8 @@ impl Drop for Tail {
     }
 }
 
-/// From a mint's answer until `writ audit tail` has shown it.
-async fn tail(bench: &Bench) -> Result<Spread> {
+/// From a mint's answer until `writ audit tail` has shown it, while others are minted at this rate.
+async fn tail(bench: &Bench, per_second: f64) -> Result<Spread> {
     let mut command = bench.service.command();
     command.args(["--json", "audit", "tail", "--kind", "mint"]);
     let mut tail = Tail(command.stdout(Stdio::piped()).spawn()?);
@@ -264,9 +320,13 @@ async fn tail(bench: &Bench) -> Result<Spread> {
             }
         }
     });
-    let exchange = Exchange::new(bench);
+    let exchange = Arc::new(Exchange::new(bench));
+    let others = {
+        let exchange = Arc::clone(&exchange);
+        tokio::spawn(async move { exchange.run_at(per_second, HALF_LOAD).await })
+    };
     let mut took = Vec::new();
-    for _ in 0..=TIMES {
+    while took.len() <= TIMES || !others.is_finished() {
         let (token, minted) = (exchange.one().await?, Instant::now());
         let at = loop {
             let (shown, at) = seen.recv().await.context("`writ audit tail` has ended")?;
@@ -276,6 +336,7 @@ async fn tail(bench: &Bench) -> Result<Spread> {
         };
         took.push(at.saturating_duration_since(minted).as_secs_f64() * 1e3);
     }
+    others.await??;
     // With the first, it began.
     Ok(Spread::of(took.into_iter().skip(1)))
 }
@@ -291,18 +352,20 @@ async fn inclusion(bench: &Bench, database: &Database) -> Result<Spread> {
             .send()
             .await
     };
+    let tokens = database.some_tokens(TIMES + 1).await?;
+    let (newest, others) = tokens.split_last().context("no tokens")?;
+    // The checkpoint that has it, and so all before it, may be seconds away.
+    until("a checkpoint with the record", PATIENCE, async || {
+        ask(newest)
+            .await
+            .is_ok_and(|a| a.status().is_success())
+            .then_some(())
+    })
+    .await?;
     let mut took = Vec::new();
-    for token in database.some_tokens(TIMES).await? {
-        // The checkpoint that has it may be seconds away.
-        until("a checkpoint with the record", PATIENCE, async || {
-            ask(&token)
-                .await
-                .is_ok_and(|a| a.status().is_success())
-                .then_some(())
-        })
-        .await?;
+    for token in others {
         let start = Instant::now();
-        let answer = ask(&token).await?.error_for_status()?;
+        let answer = ask(token).await?.error_for_status()?;
         let proof: Value = serde_json::from_str(&answer.text().await?)?;
         took.push(start.elapsed().as_secs_f64() * 1e3);
         ensure!(proof["proof"].is_array(), "{proof}");

@@ -8,6 +8,7 @@ mod database;
 mod envoy;
 mod issuer;
 mod keys;
+mod log;
 mod providers;
 mod servers;
 mod sinks;
@@ -140,6 +141,7 @@ async fn of_database(
     found.extend(database::examine(&store, config).await);
     found.extend(keys::examine(&store, config, clock.now()).await);
     found.extend(clock::of_records(&store, clock.now()).await);
+    found.extend(log::examine(&store, config, clock.now()).await);
     found.extend(sinks::examine(&store, config, clock.now()).await);
     let registry = servers::examine(&store, found).await;
     store.close().await;

@@ -3,16 +3,19 @@
 use std::fmt::Write as _;
 
 use reqwest::{StatusCode, header};
+use tokio::sync::watch;
 use url::Url;
 
 use super::{
     checkpoint::{Head, PublicKey},
+    keep::Rounds,
     sequence::SequenceError,
     tree,
 };
 use crate::{
-    app::App,
+    app::{App, SharedApp},
     http::outbound::{ReadError, cause, read},
+    serve::told_to_stop,
     store::{StoreError, log::Signed},
 };
 
@@ -56,14 +59,30 @@ pub enum CosignError {
     Store(#[from] StoreError),
 }
 
-/// Has the checkpoint cosigned by everybody who has not; what a witness says is added to it, what keeps it from that is told.
-pub(super) async fn by_all(app: &App, signed: &Signed) {
-    for witness in &app.config.audit.witnesses {
-        if let Err(error) = by(app, witness, signed).await {
+/// Has each checkpoint cosigned by a witness; what keeps it from that is told, and keeps nobody else.
+pub(crate) async fn run(app: SharedApp, witness: Witness, mut stopped: watch::Receiver<bool>) {
+    let mut rounds = Rounds::new(app.config.audit.checkpoint_interval, stopped.clone());
+    while rounds.next().await {
+        let cosigned = tokio::select! {
+            cosigned = newest_by(&app, &witness) => cosigned,
+            () = told_to_stop(&mut stopped) => return,
+        };
+        if let Err(error) = cosigned {
             metrics::counter!("writ_log_witness_errors_total", "witness" => witness.key.name().to_owned())
                 .increment(1);
             tracing::warn!(witness = witness.key.name(), %error, "a checkpoint was not cosigned");
         }
+    }
+}
+
+/// Has the newest checkpoint cosigned.
+///
+/// # Errors
+/// When the witness does not, or the database fails.
+pub async fn newest_by(app: &App, witness: &Witness) -> Result<(), CosignError> {
+    match app.store.newest_checkpoint().await? {
+        Some(newest) => by(app, witness, &newest).await,
+        None => Ok(()),
     }
 }
 

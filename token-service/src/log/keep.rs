@@ -12,7 +12,6 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::{
     checkpoint::{CheckpointError, NoteKey},
-    cosign,
     sequence::{self, SequenceError},
     tree,
 };
@@ -90,38 +89,41 @@ pub(crate) async fn run(app: SharedApp, stopped: watch::Receiver<bool>) {
         if let Ok(size) = &kept {
             metrics::gauge!("writ_log_size").set(gauge(*size));
         }
+        if let Ok(oldest) = app.store.oldest_unsequenced().await {
+            let waits = oldest.map(|oldest| app.clock.now().duration_since(oldest));
+            let waits = waits.map_or(0.0, |waits| waits.as_secs_f64());
+            metrics::gauge!("writ_log_lag_seconds").set(waits);
+        }
         rounds.ended(kept.map(drop).map_err(LogError::from));
     }
 }
 
-/// Signs the log, and has it seen.
+/// Signs the log, and lays that where it is to be.
 pub(crate) async fn sign_now_and_then(app: SharedApp, stopped: watch::Receiver<bool>) {
     let mut rounds = Rounds::new(app.config.audit.checkpoint_interval, stopped);
     while rounds.next().await {
-        rounds.ended(sign_and_show(&app).await);
+        rounds.ended(sign_and_lay_down(&app).await);
     }
 }
 
 /// Also of a log that has not grown: the newest checkpoint may not be everywhere yet.
-async fn sign_and_show(app: &App) -> Result<(), LogError> {
+async fn sign_and_lay_down(app: &App) -> Result<(), LogError> {
     let size = app.store.log_state().await?.size;
     let Some(signed) = checkpoint(app, size).await? else {
         return Ok(());
     };
-    let laid = lay_down(app, &signed).await;
-    cosign::by_all(app, &signed).await;
-    laid
+    lay_down(app, &signed).await
 }
 
 /// Something that is done again and again, until the service ends.
-struct Rounds {
+pub(super) struct Rounds {
     ticks: tokio::time::Interval,
     stopped: watch::Receiver<bool>,
     failing: bool,
 }
 
 impl Rounds {
-    fn new(every: Duration, stopped: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(every: Duration, stopped: watch::Receiver<bool>) -> Self {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -132,7 +134,7 @@ impl Rounds {
     }
 
     /// Whether it is time again, or over.
-    async fn next(&mut self) -> bool {
+    pub(super) async fn next(&mut self) -> bool {
         tokio::select! {
             _ = self.ticks.tick() => true,
             () = crate::serve::told_to_stop(&mut self.stopped) => false,

@@ -188,6 +188,10 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        for witness in app.config.audit.witnesses.iter().cloned() {
+            let cosigning = log::cosign::run(Arc::clone(&app), witness, stopped.clone());
+            listeners.push(tokio::spawn(cosigning));
+        }
         if let Some(to) = app.config.audit.archive.clone() {
             let archiving = log::retention::run(Arc::clone(&app), to, stopped.clone());
             listeners.push(tokio::spawn(archiving));

@@ -73,20 +73,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn oldest_logged(&self) -> Result<Option<Timestamp>, StoreError> {
-        let oldest: Option<(String, String)> = sqlx::query_as(
+        self.time_of(
             "SELECT a.id, a.time FROM leaves AS l JOIN audit AS a ON a.seq = l.seq ORDER BY l.leaf LIMIT 1",
         )
-        .fetch_optional(&mut *self.read().await?)
-        .await?;
-        let read = |(id, time): (String, String)| {
-            time.parse()
-                .map_err(|e: jiff::Error| StoreError::Malformed {
-                    table: "audit",
-                    id,
-                    problem: e.to_string(),
-                })
-        };
-        oldest.map(read).transpose()
+        .await
     }
 
     /// How many records of the log can be archived: those before a moment that a checkpoint ends with, and that all of these

@@ -151,6 +151,33 @@ impl Store {
         Ok(unsigned(count))
     }
 
+    /// When the oldest record was made that is no leaf yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn oldest_unsequenced(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.time_of(
+            "SELECT id, time FROM audit WHERE seq > (SELECT seq FROM log_state) ORDER BY seq LIMIT 1",
+        )
+        .await
+    }
+
+    /// When the record was made that a query names, as id and time.
+    pub(super) async fn time_of(&self, one: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        let found: Option<(String, String)> = sqlx::query_as(one)
+            .fetch_optional(&mut *self.read().await?)
+            .await?;
+        let read = |(id, time): (String, String)| {
+            time.parse()
+                .map_err(|e: jiff::Error| StoreError::Malformed {
+                    table: "audit",
+                    id,
+                    problem: e.to_string(),
+                })
+        };
+        found.map(read).transpose()
+    }
+
     /// Up to `limit` records after `seq`, in their order.
     ///
     /// # Errors

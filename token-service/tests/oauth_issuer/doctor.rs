@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use writ_policy::stops::Lockdown;
 use writ_token_service::{
+    audit::{Kind, Record},
     clock::{Clock, SystemClock},
     config::Config,
     doctor::{self, Finding, Level},
-    store::Place,
+    store::{Place, Store},
 };
 
 use crate::{federation::corp, issuer::Issuer};
@@ -35,7 +36,8 @@ async fn a_running_service_is_as_it_should_be() {
         wrong.retain(|one| *one != servers && *one != ("disk", Level::Warning));
         wrong
     };
-    assert_eq!(unless(&found), [IN_CLEAR], "{found:#?}");
+    let in_one_place = ("audit log", Level::Warning);
+    assert_eq!(unless(&found), [IN_CLEAR, in_one_place], "{found:#?}");
     for check in ["configuration", "database", "keys", "issuer", "clock"] {
         assert!(found.iter().any(|one| one.check == check), "{check}");
     }
@@ -94,6 +96,33 @@ async fn a_configuration_that_the_service_does_not_run_with_is_noticed() {
             .iter()
             .any(|one| one.0 == "keys")
     );
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_go_on_or_is_in_one_place_is_noticed() {
+    let issuer = Issuer::start().await;
+    let mut config = issuer.running.app.config.clone();
+    let log = |found: &[Finding]| -> Vec<Level> {
+        let of = found.iter().filter(|one| one.check == "audit log");
+        of.map(|one| one.level).collect()
+    };
+    let found = examined(&config).await;
+    assert_eq!(log(&found), [Level::Ok, Level::Warning], "{found:#?}");
+    let kept = tempfile::tempdir().unwrap();
+    config.audit.checkpoint_dir = Some(kept.path().to_owned());
+    assert_eq!(log(&examined(&config).await), [Level::Ok, Level::Ok]);
+
+    // Nobody makes leaves of this one.
+    let left = tempfile::tempdir().unwrap();
+    config.store = Some(Place::Directory(left.path().to_owned()));
+    let store = Store::open(&config.place()).await.unwrap();
+    let minute_ago = jiff::Timestamp::now() - std::time::Duration::from_secs(60);
+    store
+        .record(Record::new(Kind::Mint, minute_ago))
+        .await
+        .unwrap();
+    store.close().await;
+    assert_eq!(log(&examined(&config).await), [Level::Problem, Level::Ok]);
 }
 
 #[tokio::test]

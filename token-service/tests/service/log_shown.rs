@@ -8,6 +8,7 @@ use sha2::Sha256;
 use writ_token_service::{
     log::{
         checkpoint::{Head, NoteKey, PublicKey},
+        cosign::{self, CosignError, Witness},
         keep, tree,
     },
     store::Store,
@@ -240,7 +241,7 @@ async fn checkpoints_are_cosigned_by_a_second_service() {
     let witness = witness_of(&key).await;
     let cosigns = witness.running.app.witness_key.as_ref().unwrap().public();
     let cosigns = PublicKey::parse(&cosigns).unwrap();
-    let seen = writ_token_service::log::cosign::Witness {
+    let seen = Witness {
         url: witness.public_url("/witness").parse().unwrap(),
         key: cosigns.clone(),
     };
@@ -265,4 +266,56 @@ async fn checkpoints_are_cosigned_by_a_second_service() {
         service.store().cosigned("witness.example").await.unwrap(),
         second
     );
+}
+
+/// A witness of any name and key, which nobody asks twice.
+fn witness_at(url: &str) -> Witness {
+    let key = NoteKey::witness("other.example", &[7; 32]).public();
+    Witness {
+        url: url.parse().unwrap(),
+        key: PublicKey::parse(&key).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_hangs_keeps_nobody_else() {
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let service = Service::start_with(|config| {
+        config.audit.checkpoint_interval = std::time::Duration::from_millis(1);
+        config.audit.witnesses = vec![witness_at(&url)];
+    })
+    .await;
+    let (_asked, _) = hanging.accept().await.unwrap();
+    let size = async || {
+        service
+            .store()
+            .newest_checkpoint()
+            .await
+            .unwrap()?
+            .size
+            .into()
+    };
+    let before: u64 = until("a checkpoint", size).await;
+    service.mint(&call("echo")).await;
+    until("one after that", async || {
+        size().await.filter(|size| *size > before)
+    })
+    .await;
+    service.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_has_seen_more_tells_of_a_log_that_was_put_back() {
+    let saw = |headers| (axum::http::StatusCode::CONFLICT, headers, "999999\n");
+    let saw = saw([("content-type", "text/x.tlog.size")]);
+    let routes = axum::Router::new().fallback(move || async move { saw });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let service = Service::start().await;
+    let newest = async || service.store().newest_checkpoint().await.unwrap();
+    until("a checkpoint", newest).await;
+    let told = cosign::newest_by(&service.running.app, &witness_at(&url)).await;
+    assert!(matches!(told, Err(CosignError::Ahead(999_999))), "{told:?}");
 }
