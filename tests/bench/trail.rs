@@ -325,8 +325,12 @@ async fn tail(bench: &Bench, per_second: f64) -> Result<Spread> {
         let exchange = Arc::clone(&exchange);
         tokio::spawn(async move { exchange.run_at(per_second, HALF_LOAD).await })
     };
+    // From the first that it shows on, it shows all.
+    seen.recv()
+        .await
+        .context("`writ audit tail` shows nothing")?;
     let mut took = Vec::new();
-    while took.len() <= TIMES || !others.is_finished() {
+    while took.len() < TIMES || !others.is_finished() {
         let (token, minted) = (exchange.one().await?, Instant::now());
         let at = loop {
             let (shown, at) = seen.recv().await.context("`writ audit tail` has ended")?;
@@ -337,8 +341,7 @@ async fn tail(bench: &Bench, per_second: f64) -> Result<Spread> {
         took.push(at.saturating_duration_since(minted).as_secs_f64() * 1e3);
     }
     others.await??;
-    // With the first, it began.
-    Ok(Spread::of(took.into_iter().skip(1)))
+    Ok(Spread::of(took))
 }
 
 /// How long the proof takes that the record of a token is in the log.
