@@ -160,7 +160,7 @@ pub struct Filter {
     pub session: Option<String>,
     /// Only calls that ended like this.
     pub result: Option<CallResult>,
-    /// Only mints of which nobody has said how their call ended.
+    /// Only calls that were let through of which nobody has said how they ended.
     pub without_outcome: bool,
     /// Only from this time on.
     pub since: Option<Timestamp>,
@@ -170,8 +170,9 @@ pub struct Filter {
     pub before: Option<String>,
 }
 
-const WITHOUT_OUTCOME: &str = "a.kind = 'mint' AND NOT EXISTS
-    (SELECT 1 FROM audit AS o WHERE o.kind = 'outcome' AND o.token_id = a.token_id)";
+/// A discovery token is used again: each request that it went along with ends by itself.
+const WITHOUT_OUTCOME: &str = "a.kind IN ('mint', 'discovery_use') AND NOT EXISTS
+    (SELECT 1 FROM audit AS o WHERE o.kind = 'outcome' AND o.token_id = a.token_id AND o.request_id = a.request_id)";
 
 impl Filter {
     /// The conditions that it sets, each ready to stand after a `WHERE`, and the texts to bind, from the first parameter on.

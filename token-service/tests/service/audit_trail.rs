@@ -124,11 +124,15 @@ async fn a_call_without_an_outcome_is_seen_as_one_and_calls_are_counted() {
     let ended = json!([outcome(&tokens[0], "ok"), outcome(&tokens[2], "tool_error")]);
     let reported = service.report(&ended).await;
     assert!(reported.status().is_success(), "{reported:?}");
-    let open = Filter {
+    let open_ones = Filter {
         without_outcome: true,
         ..Filter::default()
     };
-    let open = service.store().newest_records(&open, 10).await.unwrap();
+    let open = service
+        .store()
+        .newest_records(&open_ones, 10)
+        .await
+        .unwrap();
     let open: Vec<_> = open.iter().map(|e| e.record.token_id.as_deref()).collect();
     assert_eq!(open, [Some(tokens[1].as_str())]);
     let denied = service
@@ -145,6 +149,35 @@ async fn a_call_without_an_outcome_is_seen_as_one_and_calls_are_counted() {
         failed,
     };
     assert_eq!(tallies, [counts("echo", 3, 0, 1), counts("other", 0, 1, 0)]);
+
+    // What a discovery token is used for again ends by itself.
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let (_, answer) = service.mint(&list).await;
+    let token = answer["jti"].as_str().unwrap();
+    let used = |request: &str| {
+        json!({"type": "discovery_use", "token_id": token, "policy_revision": "p1",
+               "call": {"request_id": request, "time": "2026-11-23T18:00:00Z", "server": "ledger", "method": "tools/list",
+                        "subject": "alice", "agent": "assistant", "subject_token_id": "c1", "source_ip": "192.0.2.7"}})
+    };
+    let mut last = outcome(token, "ok");
+    last["request_id"] = "req-3".into();
+    let ended = json!([used("req-2"), used("req-3"), outcome(token, "ok"), last]);
+    let reported = service.report(&ended).await;
+    assert!(reported.status().is_success(), "{reported:?}");
+    let open = service
+        .store()
+        .newest_records(&open_ones, 10)
+        .await
+        .unwrap();
+    let open: Vec<_> = open
+        .iter()
+        .map(|e| e.record.request_id.as_deref())
+        .collect();
+    assert_eq!(
+        open,
+        [Some("req-1"), Some("req-2")],
+        "the second call, and the second list"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
