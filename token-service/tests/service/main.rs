@@ -34,6 +34,7 @@ mod listeners;
 mod log;
 mod log_shown;
 mod methods;
+mod migrate;
 mod mtls;
 mod ocsf;
 mod pins;
