@@ -544,6 +544,7 @@ fn who_sees_the_log_is_configured_as_the_page_says() {
     for (info, told) in [
         ("toml witnessed", "/audit+"),
         ("toml witness", "witness.example.com+"),
+        ("toml endpoint", "/audit+"),
     ] {
         let scratch = Scratch::new("witness").unwrap();
         let file = scratch.write("writ.toml", blocks("docs/audit.md", info).remove(0));

@@ -2,14 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use secrecy::SecretString;
 use serde::Deserialize;
+use url::Url;
 
 use super::{
     ConfigError,
     arguments::{self, RawArguments, Rules},
     duration,
     raw::Source,
-    remote::{self, Secret},
+    remote::{self, Secret, TokenAt},
     sinks::{self, RawSink, Sink},
 };
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
 pub(super) struct RawAudit {
     checkpoint_interval: Option<String>,
     checkpoint_dir: Option<PathBuf>,
+    checkpoint_endpoint: Option<RawEndpoint>,
     archive: Option<RawArchiving>,
     #[serde(default)]
     witnesses: Vec<RawWitness>,
@@ -30,6 +33,14 @@ pub(super) struct RawAudit {
     pub(super) sinks: Vec<RawSink>,
     #[serde(default)]
     pub(super) arguments: RawArguments,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEndpoint {
+    url: String,
+    token_file: Option<PathBuf>,
+    token_env: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +64,15 @@ struct RawWitnessing {
     logs: Vec<String>,
 }
 
+/// What checkpoints are sent to.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Where each is posted.
+    pub url: Url,
+    /// The bearer token that it is sent with.
+    pub token: Option<SecretString>,
+}
+
 /// Which records leave the database, and where to.
 #[derive(Clone, Debug)]
 pub struct Archiving {
@@ -69,6 +89,8 @@ pub struct Audit {
     pub checkpoint_interval: Duration,
     /// Where checkpoints are laid, beside the database: best where whoever could change that cannot reach.
     pub checkpoint_dir: Option<PathBuf>,
+    /// Where they are sent, too.
+    pub checkpoint_endpoint: Option<Endpoint>,
     /// What this service archives by itself.
     pub archive: Option<Archiving>,
     /// Who cosigns them.
@@ -90,6 +112,10 @@ pub(super) fn check(source: &Source, sealing: &Sealing) -> Result<Audit, ConfigE
         let problem = "is not a directory; make it, best where only this service may write and nobody may delete";
         return Err(source.wrong("audit.checkpoint_dir", &dir.display().to_string(), problem));
     }
+    let endpoint = raw.checkpoint_endpoint.as_ref();
+    let checkpoint_endpoint = endpoint
+        .map(|raw| self::endpoint(source, raw))
+        .transpose()?;
     let archive = raw.archive.as_ref();
     let archive = archive.map(|raw| archiving(source, raw)).transpose()?;
     let witnesses = raw.witnesses.iter().enumerate();
@@ -112,12 +138,28 @@ pub(super) fn check(source: &Source, sealing: &Sealing) -> Result<Audit, ConfigE
         checkpoint_interval: duration::parse(text, &(1..=3600))
             .map_err(|problem| source.wrong("audit.checkpoint_interval", text, problem))?,
         checkpoint_dir: raw.checkpoint_dir.clone(),
+        checkpoint_endpoint,
         archive,
         witnesses: witnesses.collect::<Result<_, _>>()?,
         witness_name,
         witness_of: logs.collect::<Result<_, _>>()?,
         sinks: sinks::check(source)?,
         arguments: arguments::check(source, sealing)?,
+    })
+}
+
+fn endpoint(source: &Source, raw: &RawEndpoint) -> Result<Endpoint, ConfigError> {
+    let table = "audit.checkpoint_endpoint";
+    Ok(Endpoint {
+        url: remote::url(source, table, &raw.url, Secret::Token)?,
+        token: remote::token(
+            source,
+            TokenAt {
+                table,
+                file: raw.token_file.as_ref(),
+                variable: raw.token_env.as_ref(),
+            },
+        )?,
     })
 }
 

@@ -149,6 +149,16 @@ fn what_is_wrong_is_named_with_its_field_and_file() {
             "is not a directory",
         ),
         (
+            "[audit.checkpoint_endpoint]\nurl = \"http://keeper.example\"",
+            "audit.checkpoint_endpoint.url",
+            "must be https",
+        ),
+        (
+            "[audit.checkpoint_endpoint]\nurl = \"https://keeper.example\"\ntoken_file = \"/nowhere/at/all\"",
+            "audit.checkpoint_endpoint.token_file",
+            "No such file",
+        ),
+        (
             "[audit.archive]\nafter = \"90d\"\ndir = \"/nowhere/at/all\"",
             "audit.archive.dir",
             "is not a directory",

@@ -35,13 +35,20 @@ async fn goes_on(store: &Store, now: Timestamp) -> Result<Finding, StoreError> {
 
 fn elsewhere(config: &Config) -> Finding {
     let audit = &config.audit;
-    match (&audit.checkpoint_dir, audit.witnesses.len()) {
-        (None, 0) => Finding::warning(
+    let dir = audit.checkpoint_dir.as_ref();
+    let dir = dir.map(|dir| dir.display().to_string());
+    let endpoint = audit.checkpoint_endpoint.as_ref();
+    let endpoint = endpoint.map(|endpoint| endpoint.url.to_string());
+    let witnesses = audit.witnesses.iter();
+    let witnesses = witnesses.map(|witness| witness.key.name().to_owned());
+    let places: Vec<String> = dir.into_iter().chain(endpoint).chain(witnesses).collect();
+    if places.is_empty() {
+        return Finding::warning(
             CHECK,
             "its checkpoints lie in its database only: whoever can write there can put it back to an earlier state",
-            "set `audit.checkpoint_dir` or `audit.witnesses` (docs/audit.md)",
-        ),
-        (Some(dir), 0) => Finding::ok(CHECK, format!("its checkpoints go to {}", dir.display())),
-        (_, witnesses) => Finding::ok(CHECK, format!("{witnesses} witnesses cosign it")),
+            "set `audit.checkpoint_dir`, `audit.checkpoint_endpoint` or `audit.witnesses` (docs/audit.md)",
+        );
     }
+    let found = format!("its checkpoints go to {}", places.join(", "));
+    Finding::ok(CHECK, found)
 }

@@ -188,6 +188,10 @@ impl Running {
             Arc::clone(&app),
             stopped.clone(),
         )));
+        if let Some(to) = app.config.audit.checkpoint_endpoint.clone() {
+            let posting = log::post::run(Arc::clone(&app), to, stopped.clone());
+            listeners.push(tokio::spawn(posting));
+        }
         for witness in app.config.audit.witnesses.iter().cloned() {
             let cosigning = log::cosign::run(Arc::clone(&app), witness, stopped.clone());
             listeners.push(tokio::spawn(cosigning));

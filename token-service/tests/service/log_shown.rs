@@ -6,6 +6,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use sha2::Sha256;
 use writ_token_service::{
+    config::audit::Endpoint,
     log::{
         checkpoint::{Head, NoteKey, PublicKey},
         cosign::{self, CosignError, Witness},
@@ -318,4 +319,45 @@ async fn a_witness_that_has_seen_more_tells_of_a_log_that_was_put_back() {
     until("a checkpoint", newest).await;
     let told = cosign::newest_by(&service.running.app, &witness_at(&url)).await;
     assert!(matches!(told, Err(CosignError::Ahead(999_999))), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_checkpoint_is_posted_until_it_is_taken() {
+    type Posts = std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>;
+    let posts = Posts::default();
+    let take = {
+        let posts = posts.clone();
+        move |headers: axum::http::HeaderMap, body: String| async move {
+            let mut posts = posts.lock().unwrap();
+            let credential = headers["authorization"].to_str().unwrap().to_owned();
+            posts.push((credential, body));
+            match posts.len() {
+                1 => axum::http::StatusCode::SERVICE_UNAVAILABLE,
+                _ => axum::http::StatusCode::NO_CONTENT,
+            }
+        }
+    };
+    let routes = axum::Router::new().route("/checkpoints", axum::routing::post(take));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/checkpoints", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let service = Service::start_with(|config| {
+        config.audit.checkpoint_interval = std::time::Duration::from_millis(1);
+        config.audit.checkpoint_endpoint = Some(Endpoint {
+            url: url.parse().unwrap(),
+            token: Some("s3cr3t".into()),
+        });
+    })
+    .await;
+    let key = PublicKey::parse(&service.running.app.log_key.public()).unwrap();
+    service.mint(&call("echo")).await;
+    let size = service.store().log_state().await.unwrap().size;
+    until("the checkpoint at the endpoint", async || {
+        let posts = posts.lock().unwrap();
+        let (credential, note) = posts.get(1..)?.last()?;
+        assert_eq!(credential, "Bearer s3cr3t");
+        (Head::read(note, &key).unwrap().size >= size).then_some(())
+    })
+    .await;
+    service.running.stop().await;
 }
