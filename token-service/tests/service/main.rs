@@ -56,4 +56,5 @@ mod snapshot;
 mod staleness;
 mod tasks;
 mod telemetry;
+mod unwritable;
 mod waiting;
