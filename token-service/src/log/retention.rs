@@ -39,13 +39,13 @@ pub(crate) async fn run(app: SharedApp, to: Archiving, mut stopped: watch::Recei
 /// Each day of records that is old enough.
 async fn archive_days(app: &SharedApp, to: &Archiving) -> Result<(), ArchiveError> {
     let now = app.clock.now();
-    let last = midnight_before(now.checked_sub(to.after).unwrap_or(Timestamp::UNIX_EPOCH));
-    while let Some(oldest) = app.store.oldest_logged().await? {
+    let old = now.checked_sub(to.after).unwrap_or(Timestamp::UNIX_EPOCH);
+    while let Some(oldest) = app.store.oldest_logged().await?.filter(|at| *at < old) {
         // Where no checkpoint ends with a day, the next day takes what is left of it.
         let mut day_ends = midnight_before(oldest);
         let archived = loop {
             day_ends += DAY;
-            if day_ends > last {
+            if day_ends > old {
                 return Ok(());
             }
             let sinks = &app.config.audit.sinks;

@@ -39,9 +39,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn archives(&self) -> Result<Vec<Archive>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM archives ORDER BY size")
-            .fetch_all(&mut *self.read().await?)
-            .await?;
+        let rows =
+            sqlx::query("SELECT size, first, file, sha256, erased FROM archives ORDER BY size")
+                .fetch_all(&mut *self.read().await?)
+                .await?;
         rows.iter().map(archive).collect()
     }
 

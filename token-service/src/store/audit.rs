@@ -259,7 +259,12 @@ pub struct Entry {
     pub record: Record,
 }
 
-const SELECT: &str = "SELECT a.*, t.first AS tally_first, t.last AS tally_last, t.count AS tally_count
+/// What a record is read by, from `records AS a`.
+pub(super) const COLUMNS: &str = "a.seq, a.id, a.time, a.kind, a.subject, a.agent, a.gateway, a.server, a.method, a.target, a.decision, a.reason,
+    a.gateway_policy, a.service_policy, a.token_id, a.txn, a.subject_token_id, a.content_digest, a.result_digest, a.request_id,
+    a.source_ip, a.detail, a.task, a.erased_by, a.leaf";
+
+const FROM: &str = "t.first AS tally_first, t.last AS tally_last, t.count AS tally_count
          FROM records AS a LEFT JOIN tallies AS t ON a.kind = 'unauthenticated' AND t.record_id = a.id ";
 
 impl Store {
@@ -364,7 +369,7 @@ impl Store {
             [] => String::new(),
             some => format!("WHERE {} ", some.join(" AND ")),
         };
-        let sql = format!("{SELECT}{conditions}{order}");
+        let sql = format!("SELECT {COLUMNS}, {FROM}{conditions}{order}");
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
         for text in texts {
             query = query.bind(text);

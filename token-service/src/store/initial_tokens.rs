@@ -54,7 +54,7 @@ pub async fn add(
 /// # Errors
 /// When the database fails.
 pub async fn list(conn: &mut AnyConnection) -> Result<Vec<InitialToken>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM initial_access_tokens ORDER BY created_at, id")
+    let rows = sqlx::query("SELECT id, owner, labels, count, used, expires_at FROM initial_access_tokens ORDER BY created_at, id")
         .fetch_all(conn)
         .await?;
     rows.iter().map(read).collect()
@@ -88,7 +88,7 @@ pub async fn find(
     now: Timestamp,
 ) -> Result<Option<InitialToken>, StoreError> {
     let row = sqlx::query(
-        "SELECT * FROM initial_access_tokens WHERE secret_hash = $1 AND used < count AND expires_at > $2",
+        "SELECT id, owner, labels, count, used, expires_at FROM initial_access_tokens WHERE secret_hash = $1 AND used < count AND expires_at > $2",
     )
     .bind(secret.as_bytes())
     .bind(rfc3339(now))

@@ -3,7 +3,7 @@
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use writ_policy::kept::KeptInput;
 
-use super::{Store, StoreError, audit};
+use super::{Store, StoreError, audit, audit::COLUMNS};
 use crate::audit::{Beside, Record};
 
 /// `INSERT INTO decision_inputs … SELECT …`, to be completed with a `FROM` that gives [`rows`] as JSONB in `value`.
@@ -90,7 +90,7 @@ pub struct Decided {
     pub is_redacted: bool,
 }
 
-const SELECT: &str = "SELECT a.*, NULL AS tally_count, CAST(i.record IS NOT NULL AS INTEGER) AS is_kept, i.input AS input, i.lacks AS lacks,
+const FROM: &str = "NULL AS tally_count, CAST(i.record IS NOT NULL AS INTEGER) AS is_kept, i.input AS input, i.lacks AS lacks,
             k.carried AS carried
          FROM records AS a LEFT JOIN decision_inputs AS i ON i.record = a.id LEFT JOIN kept_arguments AS k ON k.record = a.id ";
 
@@ -108,7 +108,7 @@ impl Store {
         let settled = self.settled().await?;
         // Whatever else is denied is denied without a policy, but for tokens for another subject, which another rule decides.
         let sql = format!(
-            "{SELECT} WHERE a.seq > $1 AND ($2 IS NULL OR a.time >= $2) AND ($3 IS NULL OR a.time < $3)
+            "SELECT {COLUMNS}, {FROM} WHERE a.seq > $1 AND ($2 IS NULL OR a.time >= $2) AND ($3 IS NULL OR a.time < $3)
                AND ($4 IS NULL OR a.agent = $4) AND ($5 IS NULL OR a.server = $5)
                AND (a.kind = 'mint' OR a.kind = 'denied' AND a.method <> 'token_exchange'
                     AND a.detail ->> 'cause' IN ('policy', 'undefined', 'wrong_shape', 'error', 'limit'))
@@ -131,7 +131,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn decided(&self, id: &str) -> Result<Option<Decided>, StoreError> {
-        let sql = format!("{SELECT} WHERE a.id = $1");
+        let sql = format!("SELECT {COLUMNS}, {FROM} WHERE a.id = $1");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id)
             .fetch_optional(&mut *self.read().await?)

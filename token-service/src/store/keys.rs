@@ -62,7 +62,7 @@ impl Private {
 /// # Errors
 /// When the database fails or holds something that this version does not write.
 pub async fn all(conn: &mut AnyConnection) -> Result<Vec<KeyRow>, StoreError> {
-    sqlx::query("SELECT * FROM signing_keys ORDER BY alg, signs_from, kid")
+    sqlx::query("SELECT kid, alg, private, sealed, announced_at, signs_from, signs_until, overlap_s FROM signing_keys ORDER BY alg, signs_from, kid")
         .fetch_all(conn)
         .await?
         .iter()

@@ -56,7 +56,10 @@ pub struct Signed {
     pub note: String,
 }
 
-const SELECT: &str = "SELECT a.*, p.salt, p.subject, p.target AS personal_target, p.reason, p.source_ip, p.detail, p.erased_by";
+/// Each column by its name, here and elsewhere: a newer version may add others while this one runs on, and PostgreSQL does not go on
+/// with a prepared statement that has another result.
+const SELECT: &str = "SELECT a.seq, a.id, a.time, a.kind, a.agent, a.gateway, a.server, a.method, a.target, a.decision, a.gateway_policy,
+    a.service_policy, a.token_id, a.txn, a.subject_token_id, a.content_digest, a.result_digest, a.request_id, a.task, p.salt, p.subject, p.target AS personal_target, p.reason, p.source_ip, p.detail, p.erased_by";
 
 impl Store {
     /// How far the log is.

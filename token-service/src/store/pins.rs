@@ -29,7 +29,7 @@ impl Store {
     pub async fn pins(&self, server: &str) -> Result<Vec<Pinned>, StoreError> {
         let mut conn = self.read().await?;
         known(&mut conn, server).await?;
-        let rows = sqlx::query("SELECT * FROM pins WHERE server = $1 ORDER BY tool")
+        let rows = sqlx::query("SELECT tool, pin, definition, pinned_by, pinned_at FROM pins WHERE server = $1 ORDER BY tool")
             .bind(server)
             .fetch_all(&mut *conn)
             .await?;

@@ -60,7 +60,11 @@ impl Store {
 }
 
 pub(super) async fn servers(conn: &mut AnyConnection) -> Result<Vec<Server>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM servers ORDER BY id")
+    let rows = sqlx::query(
+        "SELECT id, resource, upstream_audience, enforcement, status, labels, scopes, secret_hash, name, owner, upstream, tools,
+                may_call, origin, registration_hash, methods
+         FROM servers ORDER BY id",
+    )
         .fetch_all(&mut *conn)
         .await?;
     let mut pins = pins::read(conn).await?;
@@ -74,7 +78,11 @@ pub(super) async fn servers(conn: &mut AnyConnection) -> Result<Vec<Server>, Sto
 }
 
 pub(super) async fn agents(conn: &mut AnyConnection) -> Result<Vec<Agent>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM agents ORDER BY id")
+    let rows = sqlx::query(
+        "SELECT id, name, auth_method, secret_hash, jwks, jwks_uri, workload, redirect_uris, grants, tools, labels, metadata, status,
+                origin, registration_hash
+         FROM agents ORDER BY id",
+    )
         .fetch_all(conn)
         .await?;
     rows.iter().map(agent).collect()
@@ -82,7 +90,8 @@ pub(super) async fn agents(conn: &mut AnyConnection) -> Result<Vec<Agent>, Store
 
 pub(super) async fn gateways(conn: &mut AnyConnection) -> Result<Vec<Gateway>, StoreError> {
     let rows = sqlx::query(
-        "SELECT *, (SELECT json_group_array(server) FROM gateway_servers WHERE gateway = id) AS servers
+        "SELECT id, secret_hash, certificate_san, certificate_sha256, status, kind,
+                (SELECT json_group_array(server) FROM gateway_servers WHERE gateway = id) AS servers
          FROM gateways ORDER BY id",
     )
     .fetch_all(conn)

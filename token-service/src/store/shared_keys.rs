@@ -28,7 +28,7 @@ impl std::fmt::Debug for SharedKeyRow {
 /// # Errors
 /// When the database fails.
 pub async fn all(conn: &mut AnyConnection) -> Result<Vec<SharedKeyRow>, StoreError> {
-    sqlx::query("SELECT * FROM shared_keys ORDER BY purpose")
+    sqlx::query("SELECT purpose, key, sealed FROM shared_keys ORDER BY purpose")
         .fetch_all(conn)
         .await?
         .iter()
@@ -44,7 +44,7 @@ pub async fn find(
     conn: &mut AnyConnection,
     purpose: &str,
 ) -> Result<Option<SharedKeyRow>, StoreError> {
-    sqlx::query("SELECT * FROM shared_keys WHERE purpose = $1")
+    sqlx::query("SELECT purpose, key, sealed FROM shared_keys WHERE purpose = $1")
         .bind(purpose)
         .fetch_optional(conn)
         .await?

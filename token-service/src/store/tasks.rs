@@ -171,7 +171,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::task`].
     pub async fn tasks(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM tasks ORDER BY id DESC LIMIT $1")
+        let rows = sqlx::query("SELECT id, txn, subject, agent, purpose, tools, max_calls, calls, opened_at, expires_at, closed_at FROM tasks ORDER BY id DESC LIMIT $1")
             .bind(i64::from(limit))
             .fetch_all(&mut *self.read().await?)
             .await?;

@@ -360,4 +360,8 @@ async fn each_checkpoint_is_posted_until_it_is_taken() {
     })
     .await;
     service.running.stop().await;
+    let mut taken: Vec<_> = posts.lock().unwrap().split_off(1);
+    let all = taken.len();
+    taken.dedup();
+    assert_eq!(taken.len(), all, "what was taken is not sent again");
 }

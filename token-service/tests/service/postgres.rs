@@ -19,7 +19,7 @@ use url::Url;
 use writ_token_service::{
     audit::{Kind, Record},
     log,
-    store::{Place, Store, audit::Filter},
+    store::{Place, Store, audit::Filter, inputs::Decisions},
 };
 
 use crate::{
@@ -382,6 +382,57 @@ fn both_layouts_have_the_same_tables_and_columns() {
         assert_eq!(of_sqlite, of_postgres);
         assert!(of_sqlite.len() > 100);
     });
+}
+
+/// All that a running service does with its database, with each of its connections that reads.
+async fn does_everything(service: &Service) {
+    let (store, now) = (service.store(), jiff::Timestamp::now());
+    for _ in 0..4 {
+        let (token, answer) = service.mint(&call("echo")).await;
+        let told = service.introspect(&[("token", &token)]).await;
+        assert_eq!(told["active"], true, "{told}");
+        let outcome = serde_json::json!([{"type": "outcome", "token_id": answer["jti"], "request_id": "req-1",
+            "time": "2026-11-23T18:00:00Z", "status": 200, "result": "ok", "duration_us": 1, "request_bytes": 1, "response_bytes": 1}]);
+        let reported = service.report(&outcome).await;
+        assert!(reported.status().is_success(), "{reported:?}");
+        log::sequence::catch_up(store).await.unwrap();
+        store.logged(0, 10).await.unwrap();
+        let filter = Filter::default();
+        store.newest_records(&filter, 10).await.unwrap();
+        let all = Decisions::default();
+        store.decisions_after(&all, 0, 10).await.unwrap();
+        store.load_registry(Default::default(), now).await.unwrap();
+        store.tell_floods(now).await.unwrap();
+        store.sweep(now).await.unwrap();
+        store.archives().await.unwrap();
+        store.signing_keys().await.unwrap();
+        store.tasks(10).await.unwrap();
+        store.pins("ledger").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_adds_to_every_table_while_a_service_runs_on() {
+    let service = on(&database::cluster()).await;
+    let Place::Postgres(url) = service.running.app.config.place() else {
+        panic!("not on PostgreSQL")
+    };
+    does_everything(&service).await;
+    let mut newer = database::open(&url).await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name::TEXT FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'",
+    )
+    .fetch_all(&mut newer)
+    .await
+    .unwrap();
+    for table in tables {
+        let add = format!("ALTER TABLE {table} ADD COLUMN of_later TEXT");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(add))
+            .execute(&mut newer)
+            .await
+            .unwrap();
+    }
+    does_everything(&service).await;
 }
 
 /// The text of every row of an installation's registry and trail, as its commands print them.
