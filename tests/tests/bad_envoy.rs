@@ -10,7 +10,7 @@ use writ_tests::deployment::{Deployment, Options};
 const OPTION: &str = "allow_on_headers_stop_iteration";
 
 #[tokio::test]
-async fn without_header_holding_no_token_leaks_and_a_503_comes_within_a_second() {
+async fn without_header_holding_no_token_leaks_and_a_503_comes_soon() {
     let options = Options {
         open_ledger: true,
         yaml: vec![(format!("{OPTION}: true"), format!("{OPTION}: false"))],

@@ -96,9 +96,17 @@ struct Question<'a> {
 #[derive(Debug)]
 struct Recording {
     event: Event,
-    reply: Reply,
+    /// What is answered then.
+    told: Told,
     /// What is answered where it does not get there.
-    unrecorded: Reply,
+    instead: Told,
+}
+
+/// An answer, and its part of the trace where that is told of.
+#[derive(Debug)]
+struct Told {
+    reply: Reply,
+    span: Option<Box<Span>>,
 }
 
 impl Exchange {
@@ -321,9 +329,14 @@ impl Exchange {
     pub fn on_answer(&mut self, gateway: &mut Gateway, host: &dyn Host, call: CallId) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Recording(awaited, recording) if awaited == call => {
+                let Recording {
+                    event,
+                    told,
+                    instead,
+                } = *recording;
                 match answer_status(host) {
-                    Some(200..=299) => self.answer(host, &recording.reply),
-                    _ => self.answer_unrecorded(gateway, host, *recording),
+                    Some(200..=299) => self.answer_told(gateway, host, told),
+                    _ => self.answer_unrecorded(gateway, host, event, instead),
                 };
             }
             Phase::Minting(awaited, minting) if awaited == call => {
@@ -503,13 +516,25 @@ impl Asked {
         status: u32,
         host: &dyn Host,
     ) {
-        if let Some(mut span) = self.span(message) {
-            span.duration_us = micros(host.now().saturating_sub(self.now));
-            span.status = u16::try_from(status).ok();
-            span.error = Some(refusal.kind().to_owned());
-            span.code = Some(refusal.code());
+        if let Some(span) = self.span_of_refusal(message, refusal, status, host) {
             reports.add_span(*span);
         }
+    }
+
+    /// Its part of the trace, where that is told of.
+    fn span_of_refusal(
+        &self,
+        message: &Message,
+        refusal: &Refusal,
+        status: u32,
+        host: &dyn Host,
+    ) -> Option<Box<Span>> {
+        let mut span = self.span(message)?;
+        span.duration_us = micros(host.now().saturating_sub(self.now));
+        span.status = u16::try_from(status).ok();
+        span.error = Some(refusal.kind().to_owned());
+        span.code = Some(refusal.code());
+        Some(span)
     }
 }
 

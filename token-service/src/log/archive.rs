@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -20,14 +20,14 @@ use super::{
     lines::{Begin, Line},
     sequence::{self, SequenceError},
     tree::Edge,
-    verify::{self, ARCHIVE, Verifier, VerifyError},
+    verify::{ARCHIVE, Fault, Verifier, VerifyError},
 };
 use crate::{
     audit::{Record, Verdict},
     config::sinks::Sink,
     store::{
         Store, StoreError,
-        archives::{Archive, Erased},
+        archives::{ARCHIVED_MEANWHILE, Archive, Erased},
     },
 };
 
@@ -83,15 +83,8 @@ pub async fn archive(
     sinks: &[Sink],
     now: Timestamp,
 ) -> Result<Option<Archive>, ArchiveError> {
-    let failed = |source| ArchiveError::Write {
-        directory: directory.to_owned(),
-        source,
-    };
-    let _alone = match alone_in(directory) {
-        Err(TryLockError::WouldBlock) => return Err(ArchiveError::Elsewhere(directory.to_owned())),
-        alone => alone.map_err(|error| failed(error.into()))?,
-    };
-    remove_partial(directory).map_err(failed)?;
+    let place = directory.to_owned();
+    let _alone = on_disk(directory, move || alone_in(&place)).await?;
     sweep(store).await?;
     let erasures = store.erasures().await?;
     let (first, erased_before) = store.log_begins().await?;
@@ -103,20 +96,30 @@ pub async fn archive(
     let edge = Edge::read(first, &tiles).map_err(VerifyError::from)?;
     let begin = Begin::after(&edge, erased_before, Some(size));
     let file = format!("{first:020}-{size:020}.jsonl");
-    let written = write(store, directory, &file, begin).await?;
+    let written = match write(store, directory, &file, begin).await {
+        // What was being read may have gone meanwhile.
+        Err(ArchiveError::Verify(_)) if store.archived().await? > first => {
+            return Err(StoreError::Conflict(ARCHIVED_MEANWHILE).into());
+        }
+        written => written?,
+    };
+    let (sha256, erased) = written;
     let archive = Archive {
         first,
         size,
         file,
-        sha256: written.sha256,
-        erased: written.erased,
+        sha256,
+        erased,
     };
     let record = record(&archive, now);
     let marked = store.mark_archived(&archive, erasures, &record, now).await;
     if let Err(error @ StoreError::Conflict(_)) = marked {
-        // It is no archive, and would keep what it says about people. One that was there may be on record meanwhile.
-        if written.is_new {
-            fs::remove_file(directory.join(&archive.file)).map_err(failed)?;
+        let archives = store.archives().await?;
+        let same = |kept: &Archive| kept.file == archive.file && kept.sha256 == archive.sha256;
+        if !archives.iter().any(same) {
+            // It is no archive, and would keep what it says about people.
+            let path = directory.join(&archive.file);
+            on_disk(directory, move || Ok(fs::remove_file(path)?)).await?;
         }
         return Err(error.into());
     }
@@ -125,15 +128,50 @@ pub async fn archive(
     Ok(Some(archive))
 }
 
-/// Keeps others from archiving in a directory, until this is dropped or the process ends.
-fn alone_in(directory: &Path) -> Result<File, TryLockError> {
-    let lock = File::create(directory.join(LOCK)).map_err(TryLockError::Error)?;
-    lock.try_lock()?;
-    Ok(lock)
+/// What goes wrong on disk, and where.
+#[derive(Debug)]
+enum DiskError {
+    Io(io::Error),
+    Locked,
+    Taken(PathBuf),
 }
 
-/// Removes what was being written when a process was killed.
-fn remove_partial(directory: &Path) -> io::Result<()> {
+impl From<io::Error> for DiskError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Works with a directory, which may be far away and hang, where nobody waits for it who has others to answer.
+async fn on_disk<T: Send + 'static>(
+    directory: &Path,
+    work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
+) -> Result<T, ArchiveError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|panic| Err(io::Error::other(panic).into()));
+    done.map_err(|error| match error {
+        DiskError::Locked => ArchiveError::Elsewhere(directory.to_owned()),
+        DiskError::Taken(path) => ArchiveError::Taken(path),
+        DiskError::Io(source) => ArchiveError::Write {
+            directory: directory.to_owned(),
+            source,
+        },
+    })
+}
+
+/// Keeps others from archiving in a directory, until this is dropped or the process ends; removes what was being written when
+/// one was killed.
+fn alone_in(directory: &Path) -> Result<File, DiskError> {
+    let path = directory.join(LOCK);
+    // Whoever made it may have been somebody else, and to lock it is enough to read it.
+    let lock = match File::create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path),
+        made => made,
+    }?;
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(DiskError::Locked),
+        locked => locked.map_err(io::Error::from)?,
+    }
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -142,7 +180,7 @@ fn remove_partial(directory: &Path) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    Ok(())
+    Ok(lock)
 }
 
 /// Deletes what is marked as archived, once the record of that is in the log. Whoever was interrupted goes on here.
@@ -168,39 +206,37 @@ fn record(archive: &Archive, now: Timestamp) -> Record {
     record
 }
 
-/// A file that is whole and on disk.
-struct Written {
-    sha256: String,
-    erased: Erased,
-    /// Whether it was not there before.
-    is_new: bool,
-}
-
-/// Writes the file, verifying what goes into it.
+/// Writes the file, verifying what goes into it; answers with its digest, and with what of it was erased.
 async fn write(
     store: &Store,
     directory: &Path,
     name: &str,
     begin: Begin,
-) -> Result<Written, ArchiveError> {
-    let failed = |source| ArchiveError::Write {
-        directory: directory.to_owned(),
-        source,
-    };
-    let file = tempfile::Builder::new()
-        .prefix(PARTIAL.0)
-        .suffix(PARTIAL.1)
-        .tempfile_in(directory)
-        .map_err(failed)?;
-    let mut to = Digesting {
-        file: BufWriter::new(file),
-        sha256: Sha256::new(),
-    };
+) -> Result<(String, Erased), ArchiveError> {
+    let place = directory.to_owned();
+    let mut to = on_disk(directory, move || {
+        let file = tempfile::Builder::new()
+            .prefix(PARTIAL.0)
+            .suffix(PARTIAL.1)
+            .tempfile_in(place)?;
+        Ok(Digesting {
+            to: file,
+            sha256: Sha256::new(),
+        })
+    })
+    .await?;
     let key = store.log_key().await?.unwrap_or_default();
-    Line::Key(key.clone()).write(&mut to).map_err(failed)?;
     let public = PublicKey::parse(&key)?;
+    let mut lines = Vec::new();
+    let add = |line: &Line, lines: &mut Vec<u8>| {
+        line.write(lines).map_err(|source| ArchiveError::Write {
+            directory: directory.to_owned(),
+            source,
+        })
+    };
+    add(&Line::Key(key), &mut lines)?;
     let (first, size) = (begin.size, begin.end.unwrap_or(begin.size));
-    Line::Begin(begin.clone()).write(&mut to).map_err(failed)?;
+    add(&Line::Begin(begin.clone()), &mut lines)?;
     let mut heads = Vec::new();
     let kept = store.checkpoints().await?;
     for kept in kept
@@ -208,66 +244,54 @@ async fn write(
         .filter(|kept| (first..=size).contains(&kept.size))
     {
         heads.push(Head::read(&kept.note, &public)?);
-        Line::Checkpoint(kept.note).write(&mut to).map_err(failed)?;
+        add(&Line::Checkpoint(kept.note), &mut lines)?;
     }
     let verifier = Verifier::new(heads).map_err(VerifyError::from)?;
     let mut verifier = verifier.begin(&begin)?;
     while verifier.size() < size {
-        let page = store.logged(verifier.size(), PAGE).await?;
+        let mut page = store.logged(verifier.size(), PAGE).await?;
+        page.retain(|logged| logged.index < size);
         if page.is_empty() {
-            return Err(VerifyError::from(verify::Fault::Short {
+            let short = Fault::Short {
                 size: verifier.size(),
                 checkpoint: size,
-            })
-            .into());
+            };
+            return Err(VerifyError::from(short).into());
         }
-        for logged in page.into_iter().filter(|logged| logged.index < size) {
+        for logged in page {
             verifier.next(&logged)?;
-            Line::Record(Box::new(logged))
-                .write(&mut to)
-                .map_err(failed)?;
+            add(&Line::Record(Box::new(logged)), &mut lines)?;
         }
+        let page = std::mem::take(&mut lines);
+        to = on_disk(directory, move || {
+            to.write_all(&page)?;
+            Ok(to)
+        })
+        .await?;
     }
-    verifier.clone().end()?;
+    let erased = verifier.erased();
+    verifier.end()?;
     let sha256 = hex(to.sha256);
-    let file = to.file.into_inner().map_err(|e| failed(e.into_error()))?;
-    let (directory, path, digest) = (directory.to_owned(), directory.join(name), sha256.clone());
-    let kept = tokio::task::spawn_blocking(move || keep(file, &directory, &path, &digest)).await;
-    let is_new = kept.unwrap_or_else(|panic| Err(failed(io::Error::other(panic))))?;
-    Ok(Written {
-        sha256,
-        erased: verifier.erased(),
-        is_new,
-    })
+    let (path, digest) = (directory.join(name), sha256.clone());
+    on_disk(directory, move || keep(to.to, &path, &digest)).await?;
+    Ok((sha256, erased))
 }
 
-/// Has a file on disk under its name; whether it was not there before, by an attempt that was interrupted before it was on record.
-fn keep(
-    file: NamedTempFile,
-    directory: &Path,
-    path: &Path,
-    sha256: &str,
-) -> Result<bool, ArchiveError> {
-    let failed = |source| ArchiveError::Write {
-        directory: directory.to_owned(),
-        source,
-    };
-    file.as_file().sync_all().map_err(failed)?;
-    let is_new = match file.persist_noclobber(path) {
-        Ok(_) => true,
-        Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e.error)),
-        Err(_) if digest_of(path).map_err(failed)? == sha256 => false,
-        Err(_) => return Err(ArchiveError::Taken(path.to_owned())),
-    };
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed)?;
-    Ok(is_new)
+/// Has a file on disk under its name. The same may be there, of an attempt that was interrupted before it was on record.
+fn keep(file: NamedTempFile, path: &Path, sha256: &str) -> Result<(), DiskError> {
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => return Err(e.error.into()),
+        Err(_) if digest_of(path)? != sha256 => return Err(DiskError::Taken(path.to_owned())),
+        _ => {}
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    Ok(File::open(directory)?.sync_all()?)
 }
 
 fn digest_of(path: &Path) -> io::Result<String> {
     let mut to = Digesting {
-        file: io::sink(),
+        to: io::sink(),
         sha256: Sha256::new(),
     };
     io::copy(&mut File::open(path)?, &mut to)?;
@@ -280,19 +304,19 @@ fn hex(sha256: Sha256) -> String {
 }
 
 /// Digests what is written.
-struct Digesting<W: Write> {
-    file: W,
+struct Digesting<W> {
+    to: W,
     sha256: Sha256,
 }
 
 impl<W: Write> Write for Digesting<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.to.write(bytes)?;
         self.sha256.update(bytes.get(..written).unwrap_or_default());
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.to.flush()
     }
 }

@@ -61,16 +61,19 @@ pub enum CosignError {
 
 /// Has each checkpoint cosigned by a witness; what keeps it from that is told, and keeps nobody else.
 pub(crate) async fn run(app: SharedApp, witness: Witness, mut stopped: watch::Receiver<bool>) {
-    let mut rounds = Rounds::new(app.config.audit.checkpoint_interval, stopped.clone());
+    let mut rounds = Rounds::to_show(&app, stopped.clone());
     while rounds.next().await {
         let cosigned = tokio::select! {
             cosigned = newest_by(&app, &witness) => cosigned,
             () = told_to_stop(&mut stopped) => return,
         };
-        if let Err(error) = cosigned {
+        if cosigned.is_err() {
             metrics::counter!("writ_log_witness_errors_total", "witness" => witness.key.name().to_owned())
                 .increment(1);
-            tracing::warn!(witness = witness.key.name(), %error, "a checkpoint was not cosigned");
+        }
+        if let Some(error) = rounds.is_told(cosigned) {
+            let witness = witness.key.name();
+            tracing::warn!(witness, %error, "a checkpoint was not cosigned; it is tried again");
         }
     }
 }

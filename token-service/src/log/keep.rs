@@ -115,6 +115,9 @@ async fn sign_and_lay_down(app: &App) -> Result<(), LogError> {
     lay_down(app, &signed).await
 }
 
+/// How often it is looked whether there is a checkpoint that is not where it is to be.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
 /// Something that is done again and again, until the service ends.
 pub(super) struct Rounds {
     ticks: tokio::time::Interval,
@@ -133,6 +136,12 @@ impl Rounds {
         }
     }
 
+    /// For having checkpoints seen elsewhere: as soon as they are made, whichever service made them.
+    pub(super) fn to_show(app: &App, stopped: watch::Receiver<bool>) -> Self {
+        let every = app.config.audit.checkpoint_interval.min(SHOW_EVERY);
+        Self::new(every, stopped)
+    }
+
     /// Whether it is time again, or over.
     pub(super) async fn next(&mut self) -> bool {
         tokio::select! {
@@ -142,14 +151,19 @@ impl Rounds {
     }
 
     fn ended(&mut self, kept: Result<(), LogError>) {
-        if let Err(error) = &kept {
+        if kept.is_err() {
             metrics::counter!("writ_log_errors_total").increment(1);
-            // Told once, and again when it was well in between: a broken log does not fill another.
-            if !self.failing {
-                tracing::error!(%error, "the audit log does not go on; records are kept, and it is tried again");
-            }
         }
-        self.failing = kept.is_err();
+        if let Some(error) = self.is_told(kept) {
+            tracing::error!(%error, "the audit log does not go on; records are kept, and it is tried again");
+        }
+    }
+
+    /// What is to be told of how a round ended: what went wrong, once, and again when it was well in between, so that a broken log
+    /// does not fill another.
+    pub(super) fn is_told<E>(&mut self, ended: Result<(), E>) -> Option<E> {
+        let was_failing = std::mem::replace(&mut self.failing, ended.is_err());
+        ended.err().filter(|_| !was_failing)
     }
 }
 

@@ -29,19 +29,18 @@ enum PostError {
 
 /// Sends each checkpoint, and again until it is taken or there is a newer one.
 pub(crate) async fn run(app: SharedApp, to: Endpoint, mut stopped: watch::Receiver<bool>) {
-    let mut rounds = Rounds::new(app.config.audit.checkpoint_interval, stopped.clone());
+    let mut rounds = Rounds::to_show(&app, stopped.clone());
     let mut taken = 0;
     while rounds.next().await {
         let sent = tokio::select! {
             sent = newest(&app, &to, taken) => sent,
             () = told_to_stop(&mut stopped) => return,
         };
-        match sent {
-            Ok(size) => taken = size,
-            Err(error) => {
-                metrics::counter!("writ_log_endpoint_errors_total").increment(1);
-                tracing::warn!(%error, "a checkpoint is not at audit.checkpoint_endpoint");
-            }
+        if sent.is_err() {
+            metrics::counter!("writ_log_endpoint_errors_total").increment(1);
+        }
+        if let Some(error) = rounds.is_told(sent.map(|size| taken = size)) {
+            tracing::warn!(%error, "a checkpoint is not at audit.checkpoint_endpoint; it is tried again");
         }
     }
 }

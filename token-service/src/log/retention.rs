@@ -28,6 +28,11 @@ pub(crate) async fn run(app: SharedApp, to: Archiving, mut stopped: watch::Recei
                     tracing::error!(%error, "old records are not archived; they are kept, and it is tried again");
                 }
             }
+            if let Ok(oldest) = app.store.oldest_logged().await {
+                let age = oldest.map(|oldest| app.clock.now().duration_since(oldest));
+                let late = age.map_or(0.0, |age| age.as_secs_f64() - to.after.as_secs_f64());
+                metrics::gauge!("writ_log_archive_lag_seconds").set(late.max(0.0));
+            }
         }
     };
     tokio::select! {

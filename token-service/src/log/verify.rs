@@ -247,6 +247,7 @@ impl Verifier {
     /// # Errors
     /// When the place before did not come to its end.
     pub fn go_on(mut self, until: Option<u64>) -> Result<Self, VerifyError> {
+        self.has_no_doubt()?;
         self.has_come_to_its_end()?;
         self.until = until;
         Ok(self)

@@ -15,6 +15,9 @@ use crate::{
 /// So many records are deleted at a time, so that nobody waits for all of them.
 const AT_A_TIME: i64 = 500;
 
+/// Why there is no second archive of the same.
+pub const ARCHIVED_MEANWHILE: &str = "somebody else has archived the same records meanwhile";
+
 /// How many records say nothing about a person any more, by the record of the erasure.
 pub type Erased = BTreeMap<String, u64>;
 
@@ -67,6 +70,17 @@ impl Store {
             }
         }
         Ok((begins, before))
+    }
+
+    /// How many records are marked as archived.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn archived(&self) -> Result<u64, StoreError> {
+        let archived: Option<i64> = sqlx::query_scalar("SELECT max(size) FROM archives")
+            .fetch_one(&mut *self.read().await?)
+            .await?;
+        Ok(unsigned(archived.unwrap_or(0)))
     }
 
     /// When the oldest record was made that is in the log and here.
@@ -133,9 +147,7 @@ impl Store {
             .fetch_one(tx.conn())
             .await?;
         if unsigned(end.unwrap_or(0)) != archive.first {
-            return Err(StoreError::Conflict(
-                "somebody else has archived the same records meanwhile",
-            ));
+            return Err(StoreError::Conflict(ARCHIVED_MEANWHILE));
         }
         let so_many: i64 = sqlx::query_scalar("SELECT erasures FROM log_state")
             .fetch_one(tx.conn())

@@ -1,5 +1,8 @@
 //! What others are shown of the log: servers, that the records of their tokens are in it, and witnesses, that it goes on.
 
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, extract::State, http::HeaderMap};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
 use reqwest::{Response, StatusCode};
@@ -10,7 +13,7 @@ use writ_token_service::{
     log::{
         checkpoint::{Head, NoteKey, PublicKey},
         cosign::{self, CosignError, Witness},
-        keep, tree,
+        keep, sequence, tree,
     },
     store::Store,
 };
@@ -246,12 +249,16 @@ async fn checkpoints_are_cosigned_by_a_second_service() {
         url: witness.public_url("/witness").parse().unwrap(),
         key: cosigns.clone(),
     };
+    // Another accepts connections and never answers, and keeps nobody.
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
     let service = Service::start_with(|config| {
         config.store = Some(data);
         config.audit.checkpoint_interval = std::time::Duration::from_millis(1);
-        config.audit.witnesses = vec![seen];
+        config.audit.witnesses = vec![witness_at(&url), seen];
     })
     .await;
+    let (hangs, _) = hanging.accept().await.unwrap();
     let cosigned = async |more_than: u64| {
         let look = async || {
             let newest = service.store().newest_checkpoint().await.unwrap()?;
@@ -267,6 +274,12 @@ async fn checkpoints_are_cosigned_by_a_second_service() {
         service.store().cosigned("witness.example").await.unwrap(),
         second
     );
+    let mut asked = [0; 4096];
+    while hangs.try_read(&mut asked).is_ok_and(|read| {
+        assert_ne!(read, 0, "nobody waited until it was given up");
+        true
+    }) {}
+    service.running.stop().await;
 }
 
 /// A witness of any name and key, which nobody asks twice.
@@ -276,34 +289,6 @@ fn witness_at(url: &str) -> Witness {
         url: url.parse().unwrap(),
         key: PublicKey::parse(&key).unwrap(),
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_witness_that_hangs_keeps_nobody_else() {
-    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", hanging.local_addr().unwrap());
-    let service = Service::start_with(|config| {
-        config.audit.checkpoint_interval = std::time::Duration::from_millis(1);
-        config.audit.witnesses = vec![witness_at(&url)];
-    })
-    .await;
-    let (_asked, _) = hanging.accept().await.unwrap();
-    let size = async || {
-        service
-            .store()
-            .newest_checkpoint()
-            .await
-            .unwrap()?
-            .size
-            .into()
-    };
-    let before: u64 = until("a checkpoint", size).await;
-    service.mint(&call("echo")).await;
-    until("one after that", async || {
-        size().await.filter(|size| *size > before)
-    })
-    .await;
-    service.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,23 +306,23 @@ async fn a_witness_that_has_seen_more_tells_of_a_log_that_was_put_back() {
     assert!(matches!(told, Err(CosignError::Ahead(999_999))), "{told:?}");
 }
 
+/// What an endpoint was sent (credential and note) and whether it takes that.
+type Posts = Arc<Mutex<(Vec<(String, String)>, bool)>>;
+
+async fn post(State(posts): State<Posts>, headers: HeaderMap, note: String) -> StatusCode {
+    let mut posts = posts.lock().unwrap();
+    let credential = headers["authorization"].to_str().unwrap().to_owned();
+    posts.0.push((credential, note));
+    match posts.1 {
+        true => StatusCode::NO_CONTENT,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn each_checkpoint_is_posted_until_it_is_taken() {
-    type Posts = std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>;
+async fn a_checkpoint_is_posted_until_it_is_taken() {
     let posts = Posts::default();
-    let take = {
-        let posts = posts.clone();
-        move |headers: axum::http::HeaderMap, body: String| async move {
-            let mut posts = posts.lock().unwrap();
-            let credential = headers["authorization"].to_str().unwrap().to_owned();
-            posts.push((credential, body));
-            match posts.len() {
-                1 => axum::http::StatusCode::SERVICE_UNAVAILABLE,
-                _ => axum::http::StatusCode::NO_CONTENT,
-            }
-        }
-    };
-    let routes = axum::Router::new().route("/checkpoints", axum::routing::post(take));
+    let routes = Router::new().fallback(post).with_state(Arc::clone(&posts));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/checkpoints", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -349,18 +334,30 @@ async fn each_checkpoint_is_posted_until_it_is_taken() {
         });
     })
     .await;
-    let key = PublicKey::parse(&service.running.app.log_key.public()).unwrap();
+    let sent = || posts.lock().unwrap().0.clone();
+    until("the same checkpoint once more", async || {
+        let sent = sent();
+        let (last, others) = sent.split_last()?;
+        others.contains(last).then_some(())
+    })
+    .await;
+    let before = {
+        let mut posts = posts.lock().unwrap();
+        posts.1 = true;
+        posts.0.len()
+    };
+    until("what is taken", async || sent().get(before).cloned()).await;
     service.mint(&call("echo")).await;
-    let size = service.store().log_state().await.unwrap().size;
-    until("the checkpoint at the endpoint", async || {
-        let posts = posts.lock().unwrap();
-        let (credential, note) = posts.get(1..)?.last()?;
+    let key = PublicKey::parse(&service.running.app.log_key.public()).unwrap();
+    let size = sequence::catch_up(service.store()).await.unwrap();
+    until("the checkpoint of what came after", async || {
+        let (credential, note) = sent().pop()?;
         assert_eq!(credential, "Bearer s3cr3t");
-        (Head::read(note, &key).unwrap().size >= size).then_some(())
+        (Head::read(&note, &key).unwrap().size >= size).then_some(())
     })
     .await;
     service.running.stop().await;
-    let mut taken: Vec<_> = posts.lock().unwrap().split_off(1);
+    let mut taken = sent().split_off(before);
     let all = taken.len();
     taken.dedup();
     assert_eq!(taken.len(), all, "what was taken is not sent again");

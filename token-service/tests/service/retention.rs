@@ -3,13 +3,14 @@
 use std::{fs::File, path::Path, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
 use sqlx::AssertSqlSafe;
 use writ_token_service::{
     audit::{Kind, Record},
     config::audit::Archiving,
     log::{
         archive::{self, ArchiveError},
-        keep, sequence,
+        erase, keep, sequence,
     },
     store::{Store, StoreError, archives::Archive, audit::Filter},
 };
@@ -18,7 +19,7 @@ use crate::{
     database,
     harness::{Service, place},
     log::{Log, audit},
-    waiting::until,
+    waiting::{PATIENCE, until},
 };
 
 impl Log {
@@ -110,26 +111,32 @@ async fn however_many_archive_at_once_there_is_one_archive() {
     let log = Log::of(300).await;
     let other = Store::open(&place(log.dir.path())).await.unwrap();
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let both = tokio::join!(
-        archived(&log.store, here.path()),
-        archived(&other, there.path())
-    );
-    let all: Vec<String> = [files(here.path()), files(there.path())].concat();
-    assert_eq!(all, [named(0, 300)], "{both:?}");
-    assert_eq!(log.store.archives().await.unwrap().len(), 1);
-    assert!(
-        matches!(
-            both,
-            (
-                Ok(Some(_)),
-                Err(ArchiveError::Store(StoreError::Conflict(_)))
-            ) | (
-                Err(ArchiveError::Store(StoreError::Conflict(_))),
-                Ok(Some(_))
-            )
-        ),
-        "{both:?}"
-    );
+    let both = tokio::time::timeout(PATIENCE, async {
+        tokio::join!(
+            archived(&log.store, here.path()),
+            archived(&other, there.path())
+        )
+    });
+    let both = both.await.unwrap();
+    let archives = log.store.archives().await.unwrap();
+    assert_eq!(archives.len(), 1);
+    // Who comes second may have the same, found that it is done, or that what it was reading is gone.
+    for (outcome, directory) in [(both.0, here.path()), (both.1, there.path())] {
+        assert!(
+            matches!(
+                outcome,
+                Ok(_) | Err(ArchiveError::Store(StoreError::Conflict(_)))
+            ),
+            "{outcome:?}"
+        );
+        for file in files(directory) {
+            assert_eq!(file, archives[0].file);
+            let text = std::fs::read(directory.join(file)).unwrap();
+            let sha256 = Sha256::digest(text);
+            let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(sha256, archives[0].sha256);
+        }
+    }
 
     log.grow(5).await;
     let lock = File::create(here.path().join(".writ-archive.lock")).unwrap();
@@ -175,24 +182,49 @@ async fn what_was_interrupted_is_taken_up_and_what_is_not_ours_stays() {
 }
 
 #[tokio::test]
+async fn records_that_are_gone_are_missed_and_not_waited_for() {
+    let log = Log::of(0).await;
+    let ago = |hours| Timestamp::now() - SignedDuration::from_hours(hours);
+    log.grow_at(ago(3), 8, true).await;
+    log.grow_at(ago(1), 4, true).await;
+    // The last of those that are old enough; others come after it.
+    log.tamper(&["DELETE FROM leaves WHERE leaf = 7"]).await;
+    let to = tempfile::tempdir().unwrap();
+    let archiving = archive::archive(&log.store, to.path(), ago(2), &[], Timestamp::now());
+    let ended = tokio::time::timeout(PATIENCE, archiving).await.unwrap();
+    assert!(matches!(ended, Err(ArchiveError::Verify(_))), "{ended:?}");
+    assert_eq!(files(to.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn an_archive_is_none_where_somebody_was_erased_while_it_was_written() {
     let log = Log::of(8).await;
+    let other = Store::open(&place(log.dir.path())).await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    // While another writes, it is not marked.
+    let mut erasing = other.write().await.unwrap();
+    let archiving = async { archived(&log.store, to.path()).await };
+    let erased_meanwhile = async {
+        until("the archive", async || {
+            (files(to.path()) == [named(0, 8)]).then_some(())
+        })
+        .await;
+        sqlx::query("UPDATE log_state SET erasures = erasures + 1")
+            .execute(erasing.conn())
+            .await
+            .unwrap();
+        erasing.commit().await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(archiving, erased_meanwhile);
+    assert!(
+        matches!(ended, Err(ArchiveError::Store(StoreError::Conflict(_)))),
+        "{ended:?}"
+    );
+    assert_eq!(files(to.path()), Vec::<String>::new());
+
     let before = log.store.erasures().await.unwrap();
-    writ_token_service::log::erase::erase(&log.store, "alice", "their wish", Timestamp::now())
+    erase::erase(&log.store, "alice", "their wish", Timestamp::now())
         .await
         .unwrap();
-    let archive = Archive {
-        first: 0,
-        size: 8,
-        file: named(0, 8),
-        sha256: String::new(),
-        erased: Default::default(),
-    };
-    let now = Timestamp::now();
-    let record = Record::admin(now, "audit archive", &archive.file);
-    let marked = log
-        .store
-        .mark_archived(&archive, before, &record, now)
-        .await;
-    assert!(matches!(marked, Err(StoreError::Conflict(_))), "{marked:?}");
+    assert_eq!(log.store.erasures().await.unwrap(), before + 1);
 }

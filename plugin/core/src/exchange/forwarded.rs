@@ -167,6 +167,9 @@ impl Exchange {
             Phase::Forwarded(forwarded) => forwarded,
             Phase::Recording(_, recording) => {
                 // The caller left first. Whether the record arrived is not known; twice the same is kept once.
+                if let Some(span) = recording.told.span {
+                    gateway.reports.add_span(*span);
+                }
                 return gateway.reports.add(recording.event);
             }
             _ => return,

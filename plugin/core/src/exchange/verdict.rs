@@ -6,9 +6,8 @@ use writ_policy::event::{Denied, Event};
 use writ_policy::kept::{Carried, KeptInput, MOST_REPORTED};
 
 use super::way_back::shows;
-use super::{Asked, Exchange, Flow, Phase, Question, Recording, Refused};
+use super::{Asked, Exchange, Flow, Phase, Question, Recording, Refused, Told};
 use crate::admit::no_snapshot;
-use crate::agree::Disagreement;
 use crate::config::{CallerToken, Mode};
 use crate::gateway::{Gateway, report};
 use crate::host::Host;
@@ -105,7 +104,7 @@ impl Exchange {
             Refusal::UnknownQuestion => DenialCause::Question,
             Refusal::UnknownMethod(..) => DenialCause::Method,
             Refusal::Redefined { .. } => DenialCause::Pin,
-            Refusal::Disagreement(Disagreement::Different(_)) => DenialCause::Disagreement,
+            Refusal::Disagreement(_) => DenialCause::Disagreement,
             _ => {
                 let refused = Refused {
                     message: Some(&question.message),
@@ -137,16 +136,16 @@ impl Exchange {
             input,
         } = denial;
         gateway.stats.denied += 1;
-        let reply = refusal.reply(
-            question.message.reply_id(),
-            &asked.headers.request_id,
-            Refused::of(asked).challenge(),
-        );
+        let (message, request_id) = (&question.message, &asked.headers.request_id);
+        let challenge = Refused::of(asked).challenge();
+        let reply = refusal.reply(message.reply_id(), request_id, challenge);
         let Mode::Gateway(service) = &gateway.config.mode else {
             return self.answer(host, &reply);
         };
-        let (message, status) = (&question.message, reply.status);
-        asked.report_refused(&mut gateway.reports, message, &refusal, status, host);
+        let told = Told {
+            span: asked.span_of_refusal(message, &refusal, reply.status, host),
+            reply,
+        };
         let policy_revision = gateway
             .rules
             .as_ref()
@@ -164,22 +163,36 @@ impl Exchange {
             "the call is refused, and that could not be put on record; nothing was forwarded, try again"
                 .to_owned(),
         );
-        let recording = Recording {
-            event,
+        let reply = unrecorded.reply(message.reply_id(), request_id, None);
+        let instead = Told {
+            span: asked.span_of_refusal(message, &unrecorded, reply.status, host),
             reply,
-            unrecorded: unrecorded.reply(
-                question.message.reply_id(),
-                &asked.headers.request_id,
-                None,
-            ),
         };
-        match report(host, service, std::slice::from_ref(&recording.event), &[]) {
+        match report(host, service, std::slice::from_ref(&event), &[]) {
             Ok(call) => {
+                let recording = Recording {
+                    event,
+                    told,
+                    instead,
+                };
                 self.phase = Phase::Recording(call, Box::new(recording));
                 Flow::Pause
             }
-            Err(_) => self.answer_unrecorded(gateway, host, recording),
+            Err(_) => self.answer_unrecorded(gateway, host, event, instead),
         }
+    }
+
+    /// Answers, and queues its part of the trace.
+    pub(super) fn answer_told(
+        &mut self,
+        gateway: &mut Gateway,
+        host: &dyn Host,
+        told: Told,
+    ) -> Flow {
+        if let Some(span) = told.span {
+            gateway.reports.add_span(*span);
+        }
+        self.answer(host, &told.reply)
     }
 
     /// Nobody is told of a denial that is not on record; it goes there as soon as it can.
@@ -187,11 +200,12 @@ impl Exchange {
         &mut self,
         gateway: &mut Gateway,
         host: &dyn Host,
-        recording: Recording,
+        event: Event,
+        instead: Told,
     ) -> Flow {
         log::error!("a denial could not be recorded at once; it is reported again");
         gateway.stats.unavailable += 1;
-        gateway.reports.add(recording.event);
-        self.answer(host, &recording.unrecorded)
+        gateway.reports.add(event);
+        self.answer_told(gateway, host, instead)
     }
 }

@@ -68,12 +68,15 @@ impl Verify {
         );
         let mut verifier = self.verifier(&trusted, heads)?;
         for (nth, Header { path, begin, .. }) in archives.iter().enumerate() {
-            let (from, to) = (verifier.size(), begin.size);
-            verifier = match nth {
-                0 => verifier.begin(begin)?,
-                _ if from != to => return Err(VerifyError::from(Fault::Gap { from, to }).into()),
-                _ => verifier.go_on(begin.end)?,
-            };
+            if nth == 0 {
+                verifier = verifier.begin(begin)?;
+            } else {
+                verifier = verifier.go_on(begin.end)?;
+                let (from, to) = (verifier.size(), begin.size);
+                if from != to {
+                    return Err(VerifyError::from(Fault::Gap { from, to }).into());
+                }
+            }
             for line in lines(path)? {
                 if let Line::Record(logged) = line? {
                     verifier.next(&logged)?;
