@@ -83,9 +83,9 @@ impl Database {
     /// For how long the oldest record waits that is no leaf yet.
     pub async fn leaf_lag(connection: &mut AnyConnection) -> Result<Duration> {
         let oldest: Option<String> = sqlx::query_scalar(
-            "SELECT min(time) FROM audit WHERE seq > (SELECT seq FROM log_state)",
+            "SELECT time FROM audit WHERE seq > (SELECT seq FROM log_state) ORDER BY seq LIMIT 1",
         )
-        .fetch_one(connection)
+        .fetch_optional(connection)
         .await?;
         let Some(oldest) = oldest else {
             return Ok(Duration::ZERO);
