@@ -27,14 +27,14 @@ struct Counted {
 
 const COUNTED: [Counted; 2] = [
     Counted {
-        over: "SELECT day, kind, source_ip, server, first, last, count, recorded, told FROM tallies
+        over: "SELECT day, kind, source_ip, server, record_id, first, last, count FROM tallies
                WHERE count > recorded AND (day < $1 OR (told = 0 AND last < $2)) ORDER BY last LIMIT $3",
         told: "UPDATE tallies SET recorded = count, told = told + 1
                WHERE day = $1 AND kind = $2 AND source_ip = $3 AND server = $4",
         record: tries,
     },
     Counted {
-        over: "SELECT day, server, reporter, count, beyond, first, last, recorded, told, '' AS kind, reporter AS source_ip FROM rogue_counts
+        over: "SELECT day, server, reporter, beyond, first, last, '' AS kind, reporter AS source_ip FROM rogue_counts
                WHERE beyond > recorded AND (day < $1 OR (told = 0 AND last < $2)) ORDER BY last LIMIT $3",
         told: "UPDATE rogue_counts SET recorded = beyond, told = told + 1
                WHERE day = $1 AND $2 = '' AND reporter = $3 AND server = $4",

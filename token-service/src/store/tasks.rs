@@ -149,7 +149,9 @@ impl Store {
     /// When the database fails or has a row in it that this version does not write.
     pub async fn task(&self, id: &str, now: Timestamp) -> Result<Option<Found>, StoreError> {
         let row = sqlx::query(
-            "SELECT t.*, coalesce(c.calls, 0) AS today FROM tasks AS t
+            "SELECT t.id, t.txn, t.subject, t.agent, t.purpose, t.tools, t.max_calls, t.calls, t.opened_at, t.expires_at,
+                    t.closed_at, coalesce(c.calls, 0) AS today
+             FROM tasks AS t
              LEFT JOIN task_calls AS c ON c.subject = t.subject AND c.agent = t.agent AND c.day = $2
              WHERE t.id = $1",
         )

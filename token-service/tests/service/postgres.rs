@@ -407,6 +407,9 @@ async fn does_everything(service: &Service) {
         store.archives().await.unwrap();
         store.signing_keys().await.unwrap();
         store.tasks(10).await.unwrap();
+        store.task("none", now).await.unwrap();
+        store.sinks().await.unwrap();
+        store.checkpoints().await.unwrap();
         store.pins("ledger").await.unwrap();
     }
 }
