@@ -18,6 +18,7 @@ pub mod connect;
 pub mod doctor;
 pub mod federation;
 pub mod gateway;
+mod hex;
 pub mod http;
 pub mod keys;
 pub mod log;

@@ -7,6 +7,7 @@ use super::{ById, CliError, Output, Switched, output::status_word, remove};
 use crate::{
     clock::{Clock as _, SystemClock},
     config::Config,
+    hex::hex,
     registry::{Gateway, GatewayKind, GatewayProof, Id, Status},
     secret::SecretHash,
     snapshot::new_secret,
@@ -214,8 +215,7 @@ fn proof(proof: &GatewayProof) -> String {
         GatewayProof::Secret(_) => "secret".to_owned(),
         GatewayProof::CertificateName(name) => format!("certificate {name}"),
         GatewayProof::Certificate(sha256) => {
-            let hex: String = sha256.iter().map(|b| format!("{b:02x}")).collect();
-            format!("certificate sha256:{hex}")
+            format!("certificate sha256:{}", hex(sha256))
         }
     }
 }

@@ -82,11 +82,7 @@ async fn version(store: &Store) -> Finding {
             ),
             "restart the service with this version of `writ`",
         ),
-        Err(error) => Finding::problem(
-            CHECK,
-            error.to_string(),
-            "use the version of `writ` that the service runs",
-        ),
+        Err(error) => Finding::unreadable(CHECK, &error),
     }
 }
 

@@ -13,11 +13,7 @@ const CHECK: &str = "keys";
 
 pub(super) async fn examine(store: &Store, config: &Config, now: Timestamp) -> Vec<Finding> {
     match store.signing_keys().await {
-        Err(error) => vec![Finding::problem(
-            CHECK,
-            error.to_string(),
-            "use the version of `writ` that the service runs",
-        )],
+        Err(error) => vec![Finding::unreadable(CHECK, &error)],
         Ok(rows) => vec![
             signer(&rows, config, now),
             private_halves(&rows, config),

@@ -23,7 +23,7 @@ use crate::{
     config::{Config, ConfigError},
     http::outbound::Outbound,
     registry::Registry,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// How bad it is.
@@ -87,6 +87,12 @@ impl Finding {
             fix: Some(fix.into()),
             ..Self::ok(check, found)
         }
+    }
+
+    /// A database that does not answer what is asked of it, though it was opened.
+    fn unreadable(check: &'static str, error: &StoreError) -> Self {
+        let fix = "use the version of `writ` that the service runs";
+        Self::problem(check, error.to_string(), fix)
     }
 
     fn problem(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {

@@ -18,8 +18,7 @@ pub(super) async fn examine(store: &Store, found: &mut Vec<Finding>) -> Option<R
     {
         Ok(registry) => registry,
         Err(error) => {
-            let fix = "use the version of `writ` that the service runs";
-            found.push(Finding::problem(CHECK, error.to_string(), fix));
+            found.push(Finding::unreadable(CHECK, &error));
             return None;
         }
     };

@@ -16,11 +16,7 @@ const BEHIND_S: f64 = 60.0;
 pub(super) async fn examine(store: &Store, config: &Config, now: Timestamp) -> Vec<Finding> {
     match all(store, config, now).await {
         Ok(found) => found,
-        Err(error) => vec![Finding::problem(
-            CHECK,
-            error.to_string(),
-            "use the version of `writ` that the service runs",
-        )],
+        Err(error) => vec![Finding::unreadable(CHECK, &error)],
     }
 }
 

@@ -1,7 +1,5 @@
 //! The user that somebody at a provider is here: tied by issuer and subject, made at the first sign-in.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
@@ -10,6 +8,7 @@ use super::{Failure, claims, id_token::SignedIn};
 use crate::{
     clock::rfc3339,
     config::federation::Provider as Config,
+    hex::hex,
     oauth::id_jag::IdJag,
     store::{
         StoreError,
@@ -150,11 +149,8 @@ fn suffixed(wanted: &str, identity: Identity<'_>, bytes: usize) -> String {
     digest.update(identity.issuer);
     digest.update([0]);
     digest.update(identity.subject);
-    let mut suffix = String::new();
-    for byte in digest.finalize().iter().take(bytes) {
-        // Writing to a string does not fail.
-        let _ = write!(suffix, "{byte:02x}");
-    }
+    let digest = digest.finalize();
+    let suffix = hex(digest.get(..bytes).unwrap_or(&digest));
     let (local, domain) = match wanted.rsplit_once('@') {
         Some((local, domain)) => (local, format!("@{domain}")),
         None => (wanted, String::new()),

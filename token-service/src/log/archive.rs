@@ -25,6 +25,7 @@ use super::{
 use crate::{
     audit::{Record, Verdict},
     config::sinks::Sink,
+    hex::hex,
     store::{
         Store, StoreError,
         archives::{ARCHIVED_MEANWHILE, Archive, Erased},
@@ -268,7 +269,7 @@ async fn write(
     }
     let erased = verifier.erased();
     verifier.end()?;
-    let sha256 = hex(to.sha256);
+    let sha256 = hex(&to.sha256.finalize());
     let (path, digest) = (directory.join(name), sha256.clone());
     on_disk(directory, move || keep(to.to, &path, &digest)).await?;
     Ok((sha256, erased))
@@ -292,12 +293,7 @@ fn digest_of(path: &Path) -> io::Result<String> {
         sha256: Sha256::new(),
     };
     io::copy(&mut File::open(path)?, &mut to)?;
-    Ok(hex(to.sha256))
-}
-
-fn hex(sha256: Sha256) -> String {
-    let digest = sha256.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(&to.sha256.finalize()))
 }
 
 /// Digests what is written.

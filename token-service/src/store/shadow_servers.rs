@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{AnyConnection, Row as _};
 
 use super::{Store, StoreError, registrations, signed};
-use crate::{audit::Record, clock::rfc3339, registry::Server};
+use crate::{audit::Record, clock::rfc3339, hex::hex, registry::Server};
 
 /// So many are told apart; whatever else is seen has a record and no place here.
 const MOST: i64 = 10_000;
@@ -193,11 +193,7 @@ async fn note(
 /// The same for the same place, at every service. Long enough that nobody finds another place with the id of one that was dismissed.
 fn id(host: &str, path: &str) -> String {
     let digest = Sha256::digest(format!("{host}{path}"));
-    digest
-        .iter()
-        .take(ID_BYTES)
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    hex(digest.get(..ID_BYTES).unwrap_or(&digest))
 }
 
 impl Store {

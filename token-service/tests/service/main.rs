@@ -54,6 +54,7 @@ mod sinks;
 mod sinks_received;
 mod snapshot;
 mod staleness;
+mod tampered;
 mod tasks;
 mod telemetry;
 mod unwritable;

@@ -16,7 +16,7 @@ use writ_policy::{
     library,
 };
 
-use crate::store::policies::NewRevision;
+use crate::{hex::hex, store::policies::NewRevision};
 
 pub(super) use bundle::MOST_PACKED;
 pub use manifest::ManifestError;
@@ -232,11 +232,9 @@ impl Sources {
             add(&module.path);
             add(&module.text);
         }
-        hash.finalize()
-            .iter()
-            .take(8)
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        let mut revision = hex(&hash.finalize());
+        revision.truncate(16);
+        revision
     }
 }
 
